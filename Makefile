@@ -1,0 +1,47 @@
+# Two commands: `make book` builds the book from a bare machine, `make test` checks everything.
+# SCALE=smoke|laptop   which runs the book shows          PART=clip   one part of the book only
+# JOBS=2               experiments at a time               PYTHON=...  the interpreter for .venv
+SCALE ?= laptop
+PART ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: book test smoke bench lint clean setup
+.DEFAULT_GOAL := book
+
+book: $(READY)
+	$(BIN)/towers report --scale $(SCALE) --jobs $(JOBS) $(if $(PART),--part $(PART))
+
+smoke: $(READY)
+	$(BIN)/towers run --all --scale smoke
+
+test: $(READY) lint
+	$(BIN)/python tests/browser_setup.py
+	$(BIN)/towers data get
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*/*.ipynb
+
+clean:
+	rm -rf _build .snakemake book/run
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "towers: error: Python 3.11 or newer is needed, $$($(PYTHON) --version 2>&1) was found; name another with PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo "towers: error: this Python cannot make virtual environments; on Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

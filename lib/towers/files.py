@@ -1,0 +1,184 @@
+"""Where things lie, and how they are written: whole or not at all.
+
+One file is written by `atomic_write`. Several files that belong together are published as a set by
+`publish`, a redo log: the complete set is renamed into place as one hidden folder, and its files
+are moved from there. A process that dies in between leaves a set that `recover` finishes, so that
+readers see the old set or the new one, and never some of each.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+MANIFEST = ".files"    # inside a set that is ready: the relative paths of all its files
+READY = ".ready"
+
+
+def repo_root() -> Path:
+    """The checkout that holds the notebooks and the book.
+
+    Returns:
+        `TOWERS_ROOT` if set; else the first folder with `_toc.yml` and `notebooks/`, searched
+        upwards from the working directory and then from this file.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if root := os.environ.get("TOWERS_ROOT"):
+        return Path(root).resolve()
+    for start in (Path.cwd(), Path(__file__).resolve()):
+        for folder in (start, *start.parents):
+            if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+                return folder
+    raise FileNotFoundError(
+        f"expected _toc.yml and notebooks/ in {Path.cwd()} or a folder above it, found neither; "
+        "run from the book's checkout or set TOWERS_ROOT to it"
+    )
+
+
+def results_home() -> Path:
+    """The folder of all results: `TOWERS_RESULTS` if set, else `results/` in the checkout."""
+    home = os.environ.get("TOWERS_RESULTS")
+    return Path(home).expanduser().resolve() if home else repo_root() / "results"
+
+
+def cache_home() -> Path:
+    """The user's cache for data, rasters, features and checkpoints (`TOWERS_HOME` if set)."""
+    home = os.environ.get("TOWERS_HOME")
+    return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("towers"))
+
+
+def sha256(content: bytes | Path) -> str:
+    """Hex SHA-256 of bytes, or of a file's content read in blocks."""
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(content).hexdigest()
+
+
+def atomic_write(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all, also under `kill -9` and with several writers.
+
+    The content goes to a temporary file in the same folder, is forced to disk and renamed into
+    place; then the folder entry itself is forced to disk. On any error before the rename the
+    temporary file is removed and what stood at `path` before still stands there.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        content: text is written as UTF-8.
+
+    Raises:
+        OSError: the disk is full, fails, or may not be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left = memoryview(content.encode() if isinstance(content, str) else content)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        try:
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fchmod(handle, 0o644)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to disk: what follows survives a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def locked(path: Path) -> FileLock:
+    """A lock between processes, as a context manager; `path` + `.lock` is the lock's file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{path}.lock")
+
+
+def publish(staging: Path, folder: Path, name: str) -> None:
+    """Make the files below `staging` the set `name` of `folder`, all of them at once.
+
+    The set is `folder/name.json`, `folder/name.ipynb` and whatever lies in `folder/name/`; files
+    of an earlier set that the new one lacks are removed. `staging` is used up.
+
+    Args:
+        staging: a folder on the same file system, complete, written by nobody any more.
+        folder: where the set belongs.
+        name: its name, for example a scale.
+
+    Raises:
+        OSError: the disk is full or fails. Before the set is ready the old one stands untouched;
+            after that, `recover` finishes the new one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    members = sorted(str(path.relative_to(staging)) for path in _files(staging))
+    atomic_write(staging / MANIFEST, json.dumps(members))
+    for path in (*_files(staging), *_folders(staging), staging):
+        sync(path)
+    with locked(folder / f".{name}.publish"):
+        _move_in(folder, name)
+        os.rename(staging, folder / f".{name}{READY}")
+        sync(folder)
+        _move_in(folder, name)
+
+
+def recover(folder: Path) -> list[str]:
+    """Finish every set of `folder` whose publishing was interrupted.
+
+    Returns:
+        The names of the sets that were finished; usually none.
+    """
+    names = [path.name[1 : -len(READY)] for path in folder.glob(f".*{READY}")]
+    for name in names:
+        with locked(folder / f".{name}.publish"):
+            _move_in(folder, name)
+    return names
+
+
+def _move_in(folder: Path, name: str) -> None:
+    """Move the files of a ready set into place; safe to repeat after dying at any point."""
+    ready = folder / f".{name}{READY}"
+    if not ready.is_dir():
+        return
+    manifest = ready / MANIFEST
+    if manifest.is_file():    # gone only when everything has been moved
+        members = json.loads(manifest.read_text())
+        for old in (folder / f"{name}.json", folder / f"{name}.ipynb", *_files(folder / name)):
+            if str(old.relative_to(folder)) not in members:
+                old.unlink(missing_ok=True)
+        for member in members:
+            target = folder / member
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ready / member).is_file():
+                os.replace(ready / member, target)
+        for changed in (folder / name, folder):
+            if changed.is_dir():
+                sync(changed)
+    shutil.rmtree(ready)
+    sync(folder)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_dir())

@@ -1,0 +1,314 @@
+"""Every figure of the book: records and pictures in, a matplotlib figure out; one look for all."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from PIL import Image
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; ordered by contrast on white.
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+INK, MUTED, RIGHT, WRONG = "#1f2933", "#7b8794", "#009E73", "#D55E00"
+WIDTH = 7.2  # inches; at 100 dpi the page's 720 px
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.12,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e7eb",
+    "grid.linewidth": 0.8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+}
+sns.set_theme(style="white")
+mpl.rcParams.update(STYLE)
+
+
+def dots(
+    frame: pd.DataFrame,
+    *,
+    rows: str,
+    colour: str | None = None,
+    panel: str | None = None,
+    xlabel: str = "",
+    chance: str | None = None,
+    log: bool = False,
+) -> Figure:
+    """Values with their intervals as dots on lines, one line per row label.
+
+    Args:
+        frame: columns `value`, `low`, `high` (fractions), and those named below.
+        rows: column whose values name the lines, drawn from the top in order of appearance.
+        colour: column that splits a line into dots of different colour and marker.
+        panel: column that splits the figure into panels side by side.
+        xlabel: label of the value axis.
+        chance: column of chance levels, drawn as grey ticks.
+        log: logarithmic value axis, for values that span decades.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: a column is missing (the message names it).
+    """
+    wanted = {rows, colour, panel, chance, "value", "low", "high"} - {None}
+    if missing := wanted - set(frame.columns):
+        raise ValueError(f"expected columns {sorted(wanted)}, {sorted(missing)} are missing")
+    labels = list(dict.fromkeys(frame[rows]))
+    groups = list(dict.fromkeys(frame[colour])) if colour else [None]
+    panels = list(dict.fromkeys(frame[panel])) if panel else [None]
+    height = 0.75 + 0.3 * len(labels) * max(1, 0.55 * len(groups)) + 0.3 * (len(groups) > 1)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(WIDTH, height), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, name in zip(axes[0], panels, strict=True):
+        part = frame if name is None else frame[frame[panel] == name]
+        _dots_panel(axis, part, labels, groups, rows, colour, chance)
+        axis.set(title=name or "", xlabel=xlabel, xscale="log" if log else "linear")
+        if not log:
+            axis.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=None))
+            axis.set_xlim(left=min(0.0, float(part["low"].min())))
+        axis.grid(axis="y", visible=False)
+    if colour:
+        handles, names = axes[0][0].get_legend_handles_labels()
+        unique = dict(zip(names, handles, strict=True))
+        figure.legend(
+            unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique)
+        )
+    return figure
+
+
+def _dots_panel(axis, part, labels, groups, rows, colour, chance) -> None:
+    """One panel of `dots`."""
+    spread = 0.26 if len(groups) > 1 else 0.0
+    for index, group in enumerate(groups):
+        chosen = part if group is None else part[part[colour] == group]
+        shift = (index - (len(groups) - 1) / 2) * 2 * spread / max(1, len(groups) - 1)
+        places = np.array([labels.index(label) for label in chosen[rows]]) + shift
+        values = chosen["value"].to_numpy(float)
+        around = np.abs(np.stack([values - chosen["low"], chosen["high"] - values]).astype(float))
+        axis.errorbar(
+            values,
+            places,
+            xerr=around,
+            fmt="osD^vP"[index % 6],
+            markersize=5,
+            color=PALETTE[index % len(PALETTE)],
+            ecolor=PALETTE[index % len(PALETTE)],
+            elinewidth=1.4,
+            label=group,
+        )
+        if chance:
+            axis.plot(chosen[chance], places, "|", color=MUTED, markersize=9, label="chance")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+
+
+def pictures(
+    images: Sequence[Image.Image],
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 8,
+    edge: Sequence[str] | None = None,
+) -> Figure:
+    """A contact sheet.
+
+    Args:
+        images: any sizes; each is fitted into its square, never cropped.
+        titles: a short line under each picture.
+        columns: pictures in a row.
+        edge: frame colour of each picture.
+
+    Returns:
+        The figure.
+    """
+    count = len(images)
+    lines = -(-count // columns)
+    side = WIDTH / columns
+    text = 0.24 if titles else 0.04
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(WIDTH, lines * (side + text)), squeeze=False, layout="constrained"
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    for index, axis in enumerate(axes.flat):
+        if index < count:
+            show(axis, images[index], edge[index] if edge else None)
+            if titles:
+                limit = max(8, int(96 / columns))
+                axis.set_xlabel(shorten(titles[index], limit), fontsize=7, labelpad=2)
+        else:
+            axis.axis("off")
+    return figure
+
+
+def show(axis: mpl.axes.Axes, image: Image.Image, edge: str | None = None) -> None:
+    """Draw a picture fitted into a square of white, with a thin frame."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    axis.imshow(square)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(visible=False)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=edge or "#cbd2d9", linewidth=2.2 if edge else 0.6)
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters; what was cut is marked by an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def predictions(
+    images: Sequence[Image.Image],
+    truths: Sequence[str],
+    guesses: Sequence[Sequence[tuple[str, float]]],
+    *,
+    captions: Sequence[str] | None = None,
+    columns: int = 3,
+) -> Figure:
+    """Pictures beside the most probable classes, after Fig. 21 of Radford et al. 2021.
+
+    Args:
+        images: one per example.
+        truths: the right class of each.
+        guesses: per example the most probable classes with their probabilities, best first.
+        captions: a line over each example, such as its data set.
+        columns: examples in a row.
+
+    Returns:
+        The figure; the right class is green, a wrong one orange.
+    """
+    lines = -(-len(images) // columns)
+    figure = plt.figure(figsize=(WIDTH, 1.5 * lines), layout="constrained")
+    grid = figure.add_gridspec(lines, 2 * columns, width_ratios=[1.0, 1.25] * columns)
+    for index, (image, truth, guess) in enumerate(zip(images, truths, guesses, strict=True)):
+        line, column = divmod(index, columns)
+        left = figure.add_subplot(grid[line, 2 * column])
+        show(left, image, RIGHT if guess[0][0] == truth else WRONG)
+        if captions:
+            left.set_title(shorten(captions[index], 18), fontsize=7, fontweight="normal")
+        bars = figure.add_subplot(grid[line, 2 * column + 1])
+        names = [name for name, _ in guess]
+        shares = [share for _, share in guess]
+        colours = [RIGHT if name == truth else WRONG for name in names]
+        bars.barh(range(len(names)), shares, color=colours, height=0.34, align="edge")
+        for place, (name, share) in enumerate(guess):
+            label = f"{shorten(name, 24)}  {100 * share:.0f} %"
+            bars.text(0, place - 0.08, label, fontsize=6.2, color=INK, va="bottom")
+        bars.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.7), xticks=[], yticks=[])
+        bars.grid(visible=False)
+        bars.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def neighbours(
+    queries: Sequence[str],
+    answers: Sequence[Sequence[Image.Image]],
+    right: Sequence[Sequence[bool]],
+) -> Figure:
+    """For each text query a row with its nearest pictures, the right one framed in green.
+
+    Args:
+        queries: captions.
+        answers: per query the nearest pictures, best first.
+        right: per query which of them belong to it.
+
+    Returns:
+        The figure.
+    """
+    columns = len(answers[0])
+    figure, axes = plt.subplots(
+        len(queries), columns, figsize=(WIDTH, 1.02 * len(queries) * WIDTH / columns / 0.78),
+        squeeze=False, layout="constrained",
+    )
+    for line, query in enumerate(queries):
+        for column, axis in enumerate(axes[line]):
+            show(axis, answers[line][column], RIGHT if right[line][column] else None)
+        axes[line][0].set_title(f"“{shorten(query, 90)}”", fontsize=8, fontweight="normal")
+    return figure
+
+
+def distributions(
+    values: Mapping[str, Sequence[float]], *, xlabel: str, bins: Sequence[float]
+) -> Figure:
+    """Histograms under one another, on one axis.
+
+    Args:
+        values: per name its values.
+        xlabel: label of the shared axis, with the unit.
+        bins: edges.
+
+    Returns:
+        The figure; heights are shares of each collection.
+    """
+    figure, axes = plt.subplots(
+        len(values), 1, figsize=(WIDTH, 0.6 + 0.85 * len(values)), sharex=True, squeeze=False,
+        layout="constrained",
+    )
+    for index, (axis, (name, numbers)) in enumerate(zip(axes[:, 0], values.items(), strict=True)):
+        weights = np.full(len(numbers), 1 / max(1, len(numbers)))
+        colour = PALETTE[index % len(PALETTE)]
+        clipped = np.clip(numbers, bins[0], bins[-1] - 1e-9)
+        axis.hist(clipped, bins=bins, weights=weights, color=colour, alpha=0.85)
+        middle = float(np.median(numbers))
+        axis.axvline(middle, color=INK, linewidth=1)
+        axis.set_title(f"{name}: median {middle:g}, n = {len(numbers):,}", fontsize=8.5)
+        axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=0))
+        axis.yaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
+    axes[-1, 0].set_xlabel(xlabel)
+    return figure
+
+
+def counts(frame: pd.DataFrame, *, rows: str, value: str, xlabel: str, colour: str | None = None) -> Figure:
+    """Horizontal bars with their numbers written out.
+
+    Args:
+        frame: one row per bar, drawn from the top.
+        rows: column with the labels.
+        value: column with the lengths.
+        xlabel: label of the value axis, with the unit.
+        colour: column that colours the bars.
+
+    Returns:
+        The figure.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.6 + 0.24 * len(frame)), layout="constrained")
+    groups = list(dict.fromkeys(frame[colour])) if colour else []
+    colours = [PALETTE[groups.index(g) % len(PALETTE)] for g in frame[colour]] if colour else PALETTE[0]
+    bars = axis.barh(range(len(frame)), frame[value], color=colours, height=0.7)
+    axis.bar_label(bars, [f"{number:,.0f}" for number in frame[value]], padding=3, fontsize=7.5)
+    axis.set_yticks(range(len(frame)), frame[rows])
+    axis.set(xlabel=xlabel, ylim=(len(frame) - 0.4, -0.6))
+    axis.margins(x=0.1)
+    axis.grid(axis="y", visible=False)
+    for index, group in enumerate(groups):
+        axis.barh([0], [0], color=PALETTE[index % len(PALETTE)], label=group)
+    if groups:
+        axis.legend(loc="lower right")
+    return figure

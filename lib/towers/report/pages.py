@@ -1,0 +1,214 @@
+"""Markdown made from records: provenance boxes, the claims ledger, the status page."""
+
+import ast
+import inspect
+import json
+from os.path import relpath
+from pathlib import Path
+
+import nbformat
+
+from towers import experiments, files, published, records
+
+VERDICT_MARKS = {
+    "reproduced": "●",
+    "partly": "◐",
+    "not reproduced": "○",
+    "not run": "–",
+    "illustration": " ",
+}
+
+
+def finishing_cells(name: str) -> list[nbformat.NotebookNode]:
+    """The cells that the book appends to an executed notebook."""
+    text = f"## Provenance\n\n```{{provenance}} {name}\n```"
+    return [nbformat.v4.new_markdown_cell(text)]
+
+
+def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
+    """What a page's numbers rest on, with links to everything behind them.
+
+    Args:
+        name: the experiment.
+        scale: the scale that is shown.
+        page_folder: the folder of the page, from which links are relative.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        ValueError: the experiment or its records cannot be read.
+    """
+    root = files.repo_root()
+    results = root / "results" / name
+    facts, rows = records.read(results.parent / f"{results.name}/{scale}.json")
+    experiment = experiments.get(name)
+    stale = experiments.staleness(experiment, scale)
+    state = "up to date with the code" if stale is None else f"stale: {stale}"
+    commit = f"`{facts.commit[:12]}`" if facts.commit else "none"
+    if facts.dirty:
+        commit += " with uncommitted changes"
+    hardware = ", ".join(f"{key} {value}" for key, value in facts.hardware.items() if value)
+    memory = f"{facts.peak_memory_bytes / 2**30:.1f} GiB"
+
+    def link(path: Path, text: str) -> str:
+        return f"{{download}}`{text} <{relpath(path, page_folder)}>`"
+
+    figures = sorted((results / scale).glob("*.csv"))
+    lines = [
+        f"**{scale}** scale, {len(rows)} records, {state}. Run on {facts.started[:16]} UTC at commit "
+        f"{commit}: {facts.wall_seconds:.0f} s, {memory} at peak, {hardware}.",
+        "",
+        f"Behind this page: {link(root / experiment.notebook.relative_to(root), 'the notebook')}, "
+        f"{link(results / f'{scale}.json', 'its records')}"
+        + "".join(f", {link(path, f'data of {path.stem}')}" for path in figures)
+        + ".",
+        "",
+        f"Rerun it: `towers run {name} --scale {scale}`.",
+        "",
+    ]
+    used = library_references(experiment.notebook)
+    if used:
+        lines += ["Library functions called: " + ", ".join(used) + ".", ""]
+    lines += [
+        "````{dropdown} Parameters, checksums, versions",
+        _facts_table("Parameter", facts.parameters),
+        _facts_table("Data and weights (SHA-256)", {k: v[:16] for k, v in facts.checksums.items()}),
+        _facts_table("Version", facts.versions),
+        "````",
+    ]
+    return "\n".join(lines)
+
+
+def _facts_table(heading: str, facts: dict) -> str:
+    """A two-column table of keys and values."""
+    rows = [f"| {heading} | |", "|---|---|"]
+    rows += [f"| {_cell(str(key))} | `{json.dumps(value)}` |" for key, value in facts.items()]
+    return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def library_references(notebook: Path) -> list[str]:
+    """Links to the public functions of the library that a notebook's code names.
+
+    Args:
+        notebook: path of an `.ipynb`.
+
+    Returns:
+        Markdown references such as ``{py:obj}`~towers.metrics.recall_at_k` ``, sorted.
+    """
+    cells = nbformat.read(notebook, as_version=4).cells
+    names: dict[str, str] = {}
+    found: set[str] = set()
+    for cell in cells:
+        if cell.cell_type != "code":
+            continue
+        tree = ast.parse(cell.source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("towers"):
+                names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+        for node in ast.walk(tree):
+            dotted = _dotted(node)
+            if dotted and dotted[0] in names:
+                found.add(".".join([names[dotted[0]], *dotted[1:]]))
+    targets = {target for path in found if (target := _documented(path))}
+    return [f"{{py:obj}}`{target.removeprefix('towers.')} <{target}>`" for target in sorted(targets)]
+
+
+def _dotted(node: ast.AST) -> list[str] | None:
+    """`a.b.c` as a list of names, if the node is that."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(parts)] if isinstance(node, ast.Name) else None
+
+
+def _documented(path: str) -> str | None:
+    """The name under which the API pages document a function or class, or None."""
+    parts = path.split(".")
+    thing = __import__("towers")
+    for depth, part in enumerate(parts[1:], start=1):
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
+            try:
+                __import__(".".join(parts[: depth + 1]))
+                thing = getattr(thing, part)
+            except (ImportError, AttributeError):
+                return None
+    if inspect.isfunction(thing) or inspect.isclass(thing):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    return None
+
+
+def ledger_markdown(paper: str, scale: str, page: str) -> str:
+    """The claims of one paper beside our verdicts.
+
+    Args:
+        paper: key of the paper, such as `clip`.
+        scale: the scale whose records are quoted.
+        page: the page that shows the table; links are relative to it.
+
+    Returns:
+        Markdown: a list table, one row per table and figure.
+    """
+    rows = [claim for claim in published.claims() if claim.paper == paper]
+    if not rows:
+        raise ValueError(f"expected claims of {paper!r} in book/claims.yaml, found none")
+    counts = {v: sum(row.verdict == v for row in rows) for v in VERDICT_MARKS}
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    lines = [summary + ".", "", "````{list-table}", ":header-rows: 1", ":widths: 14 44 26 16", ""]
+    lines += ["* - Item", "  - Claim", "  - Ours", "  - Verdict"]
+    for row in rows:
+        chapter = ""
+        if row.experiment:
+            target = relpath(f"book/run/{row.experiment}.ipynb", Path(page).parent)
+            chapter = f"[{row.experiment}]({target}). "
+        lines += [
+            f"* - {row.item}, {row.section}",
+            f"  - {_inline(row.claim)}",
+            f"  - {chapter}{_inline(row.note)}",
+            f"  - {VERDICT_MARKS[row.verdict]} {row.verdict}",
+        ]
+    return "\n".join([*lines, "````"])
+
+
+def _inline(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def status_markdown(page: str) -> str:
+    """Every experiment at every scale: last run, time, commit, stale or not.
+
+    Args:
+        page: the page that shows the table; links are relative to it.
+
+    Returns:
+        Markdown: a list table.
+    """
+    lines = ["````{list-table}", ":header-rows: 1", ""]
+    lines += ["* - Experiment", "  - Scale", "  - Last run (UTC)", "  - Time", "  - Commit"]
+    lines += ["  - Records", "  - State"]
+    for name, experiment in experiments.find().items():
+        for scale in ("smoke", "laptop", "paper"):
+            path = files.repo_root() / f"results/{name}/{scale}.json"
+            target = relpath(f"book/run/{name}.ipynb", Path(page).parent)
+            stale = experiments.staleness(experiment, scale)
+            lines += [f"* - [{name}]({target})", f"  - {scale}"]
+            if path.is_file():
+                facts, rows = records.read(path)
+                dirty = " + changes" if facts.dirty else ""
+                lines += [
+                    f"  - {facts.started[:16].replace('T', ' ')}",
+                    f"  - {facts.wall_seconds:.0f} s",
+                    f"  - `{(facts.commit or 'none')[:8]}`{dirty}",
+                    f"  - {len(rows)}",
+                ]
+            else:
+                lines += ["  - –", "  - –", "  - –", "  - –"]
+            lines.append(f"  - {stale or 'fresh'}")
+    return "\n".join([*lines, "````"])

@@ -1,0 +1,143 @@
+"""Intervals: closed forms, agreement with SciPy, and coverage by simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from towers.metrics import intervals
+
+
+@pytest.mark.parametrize("n", [1, 4, 157])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_clopper_pearson_at_the_ends_is_a_power(n, confidence):
+    alpha = 1 - confidence
+    low, high = intervals.clopper_pearson(0, n, confidence)
+    assert (low, high) == (0, pytest.approx(1 - (alpha / 2) ** (1 / n), rel=1e-9))
+    low, high = intervals.clopper_pearson(n, n, confidence)
+    assert (low, high) == (pytest.approx((alpha / 2) ** (1 / n), rel=1e-9), 1)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 10), (5, 10), (34, 157), (99, 100)])
+def test_clopper_pearson_inverts_the_binomial_tails(successes, n):
+    low, high = intervals.clopper_pearson(successes, n)
+    assert stats.binom.sf(successes - 1, n, low) == pytest.approx(0.025, rel=1e-6)
+    assert stats.binom.cdf(successes, n, high) == pytest.approx(0.025, rel=1e-6)
+    peer = stats.binomtest(successes, n).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((peer.low, peer.high), rel=1e-6)
+
+
+def test_a_fractional_count_only_widens_the_interval():
+    below, above = intervals.clopper_pearson(3, 20), intervals.clopper_pearson(4, 20)
+    assert intervals.clopper_pearson(3.5, 20) == (below.low, above.high)
+
+
+def test_clopper_pearson_covers_at_least_what_it_promises():
+    rng = np.random.default_rng(0)
+    for probability in (0.01, 0.3, 0.5):
+        counts = rng.binomial(60, probability, size=2000)
+        ends = np.array([intervals.clopper_pearson(count, 60) for count in range(61)])[counts]
+        covered = np.mean((ends[:, 0] <= probability) & (probability <= ends[:, 1]))
+        assert covered >= 0.95 - 0.015  # 3 standard errors of 2,000 simulations
+
+
+def test_bootstrap_covers_a_mean_about_as_often_as_it_promises():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for repeat in range(600):
+        values = rng.binomial(1, 0.3, size=100).astype(float)
+        low, high = intervals.bootstrap(values, n_resamples=500, seed=repeat)
+        covered += low <= 0.3 <= high
+    assert 0.95 - 0.04 <= covered / 600 <= 0.95 + 0.03  # 3 s.e. are 0.027, and it runs narrow
+
+
+def test_clustered_bootstrap_covers_where_the_plain_one_does_not():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 5)
+    plain = clustered = 0
+    for repeat in range(300):
+        values = rng.normal(size=60)[groups] + 0.1 * rng.normal(size=300)
+        low, high = intervals.bootstrap(values, n_resamples=400, seed=repeat)
+        plain += low <= 0 <= high
+        low, high = intervals.bootstrap(values, n_resamples=400, seed=repeat, groups=groups)
+        clustered += low <= 0 <= high
+    assert clustered / 300 >= 0.95 - 0.05
+    assert plain / 300 <= 0.75
+
+
+def test_bootstrap_width_is_the_standard_error_with_ddof_zero():
+    values = np.random.default_rng(3).normal(size=400)
+    low, high = intervals.bootstrap(values, n_resamples=20_000)
+    expected = 2 * stats.norm.ppf(0.975) * values.std(ddof=0) / 20
+    assert high - low == pytest.approx(expected, rel=0.03)  # quantile noise of 20,000 resamples
+
+
+def test_the_quick_path_for_means_draws_the_same_resamples():
+    values = np.random.default_rng(4).normal(size=30)
+    groups = np.arange(30) // 4
+    for given in (None, groups):
+        quick = intervals.bootstrap(values, groups=given, n_resamples=50, seed=7)
+        slow = intervals.bootstrap(
+            values, lambda rows: rows.mean(), groups=given, n_resamples=50, seed=7
+        )
+        assert quick == pytest.approx(slow, abs=1e-12)  # the same sums in another order
+
+
+def test_the_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch):
+    values = np.random.default_rng(5).normal(size=30)
+    whole = intervals.bootstrap(values, n_resamples=100)
+    monkeypatch.setattr(intervals, "DRAWS", 90)
+    assert intervals.bootstrap(values, n_resamples=100) == whole
+
+
+def test_bootstrap_passes_rows_to_the_statistic_and_repeats_itself():
+    rows = np.random.default_rng(6).normal(size=(50, 2))
+
+    def slope(sample):
+        return float(np.polyfit(sample[:, 0], sample[:, 1], 1)[0])
+
+    first = intervals.bootstrap(rows, slope, n_resamples=200, seed=1)
+    assert first == intervals.bootstrap(rows, slope, n_resamples=200, seed=1)
+    assert first != intervals.bootstrap(rows, slope, n_resamples=200, seed=2)
+    assert first.low < slope(rows) < first.high
+
+
+def test_proportion_is_the_bootstrap_except_where_that_is_blind():
+    hits = np.array([1.0, 0.0, 0.5, 0.0])
+    groups = np.array([0, 0, 1, 1])
+    assert intervals.proportion(hits, groups=groups) == intervals.bootstrap(hits, groups=groups)
+    zeros = intervals.proportion(np.zeros(40), groups=np.arange(40) // 2)
+    assert zeros == intervals.clopper_pearson(0, 20)
+    assert intervals.proportion(np.ones(9)) == intervals.clopper_pearson(9, 9)
+
+
+def test_a_paired_difference_is_surer_than_two_intervals():
+    rng = np.random.default_rng(8)
+    hard = rng.random(500)
+    first, second = (hard < 0.52).astype(float), (hard < 0.50).astype(float)
+    low, high = intervals.paired_difference(first, second)
+    assert 0 < low < first.mean() - second.mean() < high < 0.05
+    assert intervals.bootstrap(first).low < intervals.bootstrap(second).high
+    assert intervals.paired_difference(second, first) == pytest.approx((-high, -low), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: intervals.clopper_pearson(-1, 5),
+        lambda: intervals.clopper_pearson(6, 5),
+        lambda: intervals.clopper_pearson(0, 0),
+        lambda: intervals.clopper_pearson(float("nan"), 5),
+        lambda: intervals.clopper_pearson(1, 5, 1.0),
+        lambda: intervals.bootstrap([]),
+        lambda: intervals.bootstrap([1.0, np.nan]),
+        lambda: intervals.bootstrap([1.0], n_resamples=0),
+        lambda: intervals.bootstrap([1.0], confidence=95),
+        lambda: intervals.bootstrap([1.0, 2.0], groups=[0]),
+        lambda: intervals.proportion([1.5, 0.5]),
+        lambda: intervals.proportion([]),
+        lambda: intervals.paired_difference([1.0], [1.0, 0.0]),
+    ],
+)
+def test_bad_input_is_one_line(call):
+    with pytest.raises(ValueError, match=r"^expected ") as caught:
+        call()
+    assert "\n" not in str(caught.value)
