@@ -4,6 +4,7 @@ Roles and directives (all of them fail the strict build when what they name is m
 
 - `{record}` puts a number from a record into a sentence.
 - `{provenance}` is the box under an executed page: who ran what, when, on which data.
+- `{picture}` shows a figure of an executed page on another page.
 - `{ledger}` is the table of claims of a paper; `{status}` the table of all experiments.
 """
 
@@ -18,9 +19,6 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from towers import report
-
-FORMATS = ("percent", "interval", "value", "n", "times", "count")
-
 
 class RecordRole(SphinxRole):
     """``{record}`clip/retrieval; data=stamps/test; metric=text retrieval R@1; show=interval` ``."""
@@ -40,9 +38,9 @@ class Generated(SphinxDirective):
 
     required_arguments = 1
 
-    def markdown(self, argument: str) -> str:
+    def markdown(self, *arguments: str) -> str:
         """The Markdown to stand in the directive's place."""
-        raise TypeError(f"{type(self).__name__} makes no Markdown")
+        raise TypeError(f"{type(self).__name__} makes no Markdown from {arguments}")
 
     def run(self) -> list[nodes.Node]:
         """Parse the generated Markdown in place."""
@@ -62,6 +60,18 @@ class Provenance(Generated):
         """What one experiment's run rests on, with links to notebook, data and library."""
         here = Path(self.env.doc2path(self.env.docname)).parent
         return report.provenance_markdown(argument, scale=shown_scale(), page_folder=here)
+
+
+class Picture(Generated):
+    """A figure of an executed page, shown on another page; the body is its caption there."""
+
+    required_arguments = 2
+    has_content = True
+
+    def markdown(self, experiment: str, figure: str) -> str:
+        """The picture, or nothing if the experiment has not run at this scale."""
+        caption = " ".join(self.content)
+        return report.picture_markdown(experiment, figure, caption, page=self.env.docname)
 
 
 class Ledger(Generated):
@@ -106,6 +116,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the book's roles and directives."""
     app.add_role("record", RecordRole())
     app.add_directive("provenance", Provenance)
+    app.add_directive("picture", Picture)
     app.add_directive("ledger", Ledger)
     app.add_directive("status", Status)
     app.connect("config-inited", local_mathjax, priority=900)

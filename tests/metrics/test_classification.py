@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as peer
+
 from towers.metrics import (
     accuracy,
     average_precision,

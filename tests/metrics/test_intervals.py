@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+
 from towers.metrics import intervals
 
 
@@ -98,6 +99,16 @@ def test_bootstrap_passes_rows_to_the_statistic_and_repeats_itself():
     assert first == intervals.bootstrap(rows, slope, n_resamples=200, seed=1)
     assert first != intervals.bootstrap(rows, slope, n_resamples=200, seed=2)
     assert first.low < slope(rows) < first.high
+
+
+def test_the_interval_holds_the_statistic_itself():
+    values = np.arange(20.0)  # resamples of distinct values have fewer of them, never as many
+
+    def distinct(rows):
+        return float(len(np.unique(rows)))
+
+    low, high = intervals.bootstrap(values, distinct, n_resamples=200)
+    assert low < high == 20
 
 
 def test_proportion_is_the_bootstrap_except_where_that_is_blind():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from towers.metrics import chance_at_k, hits_at_k, recall_at_k
 from towers.metrics import retrieval as module
 

@@ -1,13 +1,19 @@
 """The report: run what is stale, then build the book from what ran."""
 
 from towers.report.build import assemble, build
-from towers.report.pages import ledger_markdown, provenance_markdown, status_markdown
+from towers.report.pages import (
+    ledger_markdown,
+    picture_markdown,
+    provenance_markdown,
+    status_markdown,
+)
 from towers.report.quotes import quote
 
 __all__ = [
     "assemble",
     "build",
     "ledger_markdown",
+    "picture_markdown",
     "provenance_markdown",
     "quote",
     "status_markdown",

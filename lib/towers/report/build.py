@@ -1,5 +1,6 @@
 """From stale experiments to a built book, with a bar and the time left."""
 
+import base64
 import hashlib
 import os
 import shutil
@@ -152,6 +153,7 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
         page = root / f"book/run/{name}.ipynb"
         if source.is_file() and (root / f"results/{name}/{scale}.json").is_file():
             notebook = nbformat.read(source, as_version=4)
+            _extract_figures(notebook, page.with_suffix(""))
             notebook.cells += finishing_cells(name)
         else:
             notebook = nbformat.v4.new_notebook()
@@ -164,6 +166,18 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
             files.atomic_write(page, text)
         pages.append(page)
     return pages
+
+
+def _extract_figures(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Save each named figure as a file, so that other pages can show it."""
+    for cell in notebook.cells:
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        pictures = [o["data"] for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
+        if name and pictures:
+            content = base64.b64decode(pictures[-1]["image/png"])
+            path = folder / f"{name}.png"
+            if not path.is_file() or path.read_bytes() != content:
+                files.atomic_write(path, content)
 
 
 def _build_pages(root: Path, scale: str, force: bool) -> Path:

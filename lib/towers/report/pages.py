@@ -145,6 +145,38 @@ def _documented(path: str) -> str | None:
     return None
 
 
+def picture_markdown(name: str, figure: str, caption: str, page: str) -> str:
+    """A figure of an executed page, for another page.
+
+    Args:
+        name: the experiment.
+        figure: the figure's name in its cell's metadata.
+        caption: what stands under it here.
+        page: the page that shows it; links are relative to it.
+
+    Returns:
+        Markdown; empty if the experiment has not run at the shown scale.
+
+    Raises:
+        ValueError: the notebook has no such figure.
+    """
+    root = files.repo_root()
+    cells = nbformat.read(experiments.get(name).notebook, as_version=4).cells
+    shown = [c.metadata.get("mystnb", {}) for c in cells]
+    wanted = [s for s in shown if s.get("figure", {}).get("name") == figure]
+    if not wanted:
+        raise ValueError(f"expected a figure named {figure} in {name}, there is none")
+    if not (root / f"book/run/{name}/{figure}.png").is_file():
+        return ""
+    here = Path(page).parent
+    target = relpath(f"book/run/{name}.ipynb", here)
+    return (
+        f"```{{figure}} {relpath(f'book/run/{name}/{figure}.png', here)}\n"
+        f":alt: {wanted[0]['image']['alt']}\n\n"
+        f"{_inline(caption)} From [{name}]({target}).\n```"
+    )
+
+
 def ledger_markdown(paper: str, scale: str, page: str) -> str:
     """The claims of one paper beside our verdicts.
 

@@ -30,7 +30,7 @@ FORMATS = {
 
 
 @cache
-def _rows(path: Path, modified: float) -> tuple[records.Record, ...]:
+def _rows(path: Path, modified: int) -> tuple[records.Record, ...]:
     return tuple(records.read(path)[1])
 
 
@@ -63,7 +63,7 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
         raise ValueError(f"expected records of {experiment} at scale {scale}, none were written")
     rows = [
         row
-        for row in _rows(path, path.stat().st_mtime)
+        for row in _rows(path, path.stat().st_mtime_ns)
         if all(str(getattr(row, key)) == value for key, value in chosen.items())
     ]
     if len(rows) != 1:

@@ -1,0 +1,38 @@
+"""Arrays in, numbers out: retrieval, classification, and how sure a number is.
+
+NumPy arrays go in, or anything `np.asarray` takes (float32 torch tensors on the CPU included).
+Every metric is a fraction, and states how it treats ties and NaN.
+"""
+
+from towers.metrics import intervals
+from towers.metrics.classification import (
+    accuracy,
+    average_precision,
+    eleven_point_average_precision,
+    eleven_point_map,
+    mean_average_precision,
+    mean_per_class,
+    mean_per_class_accuracy,
+    top_k_accuracy,
+    top_k_hits,
+)
+from towers.metrics.retrieval import chance_at_k, hits_at_k, recall_at_k
+
+balanced_accuracy = mean_per_class_accuracy
+
+__all__ = [
+    "accuracy",
+    "average_precision",
+    "balanced_accuracy",
+    "chance_at_k",
+    "eleven_point_average_precision",
+    "eleven_point_map",
+    "hits_at_k",
+    "intervals",
+    "mean_average_precision",
+    "mean_per_class",
+    "mean_per_class_accuracy",
+    "recall_at_k",
+    "top_k_accuracy",
+    "top_k_hits",
+]

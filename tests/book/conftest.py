@@ -1,0 +1,73 @@
+"""The book at smoke scale, built once from a copy of the checkout, and a browser to read it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser_setup import find
+from towers import files
+
+# Chromium's own connections are switched off, so that every request seen is a page's.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def copy_of_checkout(target: Path) -> Path:
+    """Copy what git tracks or would track, without results, into a folder of its own."""
+    root = files.repo_root()
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        if (root / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, target / name)
+    return target
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which every experiment ran at smoke scale and the book was built."""
+    root = copy_of_checkout(tmp_path_factory.mktemp("checkout"))
+    run = report(root)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return root
+
+
+def report(root: Path) -> subprocess.CompletedProcess:
+    """`towers report --scale smoke` in a checkout."""
+    return subprocess.run(
+        [sys.executable, "-m", "towers.cli", "report", "--scale", "smoke", "--jobs", "1"],
+        cwd=root,
+        env=os.environ | {"TOWERS_ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="session")
+def html(checkout: Path) -> Path:
+    """The folder of the built book."""
+    return checkout / "_build/html"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find(), args=FLAGS)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,135 @@
+"""The claims ledger: complete for the CLIP paper, strict, and true to the published tables."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from towers import published
+from towers.published import VERDICTS, PublishedError
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+LEDGER = BOOK / "claims.yaml"
+ROW = {
+    "id": "clip-table-1",
+    "paper": "clip",
+    "item": "Table 1",
+    "section": "Section 3.1.3",
+    "claim": "It works.",
+    "experiment": "clip/zero_shot",
+    "verdict": "not run",
+    "note": "Later.",
+}
+DECIMAL = re.compile(r"\d+\.\d+")
+
+
+def write(folder: Path, *rows) -> Path:
+    path = folder / "claims.yaml"
+    path.write_text(yaml.safe_dump(list(rows), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_the_checkout_s_ledger_is_the_default(monkeypatch):
+    monkeypatch.setenv("TOWERS_ROOT", str(BOOK.parent))
+    assert published.claims() == published.claims(LEDGER)
+
+
+def test_every_table_and_figure_of_clip_is_there_once():
+    items = Counter(claim.item for claim in published.claims(LEDGER) if claim.paper == "clip")
+    expected = [f"Table {n}" for n in range(1, 21)] + [f"Figure {n}" for n in range(1, 23)]
+    assert items == Counter(expected)
+
+
+def test_experiments_serve_what_they_were_planned_for():
+    served = {claim.item: claim.experiment for claim in published.claims(LEDGER)}
+    for item in ("Table 1", "Table 11", "Figure 4", "Figure 5", "Figure 21"):
+        assert served[item] == "clip/zero_shot"
+    assert served["Table 13"] == "clip/retrieval"
+
+
+def test_illustrations_have_nothing_to_run():
+    drawn = [c for c in published.claims(LEDGER) if c.verdict == "illustration"]
+    assert {(claim.item, claim.experiment) for claim in drawn} == {
+        ("Figure 1", None),
+        ("Figure 3", None),
+        ("Figure 19", None),
+    }
+
+
+@pytest.mark.parametrize("table", published.tables("clip"), ids=lambda table: str(table.number))
+def test_decimals_of_a_table_s_claim_stand_in_the_table(table):
+    claim = next(c for c in published.claims(LEDGER) if c.id == f"clip-table-{table.number}")
+    cells = set(table.tidy()["value"])
+    assert {float(said) for said in DECIMAL.findall(claim.claim)} <= cells
+    if table.unit == "percent":
+        assert DECIMAL.search(claim.claim)
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_every_verdict_can_be_given(tmp_path, verdict):
+    (claim,) = published.claims(write(tmp_path, ROW | {"verdict": verdict}))
+    assert claim.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"verdict": "done"}, "verdict: expected one of reproduced, partly"),
+        ({"verdict": None}, "verdict: expected one line of text, got None"),
+        ({"verdict": "partly", "experiment": None}, "'partly' needs an experiment"),
+        ({"experiment": "zero_shot"}, "experiment: expected part/name or null, got 'zero_shot'"),
+        ({"experiment": "clip/zero-shot"}, "experiment: expected part/name or null"),
+        ({"experiment": 3}, "experiment: expected one line of text, got 3"),
+        ({"item": "Tab. 1"}, "item: expected e.g. Table 1, got 'Tab. 1'"),
+        ({"item": "Table 01"}, "item: expected e.g. Table 1, got 'Table 01'"),
+        ({"item": "Figure 1"}, "id: expected clip-figure-1, got 'clip-table-1'"),
+        ({"paper": "lilt"}, "id: expected lilt-table-1, got 'clip-table-1'"),
+        ({"claim": ""}, "claim: expected one line of text, got ''"),
+        ({"note": "two\nlines"}, "note: expected one line of text"),
+        ({"value": 76.2}, "unknown key 'value'"),
+    ],
+)
+def test_a_bad_row_is_one_line_that_names_it(tmp_path, changes, message):
+    path = write(tmp_path, ROW | {"id": "clip-table-2", "item": "Table 2"}, ROW | changes)
+    with pytest.raises(PublishedError) as caught:
+        published.claims(path)
+    said = str(caught.value)
+    assert said.startswith("claims.yaml: row 2: ")
+    assert message in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("key", ROW)
+def test_a_missing_key_is_named(tmp_path, key):
+    path = write(tmp_path, {name: value for name, value in ROW.items() if name != key})
+    with pytest.raises(PublishedError, match=rf"row 1: expected the key '{key}'"):
+        published.claims(path)
+
+
+def test_an_item_given_twice_is_refused(tmp_path):
+    with pytest.raises(PublishedError, match="row 2: clip-table-1 is given twice"):
+        published.claims(write(tmp_path, ROW, ROW))
+
+
+def test_a_ledger_that_is_no_list_is_refused(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("rows: []", encoding="utf-8")
+    with pytest.raises(PublishedError, match="expected a list of rows, got dict"):
+        published.claims(path)
+
+
+def test_the_five_papers_are_among_the_references_and_no_key_comes_twice():
+    text = (BOOK / "references.bib").read_text(encoding="utf-8")
+    keys = Counter(re.findall(r"^@[a-z]+\{([a-z0-9]+),$", text, re.MULTILINE))
+    assert len(keys) == text.count("@")
+    assert set(keys.values()) == {1}
+    assert set(keys) >= {
+        "radford2021clip",
+        "tschannen2023clippo",
+        "khan2023lilt",
+        "mckinzie2023mismatch",
+        "devillers2021language",
+    }
+    assert text.count("{") == text.count("}")

@@ -1,0 +1,83 @@
+"""Figures: opaque, complete, and refusing what they cannot draw."""
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+mpl.use("Agg")
+
+from towers import plots
+
+FRAME = pd.DataFrame(
+    {
+        "task": ["digits", "digits", "emoji", "emoji"],
+        "prompt": ["name", "sentence"] * 2,
+        "value": [0.2, 0.3, 0.04, 0.05],
+        "low": [0.1, 0.2, 0.03, 0.04],
+        "high": [0.3, 0.4, 0.05, 0.06],
+        "chance": [0.1, 0.1, 0.001, 0.001],
+    }
+)
+
+
+def pixels(figure) -> np.ndarray:
+    """The figure as it is saved, with its alpha channel."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return np.asarray(Image.open(buffer).convert("RGBA"))
+
+
+def test_saved_figures_are_opaque():
+    figure = plots.dots(FRAME, rows="task", colour="prompt", chance="chance")
+    assert (pixels(figure)[..., 3] == 255).all()
+
+
+def test_dots_draws_every_value_on_its_line_once():
+    figure = plots.dots(FRAME, rows="task", colour="prompt")
+    drawn = [line.get_xdata() for line in figure.axes[0].lines if line.get_marker() in "osD^vP"]
+    assert sorted(np.concatenate(drawn)) == sorted(FRAME.value)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["digits", "emoji"]
+
+
+def test_dots_splits_into_panels():
+    assert len(plots.dots(FRAME, rows="task", panel="prompt").axes) == 2
+
+
+def test_dots_names_a_missing_column():
+    with pytest.raises(ValueError, match="'high'"):
+        plots.dots(FRAME.drop(columns="high"), rows="task")
+
+
+def test_figures_fit_the_page():
+    for figure in (
+        plots.dots(FRAME, rows="task"),
+        plots.distributions({"a": [1, 2, 3]}, xlabel="words", bins=range(5)),
+        plots.counts(FRAME, rows="task", value="value", xlabel="share"),
+    ):
+        assert figure.get_figwidth() * mpl.rcParams["figure.dpi"] <= 720
+
+
+def test_pictures_are_fitted_never_cropped():
+    tall = Image.new("RGB", (10, 100), "black")
+    shown = plots.pictures([tall], columns=1).axes[0].images[0].get_array()
+    assert shown.shape[:2] == (100, 100)
+    assert (np.asarray(shown)[:, 45:55] == 0).all()
+    assert (np.asarray(shown)[:, :44] == 255).all()
+
+
+def test_predictions_colour_right_and_wrong():
+    image = Image.new("RGB", (8, 8))
+    guesses = [[("cat", 0.6), ("dog", 0.4)]]
+    axes = plots.predictions([image], ["dog"], guesses).axes
+    bars = [patch.get_facecolor() for patch in axes[1].patches]
+    assert bars == [mpl.colors.to_rgba(plots.WRONG), mpl.colors.to_rgba(plots.RIGHT)]
+    assert axes[0].spines["left"].get_edgecolor() == mpl.colors.to_rgba(plots.WRONG)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("short", "short"), ("a longer text", "a long…")])
+def test_shorten_marks_what_it_cut(text, expected):
+    assert plots.shorten(text, 7) == expected
