@@ -2,7 +2,7 @@
 
 Roles and directives (all of them fail the strict build when what they name is missing):
 
-- `{record}` puts a number from a record into a sentence.
+- `{record}` puts a number from a record into a sentence, `{published}` one from a paper's table.
 - `{provenance}` is the box under an executed page: who ran what, when, on which data.
 - `{picture}` shows a figure of an executed page on another page.
 - `{ledger}` is the table of claims of a paper; `{status}` the table of all experiments.
@@ -10,6 +10,7 @@ Roles and directives (all of them fail the strict build when what they name is m
 
 import os
 import shutil
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,11 +27,24 @@ class RecordRole(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Replace the role by the one record that its words select."""
         try:
-            text, title = report.quote(self.text, scale=shown_scale())
+            text, title = self.look_up()
         except ValueError as error:
-            message = self.inliner.reporter.warning(f"record: {error}", line=self.lineno)
+            message = self.inliner.reporter.warning(f"{self.name}: {error}", line=self.lineno)
             return [nodes.literal(self.text, self.text)], [message]
-        return [nodes.inline(text, text, classes=["towers-record"], title=title)], []
+        html = f'<span class="towers-{self.name}" title="{escape(title)}">{escape(text)}</span>'
+        return [nodes.raw(text, html, format="html")], []
+
+    def look_up(self) -> tuple[str, str]:
+        """The number as text, and where it comes from."""
+        return report.quote(self.text, scale=shown_scale())
+
+
+class PublishedRole(RecordRole):
+    """``{published}`clip 11; model=L/14-336px; column=ImageNet` ``."""
+
+    def look_up(self) -> tuple[str, str]:
+        """The published number as text, and its place in the paper."""
+        return report.cite(self.text)
 
 
 class Generated(SphinxDirective):
@@ -115,6 +129,7 @@ def local_mathjax(app: Sphinx, config: object) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the book's roles and directives."""
     app.add_role("record", RecordRole())
+    app.add_role("published", PublishedRole())
     app.add_directive("provenance", Provenance)
     app.add_directive("picture", Picture)
     app.add_directive("ledger", Ledger)

@@ -18,7 +18,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-MANIFEST = ".files"    # inside a set that is ready: the relative paths of all its files
+MANIFEST = ".files"  # inside a set that is ready: the relative paths of all its files
 READY = ".ready"
 
 
@@ -54,6 +54,11 @@ def cache_home() -> Path:
     """The user's cache for data, rasters, features and checkpoints (`TOWERS_HOME` if set)."""
     home = os.environ.get("TOWERS_HOME")
     return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("towers"))
+
+
+def shown(path: Path) -> Path:
+    """A path as a reader wants it: relative where it lies below the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def sha256(content: bytes | Path) -> str:
@@ -159,7 +164,7 @@ def _move_in(folder: Path, name: str) -> None:
     if not ready.is_dir():
         return
     manifest = ready / MANIFEST
-    if manifest.is_file():    # gone only when everything has been moved
+    if manifest.is_file():  # gone only when everything has been moved
         members = json.loads(manifest.read_text())
         for old in (folder / f"{name}.json", folder / f"{name}.ipynb", *_files(folder / name)):
             if str(old.relative_to(folder)) not in members:

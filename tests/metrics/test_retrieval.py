@@ -91,6 +91,10 @@ def test_monotone_in_k_and_blind_to_order_and_to_monotone_maps(seed):
     np.testing.assert_array_equal(hits_at_k(sims**3 + 5, positives, [3])[3], hits[3])
 
 
+def test_a_positive_named_twice_counts_once():
+    assert recall_at_k(np.zeros((1, 4)), [[2, 2, 2]], [1]) == {1: 0.25}
+
+
 def test_tiles_and_transposed_views_change_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     sims = rng.integers(0, 6, size=(40, 31)).astype(np.float32)

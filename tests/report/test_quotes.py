@@ -46,7 +46,7 @@ def results(tmp_path) -> Path:
     rows = [
         record(),
         record(metric="R@5", value=0.45, low=None, high=None),
-        record(metric="over chance", value=35.2, low=20.0, high=50.0),
+        record(metric="chance R@1", value=0.223 / 35.2, low=None, high=None),
         record(metric="gain", value=0.031, low=0.01, high=0.05),
     ]
     records.write(tmp_path / "clip/toy/laptop.json", PROVENANCE, rows)
@@ -59,8 +59,8 @@ def results(tmp_path) -> Path:
         ("clip/toy; metric=R@1", "22.3 %"),
         ("clip/toy; metric=R@1; show=interval", "22.3 % (17.0 to 28.5)"),
         ("clip/toy; metric=R@1; data=stamps; model=ours; seed=0; show=n", "157"),
-        ("clip/toy; metric=over chance; show=times", "35 times"),
-        ("clip/toy; metric=gain; show=points", "+3.1 points"),
+        ("clip/toy; metric=R@1; over=chance R@1", "35 times"),
+        ("clip/toy; metric=gain; show=gain", "+3.1 points (+1.0 to +5.0)"),
     ],
 )
 def test_quotes_the_selected_record(results, words, text):
@@ -80,6 +80,8 @@ def test_tooltip_names_metric_data_and_count(results):
         ("clip/toy; metric=R@5; show=interval", "has none"),
         ("clip/toy; metric=R@1; show=loud", "show= one of"),
         ("clip/toy; metrik=R@1", "expected 'experiment; "),
+        ("clip/toy; metric=R@1; over=R@2", "over=R@2, found 0"),
+        ("clip/toy; metric=R@1; metric=R@5", "each once"),
         ("clip/toy; R@1", "expected 'experiment; "),
         ("clip/other; metric=R@1", "none were written"),
     ],
@@ -93,3 +95,15 @@ def test_a_new_run_is_seen(results):
     assert report.quote("clip/toy; metric=R@1", "laptop", results)[0] == "22.3 %"
     records.write(results / "clip/toy/laptop.json", PROVENANCE, [record(value=0.25)])
     assert report.quote("clip/toy; metric=R@1", "laptop", results)[0] == "25.0 %"
+
+
+def test_cites_a_published_number_with_its_place():
+    text, title = report.cite("clip 11; model=L/14-336px; column=ImageNet")
+    assert text == "76.2 %"
+    assert title.startswith("published: clip, Table 11 (Appendix B), ImageNet")
+
+
+@pytest.mark.parametrize("words", ["clip; column=a", "clip 11", "clip 11; column=ImageNet"])
+def test_refuses_to_cite_what_is_not_one_cell(words):
+    with pytest.raises(ValueError, match="expected"):
+        report.cite(words)

@@ -7,11 +7,12 @@ from towers.report.pages import (
     provenance_markdown,
     status_markdown,
 )
-from towers.report.quotes import quote
+from towers.report.quotes import cite, quote
 
 __all__ = [
     "assemble",
     "build",
+    "cite",
     "ledger_markdown",
     "picture_markdown",
     "provenance_markdown",

@@ -152,7 +152,7 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
         source = root / f"results/{name}/{scale}.ipynb"
         page = root / f"book/run/{name}.ipynb"
         if source.is_file() and (root / f"results/{name}/{scale}.json").is_file():
-            notebook = nbformat.read(source, as_version=4)
+            notebook = _with_current_prose(nbformat.read(source, as_version=4), experiment)
             _extract_figures(notebook, page.with_suffix(""))
             notebook.cells += finishing_cells(name)
         else:
@@ -166,6 +166,28 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
             files.atomic_write(page, text)
         pages.append(page)
     return pages
+
+
+def _with_current_prose(
+    executed: nbformat.NotebookNode, experiment: experiments.Experiment
+) -> nbformat.NotebookNode:
+    """The source notebook with the executed one's outputs, where their code is the same.
+
+    So an edit of a sentence or of a caption shows without another run; a run whose code differs
+    is shown as it ran.
+    """
+    source = nbformat.read(experiment.notebook, as_version=4)
+    ran = [
+        cell
+        for cell in executed.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    if [cell.source for cell in ran] != [cell.source for cell in code]:
+        return executed
+    for cell, done in zip(code, ran, strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    return source
 
 
 def _extract_figures(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -235,6 +257,4 @@ def _book_digest(root: Path, scale: str) -> str:
     for path in sources:
         if "__pycache__" not in path.parts and not path.name.endswith(".lock"):
             digest.update(f"{path.relative_to(root)}\0{files.sha256(path)}\n".encode())
-    commit = records.commit(root) if hasattr(records, "commit") else ""
-    digest.update(str(commit).encode())
     return digest.hexdigest()

@@ -3,13 +3,20 @@
 from functools import cache
 from pathlib import Path
 
-from towers import files, records
+from towers import files, published, records
 
 SELECTORS = ("model", "data", "metric", "seed")
 
 
 def _percent(record: records.Record) -> str:
     return f"{100 * record.value:.1f} %"
+
+
+def _gain(record: records.Record) -> str:
+    if record.low is None or record.high is None:
+        raise ValueError(f"expected a record with an interval, {record.metric!r} has none")
+    ends = f"{100 * record.low:+.1f} to {100 * record.high:+.1f}"
+    return f"{100 * record.value:+.1f} points ({ends})"
 
 
 def _interval(record: records.Record) -> str:
@@ -21,8 +28,7 @@ def _interval(record: records.Record) -> str:
 FORMATS = {
     "percent": _percent,
     "interval": _interval,
-    "points": lambda record: f"{100 * record.value:+.1f} points",
-    "times": lambda record: f"{record.value:.0f} times",
+    "gain": _gain,
     "value": lambda record: f"{record.value:.3g}",
     "count": lambda record: f"{record.value:,.0f}",
     "n": lambda record: f"{record.n:,}",
@@ -39,9 +45,10 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
 
     Args:
         words: `experiment; metric=...; data=...; model=...; show=FORMAT`. The selectors must
-            leave exactly one record of that experiment at `scale`. FORMAT is `percent` (the
-            default), `interval` (percent with its 95 % interval), `points` (signed percentage
-            points), `times`, `value`, `count` or `n`.
+            leave exactly one record of that experiment at `scale`. With `over=METRIC` the text is
+            how many times the value of that metric (same model, data and seed) it is. FORMAT is `percent` (the
+            default), `interval` (percent with its 95 % interval), `gain` (signed percentage points
+            with their interval), `value`, `count` or `n`.
         scale: the scale whose records are read.
         results: the results folder; the checkout's own if None.
 
@@ -53,23 +60,61 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
     """
     experiment, *pairs = (part.strip() for part in words.split(";"))
     chosen = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    show = chosen.pop("show", "percent")
-    if len(chosen) + ("show=" in words) != len(pairs) or set(chosen) - set(SELECTORS):
-        raise ValueError(f"expected 'experiment; {'=; '.join(SELECTORS)}=; show=', got {words!r}")
+    if len(chosen) != len(pairs) or set(chosen) - {*SELECTORS, "over", "show"}:
+        allowed = "=; ".join((*SELECTORS, "over", "show"))
+        raise ValueError(f"expected 'experiment; {allowed}=', each once, got {words!r}")
+    show, over = chosen.pop("show", "percent"), chosen.pop("over", None)
     if show not in FORMATS:
         raise ValueError(f"expected show= one of {', '.join(FORMATS)}, got {show!r}")
     path = (results or files.repo_root() / "results") / f"{experiment}/{scale}.json"
     if not path.is_file():
         raise ValueError(f"expected records of {experiment} at scale {scale}, none were written")
-    rows = [
-        row
-        for row in _rows(path, path.stat().st_mtime_ns)
-        if all(str(getattr(row, key)) == value for key, value in chosen.items())
-    ]
-    if len(rows) != 1:
-        raise ValueError(f"expected one record for {words!r} at scale {scale}, found {len(rows)}")
-    row = rows[0]
+    rows = _rows(path, path.stat().st_mtime_ns)
+    row = _only(rows, chosen, f"{words!r} at scale {scale}")
+    text = FORMATS[show](row)
+    if over:
+        same = {key: str(getattr(row, key)) for key in SELECTORS} | {"metric": over}
+        base = _only(rows, same, f"{words!r} at scale {scale}, its over={over}")
+        if not base.value > 0:
+            raise ValueError(f"expected {over!r} above 0 to divide by, it is {base.value}")
+        text = f"{row.value / base.value:.0f} times"
     seed = "" if row.seed is None else f", seed {row.seed}"
-    return FORMATS[show](row), (
-        f"{experiment} at {scale} scale: {row.metric} of {row.model} on {row.data}, n = {row.n}{seed}"
+    return text, (
+        f"{experiment} at {scale} scale: {row.metric} of {row.model} on {row.data}, "
+        f"n = {row.n}{seed}" + (f"; divided by {over}" if over else "")
     )
+
+
+def _only(
+    rows: tuple[records.Record, ...], chosen: dict[str, str], what: str
+) -> records.Record:
+    """The one record whose fields read as chosen."""
+    found = [r for r in rows if all(str(getattr(r, key)) == value for key, value in chosen.items())]
+    if len(found) != 1:
+        raise ValueError(f"expected one record for {what}, found {len(found)}")
+    return found[0]
+
+
+def cite(words: str) -> tuple[str, str]:
+    """The text of one published number and where it stands.
+
+    Args:
+        words: `PAPER TABLE; column=...; model=...`, any text columns of the table as selectors.
+
+    Returns:
+        The number as text with its unit, and its place in the paper for a tooltip.
+
+    Raises:
+        ValueError: the words are malformed, or name no table or not one row of it.
+    """
+    place, *pairs = (part.strip() for part in words.split(";"))
+    chosen = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    paper, _, number = place.partition(" ")
+    if len(chosen) != len(pairs) or "column" not in chosen or not number.isdigit():
+        raise ValueError(f"expected 'paper number; column=...; selector=...', got {words!r}")
+    column = chosen.pop("column")
+    table = published.table(paper, int(number))
+    unit = " %" if table.unit == "percent" else ""
+    where = ", ".join(chosen.values())
+    title = f"published: {paper}, Table {number} ({table.source}), {column}, {where}"
+    return f"{table.value(column, **chosen):g}{unit}", title

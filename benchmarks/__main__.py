@@ -1,0 +1,76 @@
+"""Run every benchmark beside its peer and print one table: `python -m benchmarks [NAME ...]`.
+
+A benchmark is a module of this folder with METRIC, PEER, GOAL, PEER_SETTINGS, `prepare` and
+`agree`. Both sides run in this process, in turns; the peer first looks for its fastest setting.
+A ratio is the peer's time over ours, so higher is better; it counts only after the results agree.
+"""
+
+import argparse
+import importlib
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+REPEATS = 5
+
+
+def main() -> int:
+    names = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem[0] != "_")
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="turns (default: %(default)s)")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(names):
+        parser.error(f"unknown {sorted(unknown)}; expected some of {names}")
+    print("| metric | peer | setting | ours s | peer s | times faster (range) | goal |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    met = [run(name, max(1, options.repeats)) for name in options.names or names]
+    return 0 if all(met) else 1
+
+
+def run(name: str, repeats: int) -> bool:
+    """Time one benchmark in turns, print its row, and tell whether it met its goal."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    ours, peer = module.prepare()
+    setting, wanted = fastest_setting(module, peer)
+    if not module.agree(ours(), wanted):
+        print(f"| {module.METRIC} | {module.PEER} | results differ: no ratio | | | | |")
+        return False
+    turns = [(answered(ours)[0], answered(peer, **setting)[0]) for _ in range(repeats)]
+    ratios = [theirs / own for own, theirs in turns]
+    own, theirs = (statistics.median(side) for side in zip(*turns, strict=True))
+    ratio = statistics.median(ratios)
+    print(
+        f"| {module.METRIC} | {module.PEER} | "
+        f"{', '.join(f'{key} {value}' for key, value in setting.items())} | {own:.2f} | "
+        f"{theirs:.2f} | {ratio:.1f} ({min(ratios):.1f} to {max(ratios):.1f}) | "
+        f">= {module.GOAL:g} |",
+        flush=True,
+    )
+    return ratio >= module.GOAL
+
+
+def fastest_setting(module: ModuleType, peer: Callable) -> tuple[dict, object]:
+    """The peer's setting with the shortest time, and what the peer answers."""
+    settings = [
+        dict(zip(module.PEER_SETTINGS, values, strict=True))
+        for values in itertools.product(*module.PEER_SETTINGS.values())
+    ]
+    times, answers = zip(*(answered(peer, **setting) for setting in settings), strict=True)
+    best = times.index(min(times))
+    return settings[best], answers[best]
+
+
+def answered(call: Callable, **arguments: int) -> tuple[float, object]:
+    """Wall time of one call, in seconds, and its answer."""
+    start = time.perf_counter()
+    answer = call(**arguments)
+    return time.perf_counter() - start, answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""The `towers` command: parse, call, print. What is heavy is imported by the command that needs it.
+
+Exit codes: 0 done, 1 something failed or is missing, 2 a wrong command, 130 and 143 interrupted.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SCALES = ("smoke", "laptop", "paper")
+
+
+class UsageError(ValueError):
+    """A command line that says nothing we understand."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises its errors, so that every error of ours looks alike."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(*arguments, allow_abbrev=False, formatter_class=form, **options)
+
+    def error(self, message: str):
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the `towers` command.
+
+    Args:
+        argv: the arguments; default: the process's.
+
+    Returns:
+        The exit code: 0 done, 1 something failed or is missing, 2 a wrong command, 130 interrupted.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        code = arguments.handler(arguments)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # --help, --version, or a signal while a kernel ran
+        code = stop.code if isinstance(stop.code, int) else 1
+        return _complain("stopped by a signal", code) if stop.code else 0
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except BrokenPipeError:  # `towers list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("TOWERS_TRACEBACK"):
+            traceback.print_exc()
+        return _complain(*_verdict(error))
+
+
+def _verdict(error: Exception) -> tuple[str, int]:
+    """The line for an error, and its exit code."""
+    if isinstance(error, ValueError):
+        return str(error), 2
+    if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
+        return str(error), 1
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", 1
+    name = type(error).__name__
+    return f"{name}: {error} (a defect; TOWERS_TRACEBACK=1 shows where)", 1
+
+
+def _complain(message: str, code: int) -> int:
+    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
+    print(f"towers: error: {line}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="towers", description="Run, inspect and build the Towers book.")
+    version = importlib.metadata.version("towers")
+    parser.add_argument("--version", action="version", version=f"towers {version}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_list(commands)
+    _add_run(commands)
+    _add_data(commands)
+    _add_export(commands)
+    _add_report(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, handler: Any, summary: str, example: str) -> Any:
+    command = commands.add_parser(
+        name, help=summary, description=f"{summary}.", epilog=f"example:\n  {example}"
+    )
+    command.set_defaults(handler=handler)
+    return command
+
+
+def _add_results(command: Any) -> None:
+    command.add_argument("--results", type=Path, metavar="PATH", help="default: results/")
+
+
+def _add_scale(command: Any, default: str | None = "laptop") -> None:
+    text = f"{', '.join(SCALES)}; default: {default or 'all'}"
+    command.add_argument("--scale", choices=SCALES, default=default, metavar="SCALE", help=text)
+
+
+def _add_list(commands: Any) -> None:
+    command = _command(
+        commands,
+        "list",
+        _list,
+        "Show the experiments and what has run",
+        "towers list --scale smoke",
+    )
+    _add_scale(command)
+    _add_results(command)
+    command.add_argument("--json", action="store_true", help="everything, for machines")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from towers import listing
+
+    print(listing.experiments(arguments.scale, arguments.results, as_json=arguments.json))
+    return 0
+
+
+def _add_run(commands: Any) -> None:
+    command = _command(
+        commands,
+        "run",
+        _run,
+        "Run experiments and publish their results",
+        "towers run clip/zero_shot --scale laptop -p seed=1",
+    )
+    command.add_argument("names", nargs="*", metavar="NAME", help="as `towers list` shows them")
+    command.add_argument("--all", action="store_true", help="every experiment")
+    _add_scale(command)
+    command.add_argument(
+        "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a parameter"
+    )
+    command.add_argument("--if-stale", action="store_true", help="only what is not up to date")
+    command.add_argument("--minutes", type=float, help="time limit; default: the experiment's own")
+    _add_results(command)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from towers import experiments
+
+    known = experiments.names()
+    if bool(arguments.names) == arguments.all:
+        raise UsageError(f"expected names or --all; there are: {', '.join(known)}")
+    wanted = known if arguments.all else arguments.names
+    given = {name: _given(experiments.get(name), arguments.given) for name in wanted}
+    for name, overrides in given.items():
+        experiments.resolve(experiments.get(name), arguments.scale, overrides)
+    for experiment in experiments.in_order(given):
+        reason = experiments.staleness(experiment, arguments.scale, arguments.results)
+        if experiment.name in given:
+            due = reason is not None or not arguments.if_stale
+        else:  # something needed: as it is, unless it is missing or freshness was asked for
+            due = reason is not None if arguments.if_stale else reason == "never run"
+        if due:
+            overrides = given.get(experiment.name, {})
+            _run_one(experiment, overrides, arguments)
+        elif experiment.name in given:
+            print(f"{experiment.name} {arguments.scale} fresh", flush=True)
+    return 0
+
+
+def _run_one(experiment: Any, overrides: dict, arguments: argparse.Namespace) -> None:
+    from towers import experiments, files
+
+    start = time.monotonic()
+    path = experiments.run(
+        experiment,
+        arguments.scale,
+        overrides,
+        results=arguments.results,
+        minutes=arguments.minutes,
+    )
+    seconds = time.monotonic() - start
+    print(f"{experiment.name} {arguments.scale} {seconds:.1f} s {files.shown(path)}", flush=True)
+
+
+def _given(experiment: Any, pairs: Sequence[str]) -> dict[str, Any]:
+    from towers import experiments
+
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"expected -p KEY=VALUE, got {pair!r}")
+        if name in given:
+            raise UsageError(f"-p {name} is given twice")
+        given[name] = experiments.from_text(experiment, name, text)
+    return given
+
+
+def _add_data(commands: Any) -> None:
+    command = _command(
+        commands, "data", _data_list, "Fetch or list the data", "towers data get clipart stamps"
+    )
+    actions = command.add_subparsers(metavar="ACTION", required=True)
+    get = _command(
+        actions, "get", _data_get, "Fetch and verify sources", "towers data get clipart stamps"
+    )
+    get.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    _command(actions, "list", _data_list, "List the sources and their state", "towers data list")
+
+
+def _data_get(arguments: argparse.Namespace) -> int:
+    from towers import listing
+
+    for line in listing.fetched(arguments.names):
+        print(line, flush=True)
+    return 0
+
+
+def _data_list(_: argparse.Namespace) -> int:
+    from towers import listing
+
+    print(listing.sources())
+    return 0
+
+
+def _add_export(commands: Any) -> None:
+    command = _command(
+        commands, "export", _export, "Write all records as one table", "towers export out.parquet"
+    )
+    command.add_argument("path", type=Path, metavar="PATH", help="ends in .csv or .parquet")
+    _add_scale(command, default=None)
+    _add_results(command)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from towers import records
+
+    table = records.table(arguments.results, arguments.scale)
+    records.export(table, arguments.path)
+    print(f"{len(table)} records {arguments.path}")
+    return 0
+
+
+def _add_report(commands: Any) -> None:
+    command = _command(
+        commands, "report", _report, "Run what is stale, then build the book",
+        "towers report --scale laptop --part clip --jobs 2",
+    )  # fmt: skip
+    _add_scale(command)
+    command.add_argument("--part", help="run experiments of this part only, for example clip")
+    command.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="experiments at a time"
+    )
+    command.add_argument("--force", action="store_true", help="run and build also what is fresh")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    if arguments.jobs < 1:
+        raise UsageError(f"expected --jobs as a whole number > 0, got {arguments.jobs}")
+    from towers import report
+
+    page = report.build(
+        scale=arguments.scale, part=arguments.part, jobs=arguments.jobs, force=arguments.force
+    )
+    print(page)
+    return 0
+
+
+def _add_doctor(commands: Any) -> None:
+    _command(commands, "doctor", _doctor, "Tell what is there and what is missing", "towers doctor")
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from towers import listing
+
+    text, sound = listing.doctor()
+    print(text)
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

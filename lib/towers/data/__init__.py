@@ -1,0 +1,54 @@
+"""Pairs of pictures and words, all in one form, each asked for by one name.
+
+| name | what it is |
+|---|---|
+| `clipart` | Open Clip Art: public-domain drawings with noisy titles and keywords |
+| `emoji`, `emoji:openmoji`, `emoji:noto` | emoji in two drawing styles, names in 14 languages |
+| `stamps` | Tux Paint's stamps: photos and drawings, captions in dozens of languages |
+| `digits` | scikit-learn's handwritten digits |
+| `samples`, `samples:imagenet`, ... | twenty labelled pictures each of five data sets |
+| `folder:PATH`, `shards:PATTERN`, ... | your own data, see `towers.data.custom` |
+
+A part of a collection is named in brackets, as the collection itself is called: "stamps[test]".
+"""
+
+import re
+from collections.abc import Callable
+
+from towers.data import bundled, clipart, custom, emoji, stamps
+from towers.data.errors import BadImage, DataError
+from towers.data.items import PARTS, Collection, Item, Report
+
+__all__ = ["EMBEDDED", "BadImage", "Collection", "DataError", "Item", "Report", "load"]
+
+EMBEDDED: dict[str, Callable[..., Collection]] = {
+    "clipart": clipart.clipart,
+    "emoji": emoji.emoji,
+    "stamps": stamps.stamps,
+    "digits": bundled.digits,
+    "samples": bundled.samples,
+}
+_BRACKETS = re.compile(rf"(.+)\[({'|'.join(PARTS)})\]")
+
+
+def load(name: str) -> Collection:
+    """The collection of a name.
+
+    Args:
+        name: as in the table of `towers.data`, whole ("stamps") or a part ("stamps[test]").
+
+    Returns:
+        The collection; the first time may take minutes, for its drawings are rendered once.
+
+    Raises:
+        DataError: no such collection, or its files cannot be had or read.
+    """
+    if found := _BRACKETS.fullmatch(name):
+        return load(found[1]).split(found[2])
+    kind, _, rest = name.partition(":")
+    if kind in custom.PREFIXES:
+        return custom.load(name)
+    if kind not in EMBEDDED or (rest and kind in ("clipart", "stamps", "digits")):
+        known = ", ".join([*EMBEDDED, *(f"{prefix}:..." for prefix in custom.PREFIXES)])
+        raise DataError(f"expected a collection among {known}; got {name!r}")
+    return EMBEDDED[kind](rest) if rest else EMBEDDED[kind]()

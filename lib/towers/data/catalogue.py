@@ -1,0 +1,163 @@
+"""What was found out about a collection once, kept in the cache until its source or our code changes.
+
+Reading eight thousand drawings takes minutes, a list of what they say takes milliseconds. A
+collection is built by a function that returns drafts; what they became (which can be drawn, which
+are near duplicates) is stored as one JSON file.
+"""
+
+import inspect
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from towers.data import duplicates, svg
+from towers.data.items import Collection, Item, Report, content_key
+from towers.files import atomic_write, cache_home, locked, sha256
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A candidate before anything was drawn.
+
+    Attributes:
+        name: for people, unique within the collection.
+        file: path relative to the source's folder.
+        captions: language -> captions.
+        label, category, style: as of `Item`.
+        sounds: kind -> path relative to the source's folder.
+        group: near duplicates by other means than their looks, such as one concept's styles.
+    """
+
+    name: str
+    file: str
+    captions: Mapping[str, tuple[str, ...]]
+    label: str | None = None
+    category: str | None = None
+    style: str | None = None
+    sounds: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
+
+
+@dataclass
+class Found:
+    """What a reader gives: drafts, what it dropped, and what it mended."""
+
+    drafts: list[Draft]
+    dropped: Counter
+    mended: Counter = field(default_factory=Counter)
+
+
+def collection(
+    name: str,
+    folder: Path,
+    digest: str,
+    read: Callable[[Path], Found],
+    code: str,
+    licence: str,
+    version: str,
+    image: Callable[[Path], object] | None = None,
+    distance: int | None = duplicates.DISTANCE,
+    one_of_a_kind: bool = False,
+) -> Collection:
+    """A collection of a source's files, from the cache or read now.
+
+    Args:
+        name: of the collection.
+        folder: with the source's files.
+        digest: of the source.
+        read: gives the drafts.
+        code: version of the reader; another one reads again.
+        licence: of the files.
+        version: of the source.
+        image: path -> source for `Item.image`; SVGs are rasterised, other files opened if None.
+        distance: within which pictures are near duplicates; None looks for none.
+        one_of_a_kind: keep only the first of each group of near duplicates.
+
+    Returns:
+        The items whose pictures can be drawn, near duplicates sharing a group.
+    """
+    source = image or _source
+    key = sha256(f"{name} {digest} {code} {_text(read)} {svg.RENDERER} {distance}".encode())
+    path = cache_home() / "collections" / f"{name.replace(':', '-')}-{key[:16]}.json"
+    with locked(path):
+        kept = _read(path)
+        if kept is None:
+            kept = _catalogue(name, folder, read(folder), source, distance, one_of_a_kind)
+            atomic_write(path, json.dumps(kept, ensure_ascii=False))
+    items = tuple(_item(row, folder, source) for row in kept["items"])
+    report = Report.of(len(items), kept["dropped"], kept["mended"])
+    return Collection(
+        name=name, items=items, report=report, licence=licence, version=f"{version}, {svg.RENDERER}"
+    )
+
+
+def _text(read: Callable[[Path], Found]) -> str:
+    """SHA-256 over the modules that make a catalogue: a changed rule is never answered from one
+    that was made by another."""
+    modules = (inspect.getsourcefile(read), __file__, duplicates.__file__)
+    return sha256("".join(sha256(Path(module)) for module in modules).encode())
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _source(path: Path):
+    return svg.Raster(path) if path.suffix == ".svg" else path
+
+
+def _catalogue(
+    name: str, folder: Path, found: Found, source, distance: int | None, one_of_a_kind: bool
+) -> dict:
+    """Draw everything once, drop what cannot be drawn and exact copies, group what looks alike."""
+    paths = [folder / draft.file for draft in found.drafts]
+    drawn = [path for path in paths if path.suffix == ".svg" and source is _source]
+    reasons = dict(zip(drawn, svg.prepare(drawn, label=f"drawing {name}"), strict=True))
+    dropped, seen, rows = Counter(found.dropped), set(), []
+    for draft, path in zip(found.drafts, paths, strict=True):
+        original = source(path)
+        content = original.read_bytes() if isinstance(original, Path) else original.content()
+        key = content_key(content)
+        if reason := reasons.get(path):
+            dropped[f"svg: {reason}"] += 1
+        elif key in seen:
+            dropped["copy of another file"] += 1
+        else:
+            seen.add(key)
+            rows.append(asdict(draft) | {"key": key})
+    items = tuple(_item(row, folder, source) for row in rows)
+    if distance is not None:
+        whole = Collection(name, items, Report.of(len(items), {}))
+        for row, group in zip(rows, duplicates.groups(whole, distance), strict=True):
+            row["group"] = row["group"] or group
+    if one_of_a_kind:
+        first = [row for row in rows if row["group"] in (None, row["key"])]
+        dropped["near duplicate"] += len(rows) - len(first)
+        rows = first
+    return {"items": rows, "dropped": dict(dropped), "mended": dict(found.mended)}
+
+
+def _item(row: dict, folder: Path, source) -> Item:
+    return Item(
+        key=row["key"],
+        name=row["name"],
+        image=source(folder / row["file"]),
+        captions={code: tuple(texts) for code, texts in row["captions"].items()},
+        label=row["label"],
+        category=row["category"],
+        style=row["style"],
+        sounds={kind: folder / file for kind, file in row["sounds"].items()},
+        group=row["group"],
+    )
+
+
+def relabelled(whole: Collection, label: Callable[[Item], str | None]) -> Collection:
+    """The same items under other labels."""
+    return replace(
+        whole, items=tuple(replace(item, label=label(item)) for item in whole), class_names=None
+    )

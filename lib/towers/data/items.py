@@ -1,0 +1,325 @@
+"""The form that every data set takes: items with captions, in an immutable collection."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+from PIL import Image
+
+from towers.data.errors import DataError
+from towers.data.images import on_white, open_image, shrink
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("train", "val", "test")
+Source = Path | bytes | Callable[[], Image.Image]
+
+
+def content_key(content: bytes) -> str:
+    """The identity of an original: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def position(text: str) -> float:
+    """Where a text falls in [0, 1]: its SHA-256 over 2^256, the same in every process."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()) / 2**256
+
+
+def _language_order(language: str) -> tuple[bool, str]:
+    return language != "en", language
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture with what is said about it.
+
+    Attributes:
+        key: identity, `content_key` of the original's bytes; splits rest on it.
+        name: for people, unique within a collection where it can be: "animals/birds/blackbird".
+        image: a file, its bytes, or a picklable function without arguments that returns a picture
+            (`functools.partial` of a module's function, or a frozen dataclass with `__call__`);
+            not compared, the key is.
+        captions: language code -> captions, at least one; "en" first, the others sorted.
+        label: class name, for classification.
+        category: a coarser group, such as the folder.
+        style: "photo", "drawing", "openmoji", ...
+        sounds: "effect" or "spoken:fr" -> file.
+        group: name of a group of near duplicates; a split never cuts one. None: the key's own.
+        split: "train", "val" or "test" where the data set's authors say so; None: by hash.
+    """
+
+    key: str
+    name: str
+    image: Source = field(compare=False, repr=False)
+    captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    label: str | None = None
+    category: str | None = None
+    style: str | None = None
+    sounds: Mapping[str, Path] = field(default_factory=dict, hash=False, repr=False)
+    group: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if any(isinstance(texts, str) for texts in self.captions.values()):
+            raise DataError(
+                f"expected a tuple of captions per language for {self.name!r}, got a bare string; "
+                "wrap it: {'en': (caption,)}"
+            )
+        if self.split not in (None, *PARTS):
+            raise DataError(
+                f"expected split train, val or test for {self.name!r}, got {self.split!r}; "
+                "leave it None to split by hash"
+            )
+        captions = {
+            language: tuple(self.captions[language])
+            for language in sorted(self.captions, key=_language_order)
+            if self.captions[language]
+        }
+        object.__setattr__(self, "captions", MappingProxyType(captions))
+        object.__setattr__(self, "sounds", MappingProxyType(dict(self.sounds)))
+
+    def __reduce__(self) -> tuple:
+        """Pickles: the read-only mappings travel as plain ones."""
+        return Item, (
+            self.key, self.name, self.image, dict(self.captions), self.label, self.category,
+            self.style, dict(self.sounds), self.group, self.split,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What loading found, kept and dropped.
+
+    Attributes:
+        found: candidates looked at.
+        kept: items of the collection as loaded.
+        dropped: short reason -> candidates left out for it; `found == kept + sum(dropped)`.
+        mended: short reason -> things repaired inside kept items (a caption removed or cut, a
+            size supplied); no part of that sum.
+    """
+
+    found: int = 0
+    kept: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    mended: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.found != self.kept + sum(self.dropped.values()):
+            raise DataError(
+                f"expected found = kept + dropped, got {self.found} = {self.kept} + "
+                f"{sum(self.dropped.values())}; count every candidate once"
+            )
+        object.__setattr__(self, "dropped", Counter(self.dropped))
+        object.__setattr__(self, "mended", Counter(self.mended))
+
+    @classmethod
+    def of(
+        cls, kept: int, dropped: Mapping[str, int], mended: Mapping[str, int] | None = None
+    ) -> "Report":
+        """The report whose `found` follows from what was kept and dropped."""
+        return cls(kept + sum(dropped.values()), kept, dropped, mended or {})
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(
+            self.found + other.found,
+            self.kept + other.kept,
+            Counter(self.dropped) + Counter(other.dropped),
+            Counter(self.mended) + Counter(other.mended),
+        )
+
+    def frame(self) -> "pd.DataFrame":
+        """A table with columns outcome, reason and count: found, kept, then the commonest drops."""
+        import pandas as pd
+
+        rows = [("found", "", self.found), ("kept", "", self.kept)]
+        for outcome, counts in (("dropped", self.dropped), ("mended", self.mended)):
+            ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+            rows += [(outcome, reason, count) for reason, count in ordered]
+        return pd.DataFrame(rows, columns=["outcome", "reason", "count"])
+
+
+@dataclass(frozen=True, eq=False)
+class Collection(Sequence[Item]):
+    """Items in a fixed order; parts of it are collections as well and share its items.
+
+    Attributes:
+        name: as given to `data.load`, with what was cut from it: "stamps[test]".
+        items: the items.
+        report: of the loading; a part keeps the report of the whole.
+        licence: of the data, in a word or two.
+        version: of the data (and of what draws it, where it is drawn).
+        size: longest side in pixels of what `image` returns; None: as it is.
+        class_names: the classes in the order of their numbers; None: the sorted labels. A part
+            keeps the classes of the whole, so that numbers mean the same in all parts.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    report: Report
+    licence: str = ""
+    version: str = ""
+    size: int | None = 256
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", tuple(self.items))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index):
+        """The item at an index; for a slice, the collection of those items."""
+        if isinstance(index, slice):
+            return self._part(self.items[index], "slice")
+        return self.items[index]
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r}, {len(self)} items, digest {self.digest[:12]})"
+
+    def image(self, index: int) -> Image.Image:
+        """The picture of one item: RGB, opaque on white, longest side at most `size`.
+
+        Raises:
+            BadImage: it is refused, or was damaged after loading.
+        """
+        source = self.items[index].image
+        if callable(source):
+            return shrink(on_white(source()), self.size)
+        return open_image(source, size=self.size)
+
+    def captions(self, language: str = "en") -> list[tuple[str, ...]]:
+        """Each item's captions in one language; an empty tuple where it has none."""
+        return [item.captions.get(language, ()) for item in self.items]
+
+    def languages(self) -> dict[str, int]:
+        """Language -> number of items with a caption in it, the commonest first."""
+        counts = Counter(language for item in self.items for language in item.captions)
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; `labels` are indices into them."""
+        if self.class_names is not None:
+            return tuple(self.class_names)
+        return tuple(sorted({item.label for item in self.items if item.label is not None}))
+
+    @cached_property
+    def labels(self) -> Int[np.ndarray, " items"]:
+        """Class number of each item; -1 for an item without a label."""
+        number = {label: index for index, label in enumerate(self.classes)}
+        return np.array([number.get(item.label, -1) for item in self.items], dtype=np.int64)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over version, size, classes, and each item's key, words and labels, in order."""
+        content = hashlib.sha256()
+        for part in (
+            [self.version, self.size, self.classes],
+            *(
+                [item.key, list(item.captions.items()), item.label, item.category, item.style]
+                for item in self.items
+            ),
+        ):
+            content.update(json.dumps(part).encode() + b"\n")
+        return content.hexdigest()
+
+    def split(self, part: str, test: float = 0.2, val: float = 0.0) -> "Collection":
+        """One of three parts that never overlap, whatever the order or the other items.
+
+        An item goes where the data set's authors put it (`Item.split`), else where the hash of
+        its group (of its key, if it has none) falls: below `test` to "test", in the next `val`
+        to "val", the rest to "train". So a larger `test` keeps every item of a smaller one.
+
+        Raises:
+            DataError: an unknown part, or fractions outside [0, 1] or above 1 together.
+        """
+        if part not in PARTS:
+            raise DataError(f"expected a part train, val or test, got {part!r}; name one of them")
+        if not (0 <= test <= 1 and 0 <= val <= 1 and test + val <= 1):
+            raise DataError(
+                f"expected fractions of at most 1 together, got test={test}, val={val}; lower them"
+            )
+
+        def home(item: Item) -> str:
+            place = position(item.group or item.key)
+            return "test" if place < test else "val" if place < test + val else "train"
+
+        chosen = [item for item in self.items if (item.split or home(item)) == part]
+        given = Counter(item.split for item in self.items)
+        if not chosen and given and None not in given:
+            raise DataError(
+                f"expected items in part {part!r} of {self.name}, whose authors made only "
+                f"{dict(given)}; ask for one of these"
+            )
+        return self._part(chosen, part)
+
+    def where(
+        self,
+        language: str | None = None,
+        style: str | None = None,
+        category: str | None = None,
+        predicate: Callable[[Item], bool] | None = None,
+    ) -> "Collection":
+        """The items with a caption in a language, of a style, in a category, and as a test says."""
+        kept = [
+            item
+            for item in self.items
+            if (language is None or language in item.captions)
+            and (style is None or item.style == style)
+            and (category is None or item.category == category)
+            and (predicate is None or predicate(item))
+        ]
+        named = ",".join(filter(None, (language, style, category, predicate and "predicate")))
+        return self._part(kept, named)
+
+    def take(self, n: int, seed: int) -> "Collection":
+        """At most n items, drawn by a seeded hash of their keys: the same from any order."""
+        if n < 0:
+            raise DataError(f"expected n >= 0 items to take, got {n}; ask for none or more")
+        order = sorted(
+            self.items, key=lambda item: (position(f"{seed}:{item.key}"), item.key, item.name)
+        )
+        return self._part(order[:n], f"{n} of seed {seed}")
+
+    def concat(self, *others: "Collection") -> "Collection":
+        """This collection followed by others; classes are united, reports added.
+
+        Raises:
+            DataError: the sizes of their pictures differ.
+        """
+        parts = (self, *others)
+        if len({part.size for part in parts}) > 1:
+            raise DataError(
+                f"expected one picture size, got {[part.size for part in parts]}; "
+                "load all with the same size"
+            )
+        same = all(part.classes == self.classes for part in others)
+        return Collection(
+            name="+".join(part.name for part in parts),
+            items=tuple(item for part in parts for item in part.items),
+            report=sum((part.report for part in others), self.report),
+            licence=_joined(part.licence for part in parts),
+            version=_joined(part.version for part in parts),
+            size=self.size,
+            class_names=self.classes
+            if same
+            else tuple(sorted({name for part in parts for name in part.classes})),
+        )
+
+    def _part(self, items: Iterable[Item], name: str) -> "Collection":
+        return replace(
+            self, name=f"{self.name}[{name}]", items=tuple(items), class_names=self.classes
+        )
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))

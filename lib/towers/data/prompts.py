@@ -1,0 +1,186 @@
+"""Prompts and class names: what a zero-shot classifier is told.
+
+A template is a string with one `{}` for the class name. The first template of a data set is its
+single task prompt; all of them together are its ensemble.
+
+Source: Radford et al. 2021, section 3.1.4: name the kind of thing or the kind of picture, put
+quotes around a number that is to be read, and vary the context for an ensemble.
+"""
+
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from towers.data.errors import DataError
+
+_PHOTO = (
+    "a photo of a {}.",
+    "a blurry photo of a {}.",
+    "a low-resolution photo of a {}.",
+    "a small photo of a {}.",
+    "a photo of a big {}.",
+    "a photo of a small {}.",
+    "a photo of the {}.",
+    "a close-up of a {}.",
+)
+_DIGIT = (
+    'a photo of the number: "{}".',
+    'the handwritten digit "{}".',
+    'a scan of the digit "{}".',
+    'a blurry picture of the number "{}".',
+    'someone wrote the number "{}" by hand.',
+)
+
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "contextless": ("{}",),
+    "simple": ("A photo of a {}.",),
+    "cifar10": _PHOTO,
+    "cifar100": _PHOTO,
+    "clipart": (
+        "clip art of a {}.",
+        "a drawing of a {}.",
+        "an illustration of a {}.",
+        "a cartoon of a {}.",
+        "a simple picture of a {}.",
+        "an icon of a {}.",
+        "a line drawing of a {}.",
+        "{}, clip art",
+    ),
+    "digits": _DIGIT,
+    "emoji": (
+        "an emoji of a {}.",
+        "the {} emoji.",
+        "an icon of a {}.",
+        "a small picture of a {}.",
+        "a cartoon of a {}.",
+        "a symbol for {}.",
+        "a drawing of the {}.",
+        "{}",
+    ),
+    "eurosat": (
+        "a satellite photo of {}.",
+        "a centred satellite photo of {}.",
+        "{} seen from above.",
+    ),
+    "fashionmnist": (
+        "a photo of a {}, a type of clothing.",
+        "a black and white photo of a {}.",
+        "a small picture of a {} in a catalogue.",
+        "a {} to wear.",
+        "a product photo of the {}.",
+    ),
+    "fer2013": ("a photo of a {} face.", "a face that looks {}.", "someone who is {}."),
+    "fgvcaircraft": ("a photo of a {}, a type of aircraft.", "a photo of the {} aircraft."),
+    "flowers102": ("a photo of a {}, a type of flower.",),
+    "food101": ("a photo of {}, a type of food.",),
+    "gtsrb": (
+        'a photo of a "{}" traffic sign.',
+        'a close-up of the traffic sign "{}".',
+        'a blurry photo of a "{}" sign by the road.',
+    ),
+    "mnist": _DIGIT,
+    "oxfordiiitpet": ("a photo of a {}, a type of pet.",),
+    "pcam": ("this is a photo of {}.", "a slide of {} under a microscope."),
+    "stamps": (
+        "a picture of a {}.",
+        "a photo of a {}.",
+        "a photo of the {}.",
+        "a drawing of a {}.",
+        "a cartoon of a {}.",
+        "a picture of {} on a white background.",
+        "a sticker of a {}.",
+        "a picture of several {}.",
+    ),
+    "stanfordcars": ("a photo of a {}, a type of car.", "a photo of my {}."),
+    "svhn": ('a photo of the number: "{}".', 'a photo of the house number "{}".'),
+}
+"""Our own templates by data set; "imagenet" is read from open_clip's package by `templates`."""
+
+_SAME_CLASSES = {"mnist": "digits", "svhn": "digits"}
+_SECOND_NAMES = {744: "projectile", 836: "sunglass"}
+
+
+def templates(name: str) -> tuple[str, ...]:
+    """The prompt templates of a data set, each with one `{}`.
+
+    Args:
+        name: "contextless" (the bare class name), "simple" (the paper's default prompt),
+            "imagenet" (the paper's 80 contexts, from open_clip's package), or a data set.
+
+    Raises:
+        DataError: there are none of that name; the message lists the names.
+    """
+    if name == "imagenet":
+        return tuple(template("{}") for template in _metadata().OPENAI_IMAGENET_TEMPLATES)
+    if name not in TEMPLATES:
+        known = ", ".join(sorted([*TEMPLATES, "imagenet"]))
+        raise DataError(f"expected templates of one of {known}; got {name!r}; name one of them")
+    return TEMPLATES[name]
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """The class names of a data set, in the order of its label numbers.
+
+    "imagenet" is open_clip's list, with its two repeated names told apart by their other WordNet
+    names (744 "projectile", 836 "sunglass"), so that a name stands for one class.
+
+    Raises:
+        DataError: there are none of that name; the message lists the names.
+    """
+    if name == "imagenet":
+        names = list(_metadata().IMAGENET_CLASSNAMES)
+        for index, second in _SECOND_NAMES.items():
+            names[index] = second
+        return tuple(names)
+    table = _class_table()
+    name_of_list = _SAME_CLASSES.get(name, name)
+    if name_of_list not in table:
+        known = ", ".join(sorted([*table, *_SAME_CLASSES, "imagenet"]))
+        raise DataError(f"expected class names of one of {known}; got {name!r}; name one of them")
+    return table[name_of_list]
+
+
+def prompt_sets(name: str) -> dict[str, tuple[str, ...]]:
+    """The four ways to tell a model the classes of a data set, as in Fig. 4 of the paper.
+
+    Args:
+        name: of a collection, "emoji:noto[test]"; its data set is the sub-name if it has
+            templates ("samples:mnist" has), else the name before the colon.
+
+    Returns:
+        "class name" (contextless), "simple" (the paper's default prompt), "task prompt" (the
+        first of the data set's templates) and "ensemble" (all of them).
+
+    Raises:
+        DataError: the data set has no templates.
+    """
+    whole, _, part = name.partition("[")[0].partition(":")
+    own = templates(part if part in (*TEMPLATES, "imagenet") else whole)
+    return {
+        "class name": templates("contextless"),
+        "simple": templates("simple"),
+        "task prompt": own[:1],
+        "ensemble": own,
+    }
+
+
+@cache
+def _class_table() -> dict[str, tuple[str, ...]]:
+    lists = json.loads(Path(__file__).with_name("classes.json").read_text(encoding="utf-8"))
+    return {name: tuple(names) for name, names in lists.items()}
+
+
+@cache
+def _metadata() -> ModuleType:
+    """open_clip's module of names and templates alone; the package itself would import torch."""
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:
+        raise DataError("expected the package open_clip_torch for ImageNet's prompts; install it")
+    spec = importlib.util.spec_from_file_location(
+        "towers_open_clip_metadata", Path(package.origin).with_name("zero_shot_metadata.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

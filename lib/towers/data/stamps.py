@@ -1,0 +1,78 @@
+"""Tux Paint's stamps: photographs and drawings that volunteers described in many languages."""
+
+from collections import Counter
+from pathlib import Path
+
+from towers.data import catalogue, sources
+from towers.data.catalogue import Draft, Found
+from towers.data.items import Collection
+
+CODE = "1"
+LANGUAGE_ENDING = ".utf8"
+
+
+def stamps() -> Collection:
+    """All stamps with an English caption; label and category are the top folder."""
+    source = sources.SOURCES["stamps"]
+    folder = sources.fetch("stamps")
+    return catalogue.collection(
+        "stamps", folder, source.sha256, read, CODE, source.licence, source.version
+    )
+
+
+def read(folder: Path) -> Found:
+    """Each .txt with the picture of the same name.
+
+    A stamp is a drawing if it is an SVG or lies in a folder named "cartoon", else a photo.
+    Captions are kept as they were typed, white space apart.
+
+    Returns:
+        Drafts, and what was dropped: "no picture", "no english caption".
+    """
+    dropped, drafts = Counter(), []
+    for text in sorted(folder.rglob("*.txt")):
+        stem = text.with_suffix("")
+        pictures = [stem.with_suffix(end) for end in (".png", ".svg")]
+        picture = next((path for path in pictures if path.is_file()), None)
+        captions = read_captions(text.read_text(encoding="utf-8", errors="replace"))
+        if picture is None:
+            dropped["no picture"] += 1
+        elif "en" not in captions:
+            dropped["no english caption"] += 1
+        else:
+            name = stem.relative_to(folder).as_posix()
+            drawing = picture.suffix == ".svg" or "cartoon" in stem.parts
+            drafts.append(
+                Draft(
+                    name=name,
+                    file=picture.relative_to(folder).as_posix(),
+                    captions={code: (caption,) for code, caption in captions.items()},
+                    label=name.split("/")[0],
+                    category=name.split("/")[0],
+                    style="drawing" if drawing else "photo",
+                    sounds=_sounds(stem, folder),
+                )
+            )
+    return Found(drafts, dropped)
+
+
+def read_captions(text: str) -> dict[str, str]:
+    """Language -> caption: the first line is English, others read `fr.utf8=...`."""
+    lines = [" ".join(line.split()) for line in text.replace("\ufeff", "").splitlines()]
+    captions = {"en": lines[0]} if lines and lines[0] else {}
+    for line in lines[1:]:
+        code, equals, caption = line.partition("=")
+        if equals and code.endswith(LANGUAGE_ENDING) and caption.strip():
+            captions.setdefault(code.removesuffix(LANGUAGE_ENDING), caption.strip())
+    return captions
+
+
+def _sounds(stem: Path, folder: Path) -> dict[str, str]:
+    """The effect, and the caption read aloud by language."""
+    found = {}
+    for path in sorted([*stem.parent.glob(f"{stem.name}.*"), *stem.parent.glob(f"{stem.name}_desc*")]):
+        if path.suffix in (".ogg", ".wav"):
+            spoken = path.stem.removeprefix(stem.name)
+            kind = "effect" if not spoken else f"spoken:{spoken.removeprefix('_desc').lstrip('_') or 'en'}"
+            found.setdefault(kind, path.relative_to(folder).as_posix())
+    return found

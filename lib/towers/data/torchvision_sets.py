@@ -1,0 +1,167 @@
+"""The classification sets of the CLIP paper that torchvision can read, from a local folder.
+
+Source: Radford et al. 2021, Table 9. Left out: video (Kinetics, UCF101), several labels an image
+(VOC 2007), a task that is not read as classes (KITTI), and what torchvision does not have
+(Birdsnap, Hateful Memes).
+"""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from towers.data.errors import DataError
+from towers.data.images import on_white, open_image
+from towers.data.intake import Tally
+from towers.data.items import Item, content_key
+from towers.data.prompts import class_names
+from towers.files import cache_home
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a torchvision class names its parts: keyword, and our part -> its value."""
+
+    keyword: str | None
+    parts: dict[str | None, object]
+
+
+_BY_FLAG = _Layout("train", {"train": True, "test": False})
+_TWO = _Layout("split", {"train": "train", "test": "test"})
+_THREE = _Layout("split", {"train": "train", "val": "val", "test": "test"})
+_WHOLE = _Layout(None, {None: None})
+
+LAYOUTS: dict[str, _Layout] = {
+    "CIFAR10": _BY_FLAG,
+    "CIFAR100": _BY_FLAG,
+    "CLEVRClassification": _Layout("split", {"train": "train", "test": "val"}),
+    "Caltech101": _WHOLE,
+    "Country211": _Layout("split", {"train": "train", "val": "valid", "test": "test"}),
+    "DTD": _THREE,
+    "EuroSAT": _WHOLE,
+    "FER2013": _TWO,
+    "FGVCAircraft": _THREE,
+    "FashionMNIST": _BY_FLAG,
+    "Flowers102": _THREE,
+    "Food101": _TWO,
+    "GTSRB": _TWO,
+    "ImageNet": _Layout("split", {"train": "train", "test": "val"}),
+    "MNIST": _BY_FLAG,
+    "OxfordIIITPet": _Layout("split", {"train": "trainval", "test": "test"}),
+    "PCAM": _THREE,
+    "RenderedSST2": _THREE,
+    "STL10": _TWO,
+    "SUN397": _WHOLE,
+    "SVHN": _TWO,
+    "StanfordCars": _TWO,
+}
+"""Sets by torchvision's name. Where only "val" is public (ImageNet, CLEVR) it plays the test."""
+
+_NAMED = ("cifar10", "cifar100", "eurosat", "fashionmnist", "gtsrb", "imagenet", "mnist", "pcam",
+          "svhn", "fer2013")  # fmt: skip
+
+
+def from_torchvision(
+    name: str, tally: Tally, parts: tuple[str, ...] | None = None
+) -> tuple[list[Item], tuple[str, ...]]:
+    """The items of `torchvision:NAME[:ROOT]` and its class names, in the order of its labels.
+
+    Nothing is downloaded. ROOT defaults to `torchvision` in the cache folder; a part that is not
+    there is left out, if another is. Every picture is decoded once.
+
+    Args:
+        name: NAME or NAME:ROOT; NAME as in torchvision, one of `LAYOUTS`.
+        tally: counts what is kept and dropped.
+        parts: which of train, val and test to read; None reads all that are there.
+
+    Raises:
+        DataError: an unknown name, or no part is there (the message says how to get it).
+    """
+    kind, _, given = name.partition(":")
+    if kind not in LAYOUTS:
+        raise DataError(
+            f"expected one of {', '.join(LAYOUTS)}; got {kind[:40]!r}; name one of them or use "
+            "imagefolder:PATH"
+        )
+    root = Path(given).expanduser() if given else cache_home() / "torchvision"
+    items: list[Item] = []
+    names: tuple[str, ...] = ()
+    for part, dataset in _datasets(kind, root, parts):
+        names = _names(kind, dataset)
+        items += _items(kind, part, dataset, names, tally)
+    tally.refuse_if_bad(f"torchvision:{name}")
+    tally.refuse_if_empty(f"torchvision:{name}")
+    return items, names
+
+
+def _datasets(
+    kind: str, root: Path, parts: tuple[str, ...] | None
+) -> list[tuple[str | None, object]]:
+    import torchvision
+
+    build = getattr(torchvision.datasets, kind)
+    accepted = inspect.signature(build.__init__).parameters
+    options = {"loader": _load} if "loader" in accepted or kind == "ImageNet" else {}
+    layout, found = LAYOUTS[kind], []
+    for part, value in layout.parts.items():
+        if parts is not None and part is not None and part not in parts:
+            continue
+        chosen = {layout.keyword: value} if layout.keyword else {}
+        try:
+            found.append((part, build(root, **chosen, **options)))
+        except (OSError, RuntimeError, ImportError, ValueError, EOFError):
+            continue  # not there, not whole, or its reader (h5py, scipy) is not installed
+    if not found:
+        can = "download" in accepted
+        call = f"torchvision.datasets.{kind}({str(root)!r}, download=True)"
+        advice = f"get it with {call}" if can else f"put it there as torchvision's {kind} expects"
+        raise DataError(f"expected {kind} under {str(root)!r}, found none that is whole; {advice}")
+    return found
+
+
+def _items(
+    kind: str, part: str | None, dataset, names: tuple[str, ...], tally: Tally
+) -> Iterator[Item]:
+    first = 3 if kind == "CLEVRClassification" else 0  # its labels count 3 to 10 objects
+    for index in tqdm(range(len(dataset)), f"reading {kind} {part or ''}", disable=None):
+        try:
+            image, label = dataset[index]
+            if label is None:  # the test part of FER2013 as some distribute it
+                tally.dropped["no label"] += 1
+                continue
+            picture = on_white(image)
+            label = names[int(label) - first]
+        except Exception:  # readers of many formats, fed with files that may be damaged
+            tally.dropped["damaged"] += 1
+            continue
+        tally.kept += 1
+        content = repr(picture.size).encode() + picture.tobytes()
+        yield Item(
+            key=content_key(content),
+            name=f"{part or 'all'}/{index:07d}",
+            image=partial(_picture, dataset, index),
+            label=label,
+            split=part,
+        )
+
+
+def _picture(dataset, index: int) -> Image.Image:
+    return on_white(dataset[index][0])
+
+
+def _load(path: str | Path) -> Image.Image:
+    return open_image(Path(path))
+
+
+def _names(kind: str, dataset) -> tuple[str, ...]:
+    """Class names as words: ours where the set has none or only codes."""
+    if kind.lower() in _NAMED:
+        return class_names(kind.lower())
+    if kind == "CLEVRClassification":
+        return tuple(str(count) for count in range(3, 11))
+    known = getattr(dataset, "classes", None) or dataset.categories
+    return tuple(" ".join(str(name).replace("_", " ").replace("/", " ").split()) for name in known)

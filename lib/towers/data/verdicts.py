@@ -1,0 +1,97 @@
+"""What checking an image file found, remembered until the file changes."""
+
+import json
+import os
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from towers.data.errors import BadImage
+from towers.data.images import image_type, open_image, read_bytes
+from towers.data.items import content_key
+from towers.data.svg import rasterise
+from towers.files import atomic_write, cache_home, sha256
+
+_VERSION = 1
+"""Raise it when the check becomes stricter or looser: older verdicts are then forgotten."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One file's outcome: a key if its picture is whole, else the reason why it is refused."""
+
+    key: str | None = None
+    reason: str | None = None
+    drawing: bool = False
+
+
+class Verdicts:
+    """The verdicts on the files of one set, in the cache between sessions.
+
+    Args:
+        name: of the set; one cache file per name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.path = cache_home() / "checks" / f"{sha256(name.encode())[:32]}.json"
+        self._known = _read(self.path)
+        self._now: dict[str, list] = {}
+
+    def of(self, path: Path) -> Verdict:
+        """The verdict on a file, remembered if its size and time have not changed."""
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            return Verdict(reason="missing")
+        name, stamp = os.path.abspath(path), [status.st_size, status.st_mtime_ns]
+        known = self._known.get(name)
+        verdict = Verdict(*known[2:]) if known and known[:2] == stamp else check(path)
+        self._now[name] = [*stamp, *astuple(verdict)]
+        return verdict
+
+    def save(self) -> None:
+        """Keep this session's verdicts beside the earlier ones."""
+        if files := {name: row for name, row in self._now.items() if row != self._known.get(name)}:
+            content = {"version": _VERSION, "files": self._known | files}
+            atomic_write(self.path, json.dumps(content, ensure_ascii=True))
+
+
+def check(path: Path) -> Verdict:
+    """Read and decode a file once."""
+    try:
+        data = read_bytes(path)
+        drawing = _is_drawing(data)
+        # at an eighth a JPEG is still decoded to its last byte; a drawing may look blank there
+        picture(data, size=256 if drawing else 32)
+    except BadImage as error:
+        return Verdict(reason=error.reason)
+    return Verdict(content_key(data), drawing=drawing)
+
+
+def picture(data: bytes, size: int = 256) -> Image.Image:
+    """The picture in a file's bytes, SVG included, its longest side at most `size` pixels.
+
+    Raises:
+        BadImage: it is refused.
+    """
+    return rasterise(data, size) if _is_drawing(data) else open_image(data, size=size)
+
+
+def drawn(path: Path) -> Image.Image:
+    """The picture of a file that may be SVG; the image source of items that are drawings."""
+    return picture(read_bytes(path))
+
+
+def _is_drawing(data: bytes) -> bool:
+    return image_type(data) is None and b"<svg" in data[:4096]
+
+
+def _read(path: Path) -> dict[str, list]:
+    """What is known; nothing where the file is absent, old or not ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = content["files"] if content["version"] == _VERSION else {}
+        return {name: row for name, row in rows.items() if len(row) == 5}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}

@@ -1,0 +1,1 @@
+"""Protocols, one per file: a model and data in, measurements out."""

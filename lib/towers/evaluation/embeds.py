@@ -1,0 +1,36 @@
+"""Unit-norm embeddings of a collection's pictures and of texts, through the feature cache."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from towers import data, models
+from towers.models.features import Precision
+
+ROWS = 8192  # features projected at a time
+
+
+def of_images(
+    dual: models.DualTower, collection: data.Collection, dtype: Precision
+) -> Float[np.ndarray, "images embed"]:
+    """One embedding per item; the image tower runs only where the cache has no answer."""
+    features = models.features(dual.image, collection, dtype=dtype)
+    return _projected(dual.embed_images, features)
+
+
+def of_texts(
+    dual: models.DualTower, texts: Sequence[str], dtype: Precision
+) -> Float[np.ndarray, "texts embed"]:
+    """One embedding per text; equal texts get equal embeddings, whatever batch they come in."""
+    distinct = sorted(set(texts))
+    row = {text: index for index, text in enumerate(distinct)}
+    features = models.features(dual.text, distinct, dtype=dtype)
+    return _projected(dual.embed_texts, features)[[row[text] for text in texts]]
+
+
+def _projected(embed, features: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        parts = torch.from_numpy(features).split(ROWS)
+        return torch.cat([embed(part).cpu() for part in parts]).numpy()

@@ -1,0 +1,203 @@
+"""Zero-shot classification: class names become texts, texts become a linear classifier.
+
+Source: Radford et al. 2021, sections 3.1.2 and 3.1.4.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy.special import softmax
+from torch import Tensor
+
+from towers import data, metrics, models
+from towers.evaluation import embeds
+from towers.models.features import Precision
+from towers.records import Measurement
+
+
+def class_embeddings(
+    dual: models.DualTower,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    dtype: Precision = "bf16",
+) -> Float[Tensor, "classes embed"]:
+    """One unit-norm embedding per class: the ensemble of its templates in embedding space.
+
+    Every template is filled with the class name as given ("a {}" is not made "an {}"), embedded
+    and normalised; the mean over templates is normalised again. The texts' features are cached,
+    so that a second call costs two matrix products.
+
+    Args:
+        dual: whose texts are embedded.
+        class_names: as a person would say them; also of other letters than a to z.
+        templates: texts with one "{}" each; "{}" alone is the class name without context.
+        dtype: in which the towers compute features, as for `models.features`.
+
+    Raises:
+        ValueError: no class, no template, or a template without exactly one "{}".
+
+    Source: Radford et al. 2021, sec. 3.1.4.
+    """
+    bad = [template for template in templates if template.count("{}") != 1]
+    if bad or not len(templates) or not len(class_names):
+        raise ValueError(
+            "expected at least one class name and one template, each template with one {}; "
+            f"got {len(class_names)} names and templates {(bad or list(templates))[:3]}"
+        )
+    texts = [template.replace("{}", name) for name in class_names for template in templates]
+    rows = torch.from_numpy(embeds.of_texts(dual, texts, dtype))
+    means = rows.view(len(class_names), len(templates), -1).mean(dim=1)
+    return torch.nn.functional.normalize(means, dim=-1)
+
+
+def predict(
+    dual: models.DualTower,
+    collection: data.Collection,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    dtype: Precision = "bf16",
+) -> Float[np.ndarray, "images classes"]:
+    """Probability of each class for each picture; rows sum to 1.
+
+    The softmax of the similarities times the learned `logit_scale`.
+
+    Args:
+        dual: whose `logit_scale` sharpens the softmax.
+        collection: labels are not looked at.
+        class_names: as for `class_embeddings`.
+        templates: as for `class_embeddings`.
+        dtype: in which the towers compute features, as for `models.features`.
+    """
+    classes = class_embeddings(dual, class_names, templates, dtype).numpy()
+    sims = embeds.of_images(dual, collection, dtype) @ classes.T
+    return softmax(float(dual.logit_scale.detach()) * sims.astype(np.float64), axis=1)
+
+
+def evaluate(
+    dual: models.DualTower,
+    collection: data.Collection,
+    prompts: Mapping[str, Sequence[str]],
+    *,
+    class_names: Sequence[str] | None = None,
+    ks: Sequence[int] = (1, 5),
+    seed: int = 0,
+    dtype: Precision = "bf16",
+) -> list[Measurement]:
+    """Accuracy of each set of templates, beside chance and beside the first set.
+
+    Args:
+        dual: whose features are cached.
+        collection: items without a label are left out.
+        prompts: name of a set -> its templates; the first set is the baseline that the others are
+            compared with, {"class name": ["{}"], ...} for the paper's Fig. 4.
+        class_names: what to call the classes, in the order of `collection.classes`; default:
+            those. All of them are candidates, also where no item has that label.
+        ks: for top-k accuracy; each k below the number of classes counts.
+        seed: of the bootstrap.
+        dtype: in which the towers compute features, as for `models.features`.
+
+    Returns:
+        For each set, say "ensemble": "top-1 accuracy (ensemble)" with a Clopper-Pearson interval,
+        "mean per class (ensemble)" with a bootstrap interval over items, and from the second set
+        on "top-1 gain (ensemble)", the difference to the first on the same items with a paired
+        bootstrap interval. Once: "top-1 chance" and so on, k / classes. All intervals 95 %.
+
+    Raises:
+        ValueError: no prompts, no labelled item, or names for another number of classes.
+    """
+    names = list(collection.classes if class_names is None else class_names)
+    labels = collection.labels
+    labelled = np.flatnonzero(labels >= 0)
+    if not prompts or not len(labelled) or len(names) != len(collection.classes):
+        raise ValueError(
+            f"expected prompts, labelled items and {len(collection.classes)} class names; got "
+            f"{len(prompts)} prompt sets, {len(labelled)} labelled items and {len(names)} names"
+        )
+    ks = [k for k in ks if k < len(names)]
+    images = embeds.of_images(dual, collection, dtype)[labelled]
+    hits = {}
+    for prompt, templates in prompts.items():
+        classes = class_embeddings(dual, names, templates, dtype).numpy()
+        hits[prompt] = metrics.hits_at_k(images @ classes.T, labels[labelled], [1, *ks])
+
+    def row(metric: str, value: float, ends: tuple = (None, None)) -> Measurement:
+        return Measurement(
+            model=dual.name, data=collection.name, metric=metric, value=value, low=ends[0],
+            high=ends[1], n=len(labelled), seed=seed,
+        )  # fmt: skip
+
+    rows = [row(f"top-{k} chance", k / len(names)) for k in ks]
+    baseline = next(iter(hits.values()))[1]
+    for number, (prompt, of_k) in enumerate(hits.items()):
+        for k in ks:
+            ends = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labelled))
+            rows.append(row(f"top-{k} accuracy ({prompt})", float(of_k[k].mean()), ends))
+        rows.append(row(f"mean per class ({prompt})", *_per_class(of_k[1], labels[labelled], seed)))
+        if number:
+            gain = float(of_k[1].mean() - baseline.mean())
+            ends = metrics.intervals.paired_difference(of_k[1], baseline, seed=seed)
+            rows.append(row(f"top-1 gain ({prompt})", gain, ends))
+    return rows
+
+
+def _per_class(
+    hits: Float[np.ndarray, " items"], labels: np.ndarray, seed: int
+) -> tuple[float, metrics.intervals.Interval]:
+    """Mean per class of the hits, and its interval over resampled items."""
+    value = metrics.mean_per_class(hits, labels)
+    if value in (0, 1):  # nothing to resample
+        return value, metrics.intervals.proportion(hits)
+    ends = metrics.intervals.bootstrap(
+        np.column_stack([hits, labels]),
+        lambda rows: metrics.mean_per_class(rows[:, 0], rows[:, 1]),
+        seed=seed,
+    )
+    return value, ends
+
+
+def guesses(
+    dual: models.DualTower,
+    collection: data.Collection,
+    templates: Sequence[str],
+    k: int = 5,
+    progress: bool = True,
+) -> list[list[tuple[str, float]]]:
+    """The k most probable classes of each picture with their probabilities, best first.
+
+    Args:
+        dual: as for `predict`.
+        collection: its `classes` are the candidates.
+        templates: as for `predict`.
+        k: how many, at most.
+        progress: show a bar while features are made.
+
+    Source: Radford et al. 2021, appendix B, Fig. 21.
+    """
+    names = collection.classes
+    shares = predict(dual, collection, names, templates, progress)
+    best = np.argsort(-shares, axis=1, kind="stable")[:, :k]
+    return [
+        [(names[index], float(row[index])) for index in order]
+        for row, order in zip(shares, best, strict=True)
+    ]
+
+
+def by_prompt(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The records of one metric of `evaluate`, one row per data set and set of prompts.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+        metric: "top-1 accuracy", "top-5 accuracy", "mean per class" or "top-1 gain".
+
+    Returns:
+        The rows whose metric is "<metric> (<prompt>)", with the columns `prompt` and, for
+        accuracies, `chance`.
+    """
+    found = frame.metric.str.extract(rf"^{re.escape(metric)} \((.*)\)$")[0]
+    rows = frame[found.notna()].assign(prompt=found)
+    levels = frame[frame.metric == metric.replace("accuracy", "chance")]
+    return rows.assign(chance=rows.data.map(levels.set_index("data").value))

@@ -1,0 +1,31 @@
+"""Find, validate and execute experiments, and record what they give.
+
+An experiment is a notebook `notebooks/<part>/<name>.ipynb` with a YAML file beside it. `towers run`
+calls `run`; the notebook itself calls `begin`.
+"""
+
+from towers.experiments.catalogue import find, get, in_order, names
+from towers.experiments.execution import RunFailed, run
+from towers.experiments.experiment import Experiment, from_text, resolve
+from towers.experiments.fingerprints import fingerprint
+from towers.experiments.freshness import last_run, staleness
+from towers.experiments.parameters import ExperimentError
+from towers.experiments.recording import Run, begin
+
+__all__ = [
+    "Experiment",
+    "ExperimentError",
+    "Run",
+    "RunFailed",
+    "begin",
+    "find",
+    "fingerprint",
+    "from_text",
+    "get",
+    "in_order",
+    "last_run",
+    "names",
+    "resolve",
+    "run",
+    "staleness",
+]

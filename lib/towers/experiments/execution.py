@@ -1,0 +1,230 @@
+"""One experiment, executed strictly: published whole or not at all."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from towers import files, records
+from towers.experiments import catalogue, freshness
+from towers.experiments.experiment import Experiment, resolve
+from towers.experiments.fingerprints import fingerprint
+from towers.experiments.parameters import ExperimentError
+from towers.records import RecordsError
+
+
+class RunFailed(RuntimeError):
+    """An experiment ran and failed; one line says where, why, and which notebook to look at."""
+
+
+def run(
+    experiment: Experiment | str,
+    scale: str = "laptop",
+    overrides: Mapping[str, Any] | None = None,
+    results: Path | None = None,
+    progress: bool = True,
+    minutes: float | None = None,
+) -> Path:
+    """Execute an experiment's notebook and publish its results, all or nothing.
+
+    Args:
+        experiment: itself or its name.
+        scale: smoke, laptop or paper.
+        overrides: of its parameters.
+        results: folder of all results; default: the checkout's (or `TOWERS_RESULTS`).
+        progress: whether to show a bar over its cells, on a terminal.
+        minutes: wall-clock limit; default: the YAML's.
+
+    Returns:
+        The results file, `<results>/<part>/<name>/<scale>.json`; the executed notebook and the
+        data of the figures lie beside it.
+
+    Raises:
+        ExperimentError: unknown experiment, scale or parameter, a value of a wrong kind, or
+            something it needs has never run.
+        RunFailed: a cell raised, the kernel died, the time is over, or the notebook did not write
+            what it must. Earlier results stand untouched; the failed notebook lies beside them.
+        OSError: the disk is full or fails; earlier results stand untouched.
+    """
+    if isinstance(experiment, str):
+        experiment = catalogue.get(experiment)
+    values = resolve(experiment, scale, overrides)
+    limit = experiment.minutes[scale] if minutes is None else minutes
+    if not (math.isfinite(limit) and limit > 0):
+        raise ExperimentError(f"expected minutes as a number > 0, got {limit}")
+    results = Path(results).resolve() if results else files.results_home()
+    for need in experiment.needs:
+        if freshness.last_run(catalogue.get(need), scale, results) is None:
+            raise ExperimentError(
+                f"{experiment.name} needs {need} at scale {scale}, which has never run; "
+                f"run `towers run {need} --scale {scale}` first"
+            )
+    folder = results / experiment.name
+    with _alone(folder, scale, f"{experiment.name} ({scale})"), _staging(folder, scale) as staging:
+        code = fingerprint(experiment, scale, overrides)
+        started = time.monotonic()
+        try:
+            _execute(experiment, values, staging, results, limit * 60, progress)
+            _complete(experiment, values, staging, code, time.monotonic() - started)
+        except RunFailed as failure:
+            raise RunFailed(_keep(failure, staging, folder, scale)) from failure
+        files.publish(staging, folder, scale)
+        (folder / f"{scale}.failed.ipynb").unlink(missing_ok=True)
+    return folder / f"{scale}.json"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, scale: str, label: str) -> Iterator[None]:
+    """Hold the lock of an experiment and scale; a second run waits for the first."""
+    lock = files.locked(folder / f".{scale}.run")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{label}: waiting for another run of it to end", file=sys.stderr)
+        lock.acquire()
+    try:
+        files.recover(folder)
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _staging(folder: Path, scale: str) -> Iterator[Path]:
+    """A fresh staging folder; what killed runs have left is removed first."""
+    for old in folder.glob(f".{scale}.staging-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    for old in folder.rglob(".*.part"):  # of a write that was killed; an hour is no write's time
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > 3600:
+                old.unlink()
+    staging = folder / f".{scale}.staging-{uuid.uuid4().hex}"
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _execute(
+    experiment: Experiment,
+    values: dict[str, Any],
+    staging: Path,
+    results: Path,
+    seconds: float,
+    progress: bool,
+) -> None:
+    from towers.experiments import kernel  # papermill takes a second to import
+
+    scale = values["scale"]
+    root = experiment.notebook.parents[2]
+    source = staging / "source.ipynb"
+    files.atomic_write(source, json.dumps(_prepared(experiment, values)))
+    environment = {
+        "TOWERS_STAGING": str(staging),
+        "TOWERS_RESULTS": str(results),
+        "TOWERS_ROOT": str(root),
+    }
+    label = f"{experiment.name} ({scale})" if progress else None
+    output, log = staging / f"{scale}.ipynb", staging / "kernel.log"
+    try:
+        kernel.execute(source, output, log, environment, root, seconds, label)
+    except kernel.CellFailed as error:
+        raise RunFailed(f"{experiment.name} ({scale}) failed in {error}") from error
+    source.unlink()
+    log.unlink()
+
+
+def _prepared(experiment: Experiment, values: dict[str, Any]) -> dict:
+    """The notebook with a cell that sets the parameters whose values differ from the cell's."""
+    content = json.loads(experiment.notebook.read_text(encoding="utf-8"))
+    changed = {
+        name: value for name, value in values.items() if value != experiment.parameters()[name]
+    }
+    lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in changed.items())]
+    cells = content["cells"]
+    place = next(
+        index
+        for index, cell in enumerate(cells)
+        if "parameters" in cell.get("metadata", {}).get("tags", [])
+    )
+    if changed:
+        injected = {
+            "cell_type": "code",
+            "execution_count": None,
+            **({"id": "injected-parameters"} if "id" in cells[place] else {}),
+            "metadata": {"tags": ["injected-parameters"]},
+            "outputs": [],
+            "source": "\n".join(lines),
+        }
+        cells.insert(place + 1, injected)
+    return content
+
+
+def _complete(
+    experiment: Experiment, values: dict[str, Any], staging: Path, code: str, seconds: float
+) -> None:
+    """Check what the notebook left in the staging folder, and finish its provenance."""
+    scale = values["scale"]
+    label = f"{experiment.name} ({scale}) failed"
+    executed = staging / f"{scale}.ipynb"
+    content = json.loads(executed.read_text(encoding="utf-8"))
+    _refuse_errors(content, label)
+    if not (staging / f"{scale}.json").is_file():
+        raise RunFailed(f"{label}: it wrote no records; its last call must be run.write()")
+    try:
+        provenance, rows = records.read(staging / f"{scale}.json")
+    except RecordsError as error:
+        raise RunFailed(f"{label}: {error}") from error
+    if (provenance.experiment, provenance.scale) != (experiment.name, scale):
+        raise RunFailed(
+            f"{label}: it wrote records of {provenance.experiment} ({provenance.scale}); "
+            "check the name in experiments.begin"
+        )
+    if provenance.parameters != json.loads(json.dumps(values)):
+        raise RunFailed(f"{label}: it changed its parameters before experiments.begin")
+    content["metadata"].get("papermill", {}).update(
+        input_path=f"notebooks/{experiment.name}.ipynb", output_path=None
+    )
+    files.atomic_write(executed, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    artifacts = {
+        path.relative_to(staging).as_posix(): files.sha256(path)
+        for path in sorted(staging.rglob("*"))
+        if path.is_file() and path.name != f"{scale}.json"
+    }
+    provenance = dataclasses.replace(
+        provenance, artifacts=artifacts, code=code, wall_seconds=round(seconds, 3)
+    )
+    records.write(staging / f"{scale}.json", provenance, rows)
+
+
+def _refuse_errors(content: dict, label: str) -> None:
+    failed = content["metadata"].get("papermill", {}).get("exception")
+    outputs = [output for cell in content["cells"] for output in cell.get("outputs", [])]
+    errors = [output for output in outputs if output["output_type"] == "error"]
+    for output in errors:
+        message = " ".join(f"{output['ename']}: {output['evalue']}".split())
+        raise RunFailed(f"{label}: a cell ended with {message}")
+    if failed:
+        raise RunFailed(f"{label}: papermill marks it as failed")
+
+
+def _keep(failure: RunFailed, staging: Path, folder: Path, scale: str) -> str:
+    """Put the failed notebook where its reader finds it; the message with its place."""
+    target = folder / f"{scale}.failed.ipynb"
+    try:
+        content = json.loads((staging / f"{scale}.ipynb").read_text(encoding="utf-8"))
+        content["metadata"].setdefault("papermill", {})["exception"] = True
+        files.atomic_write(target, json.dumps(content, indent=1) + "\n")
+    except (OSError, ValueError):
+        return str(failure)
+    return f"{failure}; see {files.shown(target)}"

@@ -1,0 +1,119 @@
+"""What an experiment's numbers rest on, in code: one digest, found without importing anything.
+
+The digest covers the notebook's cells, its YAML (time limits apart), the parameters, and every
+module of `towers` that the notebook reaches through imports, also those inside functions. Modules
+count by their syntax tree without docstrings, so comments and formatting change nothing; other
+files in a package that is reached (tables, templates) count by their bytes.
+"""
+
+import ast
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from towers import files
+from towers.experiments import modules, strict_yaml
+from towers.experiments.experiment import Experiment, notebook_cells, resolve
+
+# These decide when, where and with which parameters a notebook runs (the parameters are in the
+# digest themselves), and compute nothing that it reports.
+NOT_FOLLOWED = frozenset(
+    f"towers.experiments.{module}"
+    for module in (
+        "catalogue",
+        "execution",
+        "experiment",
+        "fingerprints",
+        "freshness",
+        "kernel",
+        "modules",
+        "parameters",
+        "strict_yaml",
+    )
+)
+
+
+def fingerprint(
+    experiment: Experiment,
+    scale: str = "laptop",
+    overrides: Mapping[str, Any] | None = None,
+    package: Path | None = None,
+) -> str:
+    """Digest of the code and parameters behind an experiment's results.
+
+    Args:
+        experiment: whose notebook and YAML are read from disk.
+        scale: selects the YAML's overrides.
+        overrides: of the parameters, as for `resolve`.
+        package: folder of the `towers` package; default: the one that runs.
+
+    Returns:
+        Hex SHA-256.
+
+    Raises:
+        ExperimentError: the notebook cannot be read, or a parameter is wrong.
+    """
+    package = package or Path(__file__).parents[1]
+    cells = notebook_cells(experiment.notebook)
+    entries = strict_yaml.load(experiment.yaml.read_text(encoding="utf-8"))
+    parts = {
+        "cells": [(cell.get("cell_type"), cell["source"]) for cell in cells],
+        "yaml": {key: entries[key] for key in entries if key not in ("minutes", "scales")},
+        "parameters": resolve(experiment, scale, overrides),
+        "modules": {name: _digest(package, name) for name in reached(experiment, package)},
+    }
+    modules.remember()
+    return files.sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def reached(experiment: Experiment, package: Path | None = None) -> list[str]:
+    """The modules of `towers` that a notebook's code cells reach through imports, sorted.
+
+    Args:
+        experiment: whose notebook is read from disk.
+        package: folder of the `towers` package; default: the one that runs.
+    """
+    package = package or Path(__file__).parents[1]
+    waiting = [
+        name
+        for cell in notebook_cells(experiment.notebook)
+        if cell.get("cell_type") == "code"
+        for name in modules.imports(_tree(cell["source"]), "")
+    ]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in NOT_FOLLOWED:
+            continue
+        if module := modules.read(package, name):
+            found.add(name)
+            waiting += module.imports
+    return sorted(found)
+
+
+def _digest(package: Path, name: str) -> str:
+    """Of a module; of a package's face with the files in it that are not Python."""
+    path = modules.locate(package, name)
+    digest = modules.read(package, name).digest
+    if path.name != "__init__.py" or path.parent == package:
+        return digest
+    data = [
+        (str(item.relative_to(package)), files.sha256(item))
+        for item in sorted(path.parent.rglob("*"))
+        if item.is_file() and item.suffix not in (".py", ".pyc")
+    ]
+    return files.sha256(json.dumps([digest, data]).encode())
+
+
+def _tree(source: str) -> ast.AST:
+    """A code cell's syntax; lines of IPython magic are left out, a broken cell imports nothing."""
+    plain = [
+        line[: len(line) - len(line.lstrip())] + "pass" if line.lstrip()[:1] in ("%", "!") else line
+        for line in source.splitlines()
+    ]
+    for text in (source, "\n".join(plain)):
+        with contextlib.suppress(SyntaxError):
+            return ast.parse(text)
+    return ast.Module(body=[], type_ignores=[])

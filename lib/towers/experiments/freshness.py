@@ -1,0 +1,94 @@
+"""Whether the results of an experiment are still what it would give."""
+
+import contextlib
+import datetime
+import json
+from pathlib import Path
+
+from towers import files, records
+from towers.experiments import catalogue
+from towers.experiments.experiment import Experiment, resolve
+from towers.experiments.fingerprints import fingerprint
+from towers.records import Provenance, RecordsError
+
+NEVER = "never run"
+
+
+def last_run(
+    experiment: Experiment, scale: str = "laptop", results: Path | None = None
+) -> Provenance | None:
+    """Provenance of an experiment's results at a scale, or None if there are none.
+
+    Raises:
+        RecordsError: the results file is damaged.
+    """
+    folder = (results or files.results_home()) / experiment.name
+    path = folder / f"{scale}.json"
+    with contextlib.suppress(OSError):  # a read-only disk: what stands there is whole
+        files.recover(folder)
+    return records.read(path)[0] if path.exists() else None
+
+
+def staleness(
+    experiment: Experiment, scale: str = "laptop", results: Path | None = None
+) -> str | None:
+    """Why results are not what the experiment would give now.
+
+    Args:
+        experiment: to look at, with what it needs.
+        scale: of the results.
+        results: folder of all results; default: the checkout's.
+
+    Returns:
+        None if the results are fresh; else the reason, for example "never run", "code changed",
+        "parameters changed (seed)", "laptop.ipynb is missing" or "needs clip/x, which is stale".
+    """
+    results = results or files.results_home()
+    try:
+        run = last_run(experiment, scale, results)
+    except RecordsError:
+        return "results are damaged"
+    if run is None:
+        return NEVER
+    reason = _parameters(experiment, scale, run) or _artifacts(results / experiment.name, run)
+    if reason is None and run.code != fingerprint(experiment, scale):
+        reason = "code changed"
+    return reason or _needs(experiment, scale, results, run)
+
+
+def _parameters(experiment: Experiment, scale: str, run: Provenance) -> str | None:
+    now = json.loads(json.dumps(resolve(experiment, scale)))  # tuples become lists, as on disk
+    moved = [
+        name
+        for name in sorted({*now, *run.parameters})
+        if now.get(name, now) != run.parameters.get(name, now)
+    ]
+    return f"parameters changed ({', '.join(moved)})" if moved else None
+
+
+def _artifacts(folder: Path, run: Provenance) -> str | None:
+    if f"{run.scale}.ipynb" not in run.artifacts:
+        return "written outside `towers run`"
+    for name, digest in run.artifacts.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if files.sha256(folder / name) != digest:
+            return f"{name} was changed"
+    return None
+
+
+def _needs(experiment: Experiment, scale: str, results: Path, run: Provenance) -> str | None:
+    for name in experiment.needs:
+        need = catalogue.get(name, experiment.notebook.parents[2])
+        if staleness(need, scale, results) is not None:
+            return f"needs {name}, which is stale"
+        other = last_run(need, scale, results)
+        if other is not None and finished(other) > datetime.datetime.fromisoformat(run.started):
+            return f"needs {name}, which ran later"
+    return None
+
+
+def finished(run: Provenance) -> datetime.datetime:
+    """When a run ended, UTC."""
+    start = datetime.datetime.fromisoformat(run.started)
+    return start + datetime.timedelta(seconds=run.wall_seconds)

@@ -1,0 +1,177 @@
+"""One notebook in one kernel of this very Python: papermill's engine, with limits that hold."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import papermill
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from papermill.exceptions import PapermillExecutionError
+
+COMMAND = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+BUSY = "Address already in use"
+NOISE = "[IPKernelApp]"  # how the kernel marks its own log
+
+
+class CellFailed(Exception):
+    """A notebook stopped before its end; the text says where and why, in one line."""
+
+
+class _ThisPython(KernelSpecManager):
+    """Knows one kernel: the Python that runs us, whatever kernels are installed elsewhere."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return KernelSpec(argv=COMMAND, display_name="Python 3", language="python")
+
+
+class _Kernel:
+    """The kernel's process group: started once, killed for certain."""
+
+    def __init__(self, environment: dict[str, str], cwd: Path, log: Path):
+        self.process: subprocess.Popen | None = None
+        self.doomed = False
+        self.expired = False
+        kernel = self
+
+        class Manager(AsyncKernelManager):
+            def _kernel_spec_manager_default(self):
+                return _ThisPython()
+
+            async def start_kernel(self, **options):
+                with log.open("ab") as output:
+                    await super().start_kernel(
+                        **options,
+                        env={**os.environ, **environment},
+                        cwd=str(cwd),
+                        stdout=output,
+                        stderr=output,
+                    )
+                kernel.process = self.provisioner.process  # a session and group of its own
+                if kernel.doomed:
+                    kernel.kill()
+
+        self.manager = Manager
+
+    def expire(self) -> None:
+        self.expired = True
+        self.kill()
+
+    def kill(self) -> None:
+        self.doomed = True
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    log: Path,
+    environment: dict[str, str],
+    cwd: Path,
+    seconds: float,
+    progress: str | None = None,
+) -> None:
+    """Execute a notebook, cell by cell, within a time limit for the whole of it.
+
+    Args:
+        notebook: the file, parameters already in place.
+        output: the executed notebook, written after every cell, also when a cell fails.
+        log: what the kernel's process itself prints.
+        environment: added to ours.
+        cwd: the kernel's working directory.
+        seconds: wall-clock limit.
+        progress: label of a progress bar over cells, shown on a terminal; None: no bar.
+
+    Raises:
+        CellFailed: a cell raised, the kernel died, or the limit is over.
+    """
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what matters is in the exceptions
+    for attempt in (1, 2):
+        kernel = _Kernel(environment, cwd, log)
+        try:
+            with _limits(kernel, seconds):
+                return _through_papermill(notebook, output, kernel, progress)
+        except PapermillExecutionError as error:
+            message = " ".join(f"{error.ename}: {error.evalue}".split())
+            raise CellFailed(f"cell {_last_cell(output)}: {message}") from error
+        except (RuntimeError, TimeoutError) as error:  # the kernel died, at its start or in a cell
+            words = log.read_text(errors="replace") if log.is_file() else ""
+            cell = _last_cell(output)
+            if attempt == 1 and cell == 0 and BUSY in words and not kernel.expired:
+                log.unlink()
+                continue
+            raise CellFailed(f"cell {cell}: {_cause(kernel, seconds, error, words)}") from error
+
+
+def _through_papermill(notebook: Path, output: Path, kernel: _Kernel, progress: str | None) -> None:
+    bar = {"desc": progress, "disable": None, "leave": False} if progress else False
+    try:
+        papermill.execute_notebook(
+            notebook,
+            output,
+            kernel_name="python3",
+            progress_bar=bar,
+            start_timeout=120,
+            kernel_manager_class=kernel.manager,
+            iopub_timeout=60,
+            shell_timeout_interval=1,
+        )
+    finally:
+        kernel.kill()  # also what its cells have started and left behind
+
+
+@contextlib.contextmanager
+def _limits(kernel: _Kernel, seconds: float) -> Iterator[None]:
+    """Kill the kernel when its time is over, and before a signal ends this process."""
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), kernel.expire)
+    timer.daemon = True
+
+    def on_signal(number: int, _frame: object) -> None:
+        kernel.kill()
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            before[number] = signal.signal(number, on_signal)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _cause(kernel: _Kernel, seconds: float, error: Exception, words: str) -> str:
+    if kernel.expired:
+        return f"the time limit of {seconds / 60:g} min is over"
+    code = kernel.process.returncode if kernel.process else None
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"the kernel died of {name}" + (", out of memory?" if name == "SIGKILL" else "")
+    own = [line.strip() for line in words.splitlines() if line.strip() and NOISE not in line]
+    said = own[-1] if own else " ".join(str(error).split())
+    return f"the kernel died with exit code {code} ({said})"
+
+
+def _last_cell(output: Path) -> int:
+    """Number of the code cell (from 1, as its `In [n]`) that ran last; 0 if none did."""
+    try:
+        cells = json.loads(output.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError):
+        return 0
+    code = [
+        cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
+    ]
+    ran = [cell["metadata"].get("papermill", {}).get("start_time") for cell in code]
+    return max((number for number, start in enumerate(ran, 1) if start), default=0)

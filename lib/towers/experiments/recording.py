@@ -1,0 +1,195 @@
+"""What a notebook calls: `begin` first, then `add` and `uses`, and `write` last."""
+
+import datetime
+import os
+import random
+import re
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from towers import files, records
+from towers.experiments import catalogue, parameters, provenance
+from towers.experiments.experiment import Experiment, resolve
+from towers.experiments.fingerprints import fingerprint
+from towers.experiments.parameters import ExperimentError
+from towers.records import Measurement, Provenance, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGING = "TOWERS_STAGING"
+INJECTED = "# Parameters\n"  # how papermill opens the cell with the parameters it was given
+
+
+def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
+    """Start recording an experiment: the first call in its notebook.
+
+    Checks the parameters as `towers run` does, so that plain papermill is strict too, and seeds
+    the random generators of Python, numpy and, if it is imported, torch.
+
+    Args:
+        name: the experiment, for example "clip/zero_shot".
+        namespace: the notebook's `globals()`, after its parameters cell.
+
+    Returns:
+        What collects the records and writes them.
+
+    Raises:
+        ExperimentError: no such experiment; a parameter is missing, unknown, or of a wrong kind.
+    """
+    experiment = catalogue.get(name)
+    declared = experiment.declarations()
+    for parameter in declared:
+        if parameter not in namespace:
+            raise ExperimentError(
+                f"{name}: parameter {parameter} is not set; call begin after the parameters cell"
+            )
+    given = {parameter: namespace[parameter] for parameter in declared}
+    for source in namespace.get("In", ()):
+        if isinstance(source, str) and source.startswith(INJECTED):
+            given |= dict.fromkeys(parameters.declared(source, f"{name}, injected cell")) | given
+    scale = given.pop("scale")
+    values = resolve(experiment, scale, given)
+    _seed(values["seed"])
+    return Run(experiment, values, fingerprint(experiment, scale, given))
+
+
+def _seed(seed: int) -> None:
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
+
+
+class Run:
+    """One run of an experiment, as its notebook sees it.
+
+    Attributes:
+        experiment: what runs.
+        scale: smoke, laptop or paper.
+        parameters: name -> value, complete and checked.
+    """
+
+    def __init__(self, experiment: Experiment, values: dict[str, Any], code: str):
+        self.experiment = experiment
+        self.parameters = values
+        self.scale: str = values["scale"]
+        self._code = code
+        self._records: dict[tuple, Record] = {}
+        self._checksums: dict[str, str] = {}
+        self._figures: dict[str, str] = {}
+        self._commit, self._dirty = provenance.commit(files.repo_root())
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._clock = time.monotonic()
+
+    def add(self, measurements: Measurement | Iterable[Measurement]) -> None:
+        """Record measurements.
+
+        Args:
+            measurements: one, or several; each becomes a record of this experiment and scale.
+
+        Raises:
+            ExperimentError: something else than a measurement, or a second, different value for
+                one model, data, metric and seed.
+        """
+        several = isinstance(measurements, Iterable)
+        for measurement in measurements if several else [measurements]:
+            if not isinstance(measurement, Measurement):
+                raise ExperimentError(f"expected a Measurement, got {measurement!r:.80}")
+            values = asdict(measurement) | {"experiment": self.experiment.name, "scale": self.scale}
+            record = Record(**values)
+            if self._records.setdefault(record.key, record) != record:
+                raise ExperimentError(
+                    f"{record.metric!r} for {record.model!r} on {record.data!r} with seed "
+                    f"{record.seed} has a value already; name what differs, or begin again"
+                )
+
+    def uses(self, name: str, checksum: str) -> None:
+        """Note data or weights that the numbers rest on.
+
+        Args:
+            name: of the collection or the model.
+            checksum: its SHA-256, hex.
+
+        Raises:
+            ExperimentError: not a SHA-256, or another one under this name already.
+        """
+        if not isinstance(checksum, str) or not re.fullmatch(r"[0-9a-f]{64}", checksum):
+            raise ExperimentError(f"expected a SHA-256 in hex for {name!r}, got {checksum!r:.80}")
+        if self._checksums.setdefault(name, checksum) != checksum:
+            raise ExperimentError(f"{name!r} has checksum {self._checksums[name]} already")
+
+    def frame(self) -> "pd.DataFrame":
+        """The records so far, one row each, with the columns of `records.table`."""
+        return records.frame(list(self._records.values()))
+
+    def figure_data(self, name: str, frame: "pd.DataFrame") -> None:
+        """Keep what a figure shows, as `<scale>/<name>.csv` beside the results.
+
+        Args:
+            name: of the figure: small letters, digits, underscores.
+            frame: its data, one row a mark; the index is left out.
+
+        Raises:
+            ExperimentError: the name has other characters.
+        """
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise ExperimentError(f"expected a name of a-z, 0-9 and _, got {name!r:.80}")
+        self._figures[f"{self.scale}/{name}.csv"] = frame.to_csv(index=False)
+
+    def write(self) -> Path:
+        """Write records, provenance and figure data, all or nothing: the notebook's last call.
+
+        Returns:
+            The results file, `results/<part>/<name>/<scale>.json`; relative where it lies below
+            the working directory.
+
+        Raises:
+            RecordsError: nothing was recorded.
+            OSError: the disk is full or fails; earlier results still stand.
+        """
+        folder = files.results_home() / self.experiment.name
+        if staged := os.environ.get(STAGING):
+            self._write_into(Path(staged))
+        else:
+            staging = folder / f".{self.scale}.staging-{uuid.uuid4().hex}"
+            try:
+                self._write_into(staging)
+                files.publish(staging, folder, self.scale)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        return files.shown(folder / f"{self.scale}.json")
+
+    def _write_into(self, folder: Path) -> None:
+        for name, text in self._figures.items():
+            files.atomic_write(folder / name, text)
+        digests = {name: files.sha256(text.encode()) for name, text in self._figures.items()}
+        rows = list(self._records.values())
+        records.write(folder / f"{self.scale}.json", self._provenance(digests), rows)
+
+    def _provenance(self, artifacts: dict[str, str]) -> Provenance:
+        seeds = {self.parameters["seed"], *(row.seed for row in self._records.values())} - {None}
+        return Provenance(
+            experiment=self.experiment.name,
+            scale=self.scale,
+            commit=self._commit,
+            dirty=self._dirty,
+            parameters=self.parameters,
+            seeds=sorted(seeds),
+            checksums=dict(sorted(self._checksums.items())),
+            versions=provenance.versions(),
+            hardware=provenance.hardware(),
+            started=self._started.isoformat(timespec="seconds"),
+            wall_seconds=round(time.monotonic() - self._clock, 3),
+            peak_memory_bytes=provenance.peak_memory_bytes(),
+            code=self._code,
+            artifacts=artifacts,
+        )

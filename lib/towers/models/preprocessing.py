@@ -1,0 +1,87 @@
+"""From a picture to an image tower's input: resize, cut or pad to a square, normalise."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
+
+import torchvision.transforms.functional as TF
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+Resize = Literal["crop", "pad", "squash"]
+WHITE = 255
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a tower does to a picture before it looks at it.
+
+    Attributes:
+        size: side of the square input, in pixels.
+        mean: per channel, of values in [0, 1].
+        std: per channel, of values in [0, 1].
+        interpolation: of the resize, antialiased.
+        resize: "crop" scales the shorter side and keeps the centre; "pad" scales the longer side
+            and adds white borders, so that nothing is lost; "squash" scales both sides and keeps
+            no aspect.
+        crop_fraction: share of the scaled side that the central cut keeps; 1 for "pad".
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    resize: Resize = "crop"
+    crop_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.resize not in get_args(Resize):
+            raise ValueError(
+                f"expected resize as one of {', '.join(get_args(Resize))}, got {self.resize!r}"
+            )
+        if not 0 < self.crop_fraction <= 1 or (self.resize == "pad" and self.crop_fraction != 1):
+            raise ValueError(
+                "expected a crop_fraction in (0, 1], and 1 where resize is 'pad', got "
+                f"{self.crop_fraction} with {self.resize!r}"
+            )
+
+    def __call__(self, image: Image.Image) -> Float[Tensor, "3 size size"]:
+        """The normalised input for one picture of any size and mode."""
+        if image.mode != "RGB":
+            image = image.convert("RGB")
+        mode = TF.InterpolationMode(self.interpolation)
+        image = TF.resize(image, self._scaled(*image.size), mode)
+        if self.resize == "pad":
+            page = Image.new("RGB", (self.size, self.size), (WHITE,) * 3)
+            page.paste(image, ((self.size - image.width) // 2, (self.size - image.height) // 2))
+            image = page
+        return TF.normalize(
+            TF.to_tensor(TF.center_crop(image, [self.size, self.size])), self.mean, self.std
+        )
+
+    def resized(self, resize: Resize | None) -> "Preprocessing":
+        """The same with another way to make a picture square; None changes nothing.
+
+        The whole picture is used by "pad" and "squash" (`crop_fraction` 1).
+        """
+        if resize is None or resize == self.resize:
+            return self
+        return replace(self, resize=resize, crop_fraction=1.0)
+
+    @property
+    def recipe(self) -> str:
+        """All of the above in one canonical line, for keys and provenance."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def _scaled(self, width: int, height: int) -> list[int]:
+        """The (height, width) that the picture is scaled to before the cut."""
+        side = math.floor(self.size / self.crop_fraction)
+        if self.resize == "squash":
+            return [side, side]
+        if self.resize == "pad":
+            ratio = side / max(width, height)
+            return [max(1, round(height * ratio)), max(1, round(width * ratio))]
+        shorter = min(width, height)
+        return [int(side * height / shorter), int(side * width / shorter)]

@@ -1,0 +1,154 @@
+"""One resolver for every model name.
+
+    package:efficientnet-lite0     image tower from a package, nothing to download
+    package:minilm                 text tower from a package, nothing to download
+    open_clip:ARCH/TAG             pair; TAG is one of open_clip's, a weight file, or random
+    timm:NAME                      image tower with timm's weights
+    timm:NAME/FILE                 the same with weights from a file, or random
+    hf:NAME_OR_PATH                text tower of the BERT family, from transformers
+    file:PATH                      pair that `models.save` wrote
+
+Options follow a question mark, joined by "&". Image towers and open_clip take
+`resize=crop|pad|squash` (how pictures become square, instead of the model's own way), `hf:` takes
+`pooling=cls|mean`. Each name brings its own preprocessing or tokenizer, and weights are read as
+data, never executed.
+"""
+
+from collections.abc import Callable
+from typing import get_args
+
+import torch
+
+from towers.models import checkpoints, libraries, packaged, sentences
+from towers.models.duals import DualTower
+from towers.models.encoders import ImageTower, TextTower
+from towers.models.preprocessing import Resize
+
+AnyTower = ImageTower | TextTower | DualTower
+
+GRAMMAR = (
+    "package:efficientnet-lite0, package:minilm, open_clip:ARCH/TAG, timm:NAME[/FILE], "
+    "hf:NAME_OR_PATH or file:PATH"
+)
+_RESIZE = {"resize": get_args(Resize)}
+
+
+def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
+    """The model of a name, frozen, in evaluation mode.
+
+    Args:
+        name: see the module's text for the grammar.
+        device: where its weights go.
+
+    Returns:
+        An image tower, a text tower, or a pair, as the name says.
+
+    Raises:
+        ValueError: a name outside the grammar, or weights that are missing, damaged or unfit.
+    """
+    prefix, colon, rest = name.partition(":")
+    if not colon or prefix not in _PREFIXES or not rest:
+        raise ValueError(f"expected a model name of the form {GRAMMAR}, got {name!r}")
+    return _PREFIXES[prefix](name, rest).requires_grad_(False).eval().to(device)
+
+
+def image_tower(name: str, device: str | torch.device = "cpu") -> ImageTower:
+    """The image tower of a name; of a pair, its image tower.
+
+    Raises:
+        ValueError: as `load`, or the name is that of a text tower.
+    """
+    return _half(load(name, device), ImageTower, name)
+
+
+def text_tower(name: str, device: str | torch.device = "cpu") -> TextTower:
+    """The text tower of a name; of a pair, its text tower.
+
+    Raises:
+        ValueError: as `load`, or the name is that of an image tower.
+    """
+    return _half(load(name, device), TextTower, name)
+
+
+def _half(model: AnyTower, kind: type, name: str):
+    halves = (model.image, model.text) if isinstance(model, DualTower) else (model,)
+    for half in halves:
+        if isinstance(half, kind):
+            return half
+    raise ValueError(
+        f"expected a name that gives {kind.__name__}, got {name!r}, which gives "
+        f"{type(model).__name__}; name another model"
+    )
+
+
+def _package(name: str, rest: str) -> ImageTower | TextTower:
+    package, options = _options(name, rest, _RESIZE)
+    if package == "efficientnet-lite0":
+        return packaged.efficientnet_lite0(name, options.get("resize"))
+    if package != "minilm":
+        raise ValueError(f"expected package:efficientnet-lite0 or package:minilm, got {name!r}")
+    if options:
+        raise ValueError(f"expected package:minilm without options, got {name!r}")
+    return packaged.minilm(name)
+
+
+def _open_clip(name: str, rest: str) -> DualTower:
+    place, options = _options(name, rest, _RESIZE)
+    arch, _, tag = place.partition("/")
+    if not arch or not tag:
+        raise ValueError(
+            f"expected open_clip:ARCH/TAG, where TAG is a tag of open_clip, a weight file or "
+            f"random, got {name!r}"
+        )
+    return libraries.open_clip_dual(name, arch, tag, options.get("resize"))
+
+
+def _timm(name: str, rest: str) -> ImageTower:
+    place, options = _options(name, rest, _RESIZE)
+    arch, slash, weights = place.partition("/")
+    if not arch or bool(slash) != bool(weights):
+        raise ValueError(f"expected timm:NAME, timm:NAME/FILE or timm:NAME/random, got {name!r}")
+    return libraries.timm_tower(name, arch, weights or None, options.get("resize"))
+
+
+def _hf(name: str, rest: str) -> TextTower:
+    source, options = _options(name, rest, {"pooling": get_args(sentences.Pooling)})
+    return sentences.sentence_tower(name, source, options.get("pooling"))
+
+
+def _file(name: str, rest: str) -> DualTower:
+    header, tensors = checkpoints.read(rest)
+    for tower in (header.image, header.text):
+        if tower.partition(":")[0] == "file":
+            raise ValueError(
+                f"expected towers by name in {rest}, got the checkpoint {tower!r}; "
+                "write it with models.save"
+            )
+    image, text = image_tower(header.image), text_tower(header.text)
+    return checkpoints.restore(header, tensors, image, text, rest)
+
+
+def _options(
+    name: str, rest: str, allowed: dict[str, tuple[str, ...]]
+) -> tuple[str, dict[str, str]]:
+    """What stands before the last question mark, and the options after it, each one allowed."""
+    place, mark, listed = rest.rpartition("?")
+    if not mark:
+        return rest, {}
+    options = {}
+    for option in listed.split("&"):
+        key, _, value = option.partition("=")
+        if value not in allowed.get(key, ()) or key in options:
+            forms = " or ".join(f"{k}={'|'.join(values)}" for k, values in allowed.items())
+            raise ValueError(f"expected each option once, as {forms}, got {option!r} in {name!r}")
+        options[key] = value
+    return place, options
+
+
+_PREFIXES: dict[str, Callable[[str, str], AnyTower]] = {
+    "package": _package,
+    "open_clip": _open_clip,
+    "timm": _timm,
+    "hf": _hf,
+    "file": _file,
+}

@@ -1,0 +1,189 @@
+"""The laptop's first CLIP: frozen pretrained towers, and the projections trained between them."""
+
+import inspect
+import json
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from towers import data, files, losses, models
+from towers.models import checkpoints
+from towers.training import loop, schedules
+from towers.training.loop import History, TrainingError, fit
+
+CODE = (sys.modules[__name__], loop, schedules, losses.contrastive, models.duals)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """What determines a trained pair of projections, down to the last bit on one machine.
+
+    Attributes:
+        image: image tower, as `models.load` takes it; frozen.
+        text: text tower; frozen.
+        data: collections, as `data.load` takes them, whole ("clipart") or in part
+            ("stamps[train]").
+        languages: of the captions; an item without any in them is left out.
+        embed: axis length of the shared space.
+        steps: updates.
+        batch: pairs per update.
+        lr: peak learning rate.
+        weight_decay: decoupled, on the projections' weights.
+        warmup: updates until the peak.
+        dropout: share of the features set to zero in each pair.
+        seed: of the projections' first weights, the order, the drawn captions and the dropout.
+        dtype: in which the towers compute the features.
+        name: of the pair in records; by default made from towers and data.
+    """
+
+    image: str = "package:efficientnet-lite0"
+    text: str = "package:minilm"
+    data: tuple[str, ...] = ("clipart", "emoji:openmoji")
+    languages: tuple[str, ...] = ("en",)
+    embed: int = 256
+    steps: int = 600
+    batch: int = 512
+    lr: float = 1e-3
+    weight_decay: float = 0.2
+    warmup: int = 50
+    dropout: float = 0.0
+    seed: int = 0
+    dtype: str = "bf16"
+    name: str = ""
+
+    def __post_init__(self):
+        for name in ("data", "languages"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not values:
+                raise TrainingError(f"expected {name} as a tuple of names, got {values!r}")
+            object.__setattr__(self, name, tuple(values))
+        positive = ("embed", "steps", "batch", "lr")
+        bad = [name for name in positive if not getattr(self, name) > 0]
+        bad += [name for name in ("weight_decay", "warmup", "seed") if not getattr(self, name) >= 0]
+        if bad:
+            given = ", ".join(f"{name} {getattr(self, name)}" for name in bad)
+            raise TrainingError(
+                f"expected {', '.join(positive)} above 0, others 0 or more; got {given}"
+            )
+        if not (0 <= self.dropout < 1 and self.warmup < self.steps):
+            raise TrainingError(
+                "expected dropout in [0, 1) and warmup below steps; got dropout "
+                f"{self.dropout}, warmup {self.warmup}, steps {self.steps}"
+            )
+        if not self.name:
+            towers = (tower.partition(":")[2] or tower for tower in (self.image, self.text))
+            object.__setattr__(self, "name", f"{' x '.join(towers)} on {' + '.join(self.data)}")
+
+
+def trained(config: Projections, progress: bool = True) -> models.DualTower:
+    """The dual tower that a configuration describes: from the cache, or trained now.
+
+    Checkpoints lie in `cache_home()/checkpoints`, under a hash of the configuration, the towers'
+    weights, the data and the code that trains.
+
+    Args:
+        config: what to train.
+        progress: show bars for features and updates.
+
+    Returns:
+        In evaluation mode, named `config.name`.
+
+    Raises:
+        TrainingError: no item has a caption in the languages, or the loss stops being finite.
+        ValueError: an unknown tower or collection.
+    """
+    return _cached(config, progress)[0]
+
+
+def history(config: Projections, progress: bool = True) -> History:
+    """Loss, scale and learning rate of every update of `trained(config)`."""
+    record = json.loads(_cached(config, progress)[1].read_text())
+    return History(**{name: tuple(values) for name, values in record.items()})
+
+
+def collection(name: str, languages: tuple[str, ...]) -> data.Collection:
+    """What a name of `Projections.data` trains on: the items with captions in the languages.
+
+    Raises:
+        ValueError: an unknown collection.
+        TrainingError: no item has a caption in one of the languages.
+    """
+    loaded = data.load(name)
+    kept = loaded.where(predicate=lambda item: any(code in item.captions for code in languages))
+    if not len(kept):
+        raise TrainingError(
+            f"expected captions in {', '.join(languages)} in {name}, "
+            f"got {', '.join(loaded.languages()) or 'no captions'}"
+        )
+    return kept
+
+
+def _cached(config: Projections, progress: bool) -> tuple[models.DualTower, Path]:
+    """The dual tower, and the file of its history."""
+    image, text = models.image_tower(config.image), models.text_tower(config.text)
+    collections = [collection(name, config.languages) for name in config.data]
+    key = _key(config, image, text, collections)
+    path = files.cache_home() / "checkpoints" / f"{key}.safetensors"
+    record = path.with_suffix(".json")
+    with files.locked(path):
+        if not (path.is_file() and record.is_file()):
+            dual = models.DualTower(image, text, config.embed, config.name, config.seed)
+            seen = _train(dual, collections, config, progress)
+            files.atomic_write(record, json.dumps(asdict(seen)))
+            models.save(dual, path)
+    dual = checkpoints.restore(*checkpoints.read(path), image, text, str(path))
+    dual.name = config.name
+    return dual.eval(), record
+
+
+def _train(
+    dual: models.DualTower, collections: list[data.Collection], config: Projections, progress: bool
+) -> History:
+    """Features of all pictures and captions, then the loop."""
+    captions = [
+        [text for code in config.languages for text in item.captions.get(code, ())]
+        for part in collections
+        for item in part
+    ]
+    texts = sorted({text for of_item in captions for text in of_item})
+    row = {text: index for index, text in enumerate(texts)}
+    options = {"dtype": config.dtype, "progress": progress}
+    images = [models.features(dual.image, part, **options) for part in collections]
+    return fit(
+        dual,
+        np.concatenate(images),
+        models.features(dual.text, texts, **options),
+        [np.array([row[text] for text in of_item]) for of_item in captions],
+        **{
+            name: getattr(config, name)
+            for name in ("steps", "batch", "lr", "weight_decay", "warmup", "dropout", "seed")
+        },
+        progress=progress,
+    )
+
+
+def _key(
+    config: Projections,
+    image: models.ImageTower,
+    text: models.TextTower,
+    collections: list[data.Collection],
+) -> str:
+    """Hash of everything that the trained weights depend on."""
+    parts = {
+        "config": {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"},
+        "towers": [image.checksum, image.recipe, text.checksum, text.recipe],
+        "data": [part.digest for part in collections],
+        "code": [
+            inspect.getsource(module)
+            for module in (
+                loop,
+                schedules,
+                inspect.getmodule(_key),
+                losses.contrastive,
+                models.duals,
+            )
+        ],
+    }
+    return files.sha256(json.dumps(parts).encode())

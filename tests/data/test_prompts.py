@@ -1,0 +1,87 @@
+"""Prompts and class names: well-formed, and open_clip's own where we claim so."""
+
+import subprocess
+import sys
+
+import pytest
+
+from towers.data.errors import DataError
+from towers.data.prompts import TEMPLATES, class_names, templates
+
+LENGTHS = {
+    "imagenet": 1000,
+    "cifar10": 10,
+    "cifar100": 100,
+    "mnist": 10,
+    "svhn": 10,
+    "digits": 10,
+    "fashionmnist": 10,
+    "eurosat": 10,
+    "gtsrb": 43,
+    "fer2013": 7,
+    "pcam": 2,
+}
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, "imagenet"])
+def test_every_template_has_one_place_for_the_class(name):
+    for template in templates(name):
+        assert template.format("blackbird").count("blackbird") == 1
+        assert template.format("{}") == template
+    assert len(set(templates(name))) == len(templates(name))
+
+
+def test_imagenet_templates_are_those_of_open_clip():
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    assert len(templates("imagenet")) == 80  # Radford et al. 2021, section 3.1.4
+    for ours, theirs in zip(templates("imagenet"), OPENAI_IMAGENET_TEMPLATES, strict=True):
+        assert ours.format("tench") == theirs("tench")
+
+
+def test_imagenet_names_are_those_of_open_clip_but_unique():
+    from open_clip import IMAGENET_CLASSNAMES
+
+    differ = {
+        index: (theirs, ours)
+        for index, (theirs, ours) in enumerate(
+            zip(IMAGENET_CLASSNAMES, class_names("imagenet"), strict=True)
+        )
+        if theirs != ours
+    }
+    assert differ == {744: ("missile", "projectile"), 836: ("sunglasses", "sunglass")}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_class_names_are_unique_words(name):
+    names = class_names(name)
+    assert len(names) == len(set(names)) == LENGTHS[name]
+    assert all(text and text == text.strip() and "_" not in text for text in names)
+
+
+def test_order_is_that_of_torchvision():
+    from torchvision.datasets import MNIST, FashionMNIST
+
+    assert [name.split(" - ")[0] for name in MNIST.classes] == list(class_names("mnist"))
+    for ours, theirs in zip(class_names("fashionmnist"), FashionMNIST.classes, strict=True):
+        assert theirs.split("/")[0].lower() in ours.lower()
+
+
+def test_cifar100_is_in_the_order_of_its_archive():
+    names = [name.replace(" ", "_") for name in class_names("cifar100")]
+    assert names == sorted(names)  # its fine labels are numbered alphabetically
+
+
+@pytest.mark.parametrize("call", [templates, class_names])
+def test_unknown_names_list_the_known_ones(call):
+    with pytest.raises(DataError, match=r"cifar10.*got 'cifar'") as caught:
+        call("cifar")
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_prompts_does_not_import_torch():
+    code = (
+        "import sys; from towers.data.prompts import class_names, templates;"
+        "templates('imagenet'); class_names('imagenet'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

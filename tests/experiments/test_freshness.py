@@ -1,0 +1,111 @@
+"""Results are stale when anything behind them has moved, and the reason is said."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tests import made_up_book
+from towers import experiments, files, records
+from towers.records import Provenance, Record
+
+
+def publish(name: str, scale: str = "laptop", **changes) -> None:
+    """Results as `towers run` would leave them now, with a changed provenance."""
+    experiment = experiments.get(name)
+    folder = files.results_home() / name
+    files.atomic_write(folder / f"{scale}.ipynb", "{}")
+    files.atomic_write(folder / scale / "bars.csv", "x\n1\n")
+    good = {
+        "experiment": name, "scale": scale, "commit": None, "dirty": None, "seeds": [0],
+        "parameters": experiments.resolve(experiment, scale), "checksums": {}, "versions": {},
+        "hardware": {}, "started": "2026-01-02T10:00:00+00:00", "wall_seconds": 60.0,
+        "peak_memory_bytes": 1, "code": experiments.fingerprint(experiment, scale),
+        "artifacts": {
+            path: files.sha256(folder / path) for path in (f"{scale}.ipynb", f"{scale}/bars.csv")
+        },
+    }  # fmt: skip
+    source = Provenance(**good | changes)
+    row = Record(
+        experiment=name, scale=scale, model="m", data="d", metric="r", value=0.5, n=1, seed=0
+    )
+    records.write(folder / f"{scale}.json", source, [row])
+
+
+@pytest.fixture
+def one(checkout) -> experiments.Experiment:
+    """An experiment with fresh results."""
+    parameters = made_up_book.PARAMETERS + "ks = (1, 5)\n"
+    made_up_book.add(checkout, "a/one", parameters=parameters)
+    publish("a/one")
+    return experiments.get("a/one")
+
+
+def test_is_none_after_a_run(one):
+    assert experiments.staleness(one) is None
+
+
+def test_each_scale_has_its_own(one):
+    assert experiments.staleness(one, "smoke") == "never run"
+    assert experiments.last_run(one, "smoke") is None
+
+
+def test_code_of_the_notebook(one):
+    cells = json.loads(one.notebook.read_text())
+    cells["cells"][-1]["source"] = ["run.write()  # at last"]
+    one.notebook.write_text(json.dumps(cells))
+    assert experiments.staleness(one) == "code changed"
+
+
+def test_parameters_are_named(one):
+    publish("a/one", parameters=experiments.resolve(one, overrides={"seed": 1, "rate": 0.1}))
+    assert experiments.staleness(one) == "parameters changed (rate, seed)"
+    text = one.notebook.read_text()
+    publish("a/one")
+    one.notebook.write_text(text.replace("(1, 5)", "(1, 6)").replace("rate: float", "rte: float"))
+    assert experiments.staleness(one) == "parameters changed (ks, rate, rte)"
+
+
+@pytest.mark.parametrize("name", ["laptop.ipynb", "laptop/bars.csv"])
+def test_artifacts_that_are_missing_or_were_changed(one, name):
+    path = files.results_home() / "a/one" / name
+    path.write_text("edited by hand")
+    assert experiments.staleness(one) == f"{name} was changed"
+    path.unlink()
+    assert experiments.staleness(one) == f"{name} is missing"
+
+
+def test_records_written_from_jupyter_have_no_page(one):
+    publish("a/one", artifacts={})
+    assert experiments.staleness(one) == "written outside `towers run`"
+
+
+def test_damaged_results(one):
+    (files.results_home() / "a/one/laptop.json").write_text("{")
+    assert experiments.staleness(one) == "results are damaged"
+
+
+def test_what_it_needs(one, checkout):
+    yaml = made_up_book.YAML + "needs: [a/one]\n"
+    made_up_book.add(checkout, "a/two", yaml=yaml)
+    two = experiments.get("a/two")
+    publish("a/two", started="2026-01-02T10:01:00+00:00")  # when one had ended
+    assert experiments.staleness(two) is None
+    publish("a/two", started="2026-01-02T10:00:59+00:00")
+    assert experiments.staleness(two) == "needs a/one, which ran later"
+    publish("a/one", code="other")
+    assert experiments.staleness(two) == "needs a/one, which is stale"
+
+
+def test_an_interrupted_publication_is_finished_first(one, monkeypatch):
+    source, rows = records.read(files.results_home() / "a/one/laptop.json")
+    staging = files.results_home() / "a/one/.staging"
+    files.atomic_write(staging / "laptop.ipynb", "{ }")
+    artifacts = {"laptop.ipynb": files.sha256(b"{ }")}
+    newer = dataclasses.replace(source, artifacts=artifacts, wall_seconds=61.0)
+    records.write(staging / "laptop.json", newer, rows)
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_move_in", lambda *_: None)
+        files.publish(staging, staging.parent, "laptop")
+    assert experiments.staleness(one) is None
+    assert experiments.last_run(one).wall_seconds == 61.0

@@ -1,0 +1,272 @@
+"""Kills, full and failing disks, many writers: records stay readable, whole, and of one run."""
+
+import errno
+import functools
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests import made_up_book
+from tests.faults import faulty_disk
+from towers import experiments, files, records
+from towers.records import Measurement, Provenance, Record
+
+FULL = os.environ.get("TOWERS_FAULTS") == "full"
+FAULTS = [(errno.ENOSPC, True), (errno.ENOSPC, False), (errno.EIO, True), (errno.EIO, False)]
+
+
+def source(experiment: str = "a/one", **changes) -> Provenance:
+    """A good provenance, changed."""
+    good = {
+        "experiment": experiment, "scale": "smoke", "commit": None, "dirty": None,
+        "parameters": {}, "seeds": [0], "checksums": {}, "versions": {}, "hardware": {},
+        "started": "2026-01-01T00:00:00+00:00", "wall_seconds": 1.0, "peak_memory_bytes": 1,
+        "code": "f", "artifacts": {},
+    }  # fmt: skip
+    return Provenance(**good | changes)
+
+
+def rows(value: float, count: int = 3, experiment: str = "a/one") -> list[Record]:
+    """Records that all hold one value, so that a mix of two writers shows."""
+    return [
+        Record(experiment=experiment, scale="smoke", model="m", data="d", metric=f"r{number}",
+               value=value, n=1)
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def value_of(path: Path, count: int = 3) -> float:
+    """The one value of a whole results file."""
+    _, found = records.read(path)
+    values = {row.value for row in found}
+    assert (len(found), len(values)) == (count, 1)
+    return values.pop()
+
+
+@functools.cache
+def members(value: int) -> dict[str, str]:
+    """A set of results whose files all hold one value: relative path -> text."""
+    texts = dict.fromkeys(
+        ("smoke.ipynb", "smoke/a.csv", "smoke/b.csv", f"smoke/only_{value}.csv"), f"{value}"
+    )
+    artifacts = {name: files.sha256(text.encode()) for name, text in texts.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        records.write(Path(folder, "x.json"), source(artifacts=artifacts), rows(value))
+        return {**texts, "smoke.json": Path(folder, "x.json").read_text()}
+
+
+def put(folder: Path, value: int) -> Path:
+    """Such a set as plain files."""
+    for name, text in members(value).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def stage(folder: Path, value: int) -> Path:
+    """Such a set, staged for publication."""
+    return put(folder / f".smoke.staging-{value}", value)
+
+
+def published(folder: Path) -> float:
+    """The one value that all files of the published set hold, after recovery."""
+    files.recover(folder)
+    value = value_of(folder / "smoke.json")
+    provenance, _ = records.read(folder / "smoke.json")
+    there = {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in (folder / "smoke.ipynb", *(folder / "smoke").iterdir())
+    }
+    assert there == dict.fromkeys(provenance.artifacts, f"{value:g}")
+    return value
+
+
+class TestFailingDisk:
+    def test_one_file_is_old_or_new_at_every_fault(self, disk):
+        path = disk / "a" / "smoke.json"
+        calls = faulty_disk.calls_of(lambda: records.write(path, source(), rows(0)))
+        raises = 0
+        assert calls >= 6  # mkdir, open, write, fchmod, fsync, replace, and the folder's
+        for number, lasting in FAULTS:
+            for at in range(1, calls + 3):
+                shutil.rmtree(path.parent)
+                records.write(path, source(), rows(1))
+                with faulty_disk.strikes(at, faulty_disk.error(number), lasting) as counter:
+                    try:
+                        records.write(path, source(), rows(2))
+                        raised = False
+                    except OSError as error:
+                        raised = error.errno == number
+                assert counter.seen >= at or not raised
+                assert value_of(path) in ((1, 2) if raised else (2,))
+                if not lasting:
+                    assert os.listdir(path.parent) == ["smoke.json"]
+                raises += raised
+        assert raises >= 4 * (calls - 1)  # a folder that is there already may fail to be made
+
+    def test_a_set_of_files_is_old_or_new_at_every_fault(self, disk):
+        strikes = raises = 0
+        for number, lasting in FAULTS:
+            at, struck = 1, True
+            while struck:
+                folder = disk / f"{number}-{lasting}-{at}"
+                put(folder, 1)
+                staging = stage(folder, 2)
+                with faulty_disk.strikes(at, faulty_disk.error(number), lasting) as counter:
+                    try:
+                        files.publish(staging, folder, "smoke")
+                        raised = False
+                    except OSError as error:
+                        raised = error.errno == number
+                struck = counter.seen >= at
+                assert published(folder) in ((1, 2) if raised else (2,))
+                shutil.rmtree(folder)
+                strikes += struck
+                raises += raised
+                at += 1
+        assert strikes >= 200
+        assert raises >= 0.9 * strikes  # making a folder that is there already may fail unheard
+
+    def test_a_notebook_that_meets_a_full_disk_says_so_and_leaves_the_old_results(
+        self, checkout, disk, monkeypatch
+    ):
+        made_up_book.add(checkout, "a/one")
+        monkeypatch.setenv("TOWERS_RESULTS", str(disk))
+        monkeypatch.setattr(experiments.provenance, "commit", lambda _: (None, None))  # for speed
+        namespace = experiments.get("a/one").parameters()
+
+        def write(value: float) -> None:
+            run = experiments.begin("a/one", namespace)
+            run.add(Measurement(model="m", data="d", metric="r", value=value, n=1))
+            run.figure_data("bars", pd.DataFrame({"x": [value]}))
+            run.write()
+
+        def value() -> float:
+            found = records.table().value.item()
+            figure = pd.read_csv(disk / "a/one/laptop/bars.csv")
+            assert figure.x.item() == found
+            return found
+
+        write(1)
+        calls = faulty_disk.calls_of(lambda: write(2))
+        for at in range(1, calls + 1):
+            write(1)
+            full = faulty_disk.strikes(at, faulty_disk.error(errno.ENOSPC), lasting=True)
+            with full, pytest.raises(OSError, match="No space left on device"):
+                write(2)
+            assert value() in (1, 2)
+
+    def test_a_real_limit_of_the_system_leaves_the_old_file(self, disk):
+        path = disk / "smoke.json"
+        records.write(path, source(), rows(1))
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+            try:
+                records.write(path, source(), rows(2, count=1000))
+            except OSError as error:
+                os._exit(error.errno)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errno.EFBIG
+        assert value_of(path) == 1
+        assert os.listdir(disk) == ["smoke.json"]
+
+    def test_results_on_a_read_only_disk_are_still_read(self, disk):
+        folder = disk / "a" / "one"
+        put(folder, 1)
+        os.rename(stage(folder, 2), folder / ".smoke.ready")
+        with faulty_disk.strikes(1, faulty_disk.error(errno.EROFS), lasting=True):
+            table = records.table(disk)
+        assert set(table.value) == {1.0}
+
+
+class TestKills:
+    def test_at_every_call_of_a_publication(self, disk):
+        kills = 0
+        for after in (False, True):
+            at, died = 1, True
+            while died:
+                folder = disk / f"{after}-{at}"
+                put(folder, 1)
+                staging = stage(folder, 2)
+                publish = functools.partial(files.publish, staging, folder, "smoke")
+                died = faulty_disk.killed(publish, at, after)
+                assert published(folder) in ((1, 2) if died else (2,))
+                files.publish(stage(folder, 3), folder, "smoke")  # and the next one goes through
+                assert published(folder) == 3
+                shutil.rmtree(folder)
+                kills += died
+                at += 1
+        assert kills >= 80
+
+    def test_at_every_call_of_a_recovery(self, disk):
+        for after in (False, True):
+            at, died = 1, True
+            while died:
+                folder = disk / f"{after}-{at}"
+                put(folder, 1)
+                staging = stage(folder, 2)
+                (staging / files.MANIFEST).write_text(json.dumps(sorted(members(2))))
+                os.rename(staging, folder / ".smoke.ready")
+                died = faulty_disk.killed(functools.partial(files.recover, folder), at, after)
+                assert published(folder) == 2
+                shutil.rmtree(folder)
+                at += 1
+            assert at > 15
+
+
+def _writer(shared: Path, own: Path, number: int, pipe: int) -> None:
+    """Writes whole files for ever; each finished one is acknowledged through the pipe."""
+    value = 0
+    while True:
+        value += 1
+        records.write(shared, source(), rows(number + 100 * value, count=50))
+        records.write(own, source(), rows(value, count=50))
+        os.write(pipe, value.to_bytes(4, "big"))
+
+
+class TestWriters:
+    def test_eight_at_once_of_which_all_are_killed_lose_and_tear_nothing(self, disk):
+        context = multiprocessing.get_context("fork")
+        seconds = 20 if FULL else 3
+        shared = disk / "shared" / "smoke.json"
+        pipes = [os.pipe() for _ in range(8)]
+        writers = [
+            context.Process(target=_writer, args=(shared, disk / f"{n}.json", n, pipes[n][1]))
+            for n in range(8)
+        ]
+        for writer in writers:
+            writer.start()
+        end = time.monotonic() + seconds
+        reads = 0
+        while time.monotonic() < end:
+            if shared.exists():
+                assert value_of(shared, count=50) >= 100
+                reads += 1
+        random.Random(0).shuffle(writers)
+        for writer in writers:
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.join()
+        written = 0
+        for number, (end_of_pipe, other) in enumerate(pipes):
+            os.close(other)
+            with os.fdopen(end_of_pipe, "rb") as pipe:
+                acknowledged = pipe.read()
+            last = int.from_bytes(acknowledged[-4:], "big")
+            assert len(acknowledged) == 4 * last
+            assert value_of(disk / f"{number}.json", count=50) in (last, last + 1)
+            written += 100 * last
+        assert value_of(shared, count=50) % 100 < 8
+        assert reads >= 20
+        assert written >= 10_000

@@ -1,0 +1,152 @@
+"""Files are written whole or not at all; sets of files too."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towers import files
+
+OLD = {"laptop.json": "1", "laptop.ipynb": "1", "laptop/a.csv": "1", "laptop/b.csv": "1"}
+NEW = {"laptop.json": "2", "laptop.ipynb": "2", "laptop/a.csv": "2", "laptop/c/d.csv": "2"}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """What a reader sees: relative path -> text of every file that is not hidden."""
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    }
+
+
+def staged(folder: Path, members: dict[str, str]) -> Path:
+    """A staging folder with the given files."""
+    staging = folder / ".staging"
+    for name, text in members.items():
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).write_text(text)
+    return staging
+
+
+class TestPlaces:
+    def test_root_is_found_from_a_folder_inside(self, checkout, monkeypatch):
+        monkeypatch.delenv("TOWERS_ROOT")
+        inside = checkout / "a" / "b"
+        inside.mkdir(parents=True)
+        monkeypatch.chdir(inside)
+        assert files.repo_root() == checkout
+
+    def test_root_is_found_from_the_package_where_the_working_directory_is_elsewhere(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.delenv("TOWERS_ROOT", raising=False)
+        monkeypatch.chdir(tmp_path)
+        assert files.repo_root() in Path(files.__file__).resolve().parents
+
+    def test_no_root_is_an_error_that_says_what_to_do(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("TOWERS_ROOT", raising=False)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
+        with pytest.raises(FileNotFoundError, match="run from the book's checkout or set TOWERS"):
+            files.repo_root()
+
+    def test_homes_follow_the_environment(self, checkout, tmp_path, monkeypatch):
+        assert files.results_home() == checkout / "results"
+        monkeypatch.setenv("TOWERS_RESULTS", str(tmp_path / "elsewhere"))
+        monkeypatch.setenv("TOWERS_HOME", str(tmp_path / "cache"))
+        assert files.results_home() == tmp_path / "elsewhere"
+        assert files.cache_home() == tmp_path / "cache"
+
+    def test_paths_below_the_working_directory_are_shown_relative(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert files.shown(tmp_path / "a" / "b") == Path("a/b")
+        assert files.shown(Path("/nowhere/b")) == Path("/nowhere/b")
+
+
+class TestAtomicWrite:
+    @given(content=st.one_of(st.binary(max_size=5000), st.text(max_size=5000)))
+    def test_what_is_written_is_read(self, content, tmp_path_factory):
+        path = tmp_path_factory.mktemp("whole") / "deep" / "er" / "file"
+        files.atomic_write(path, content)
+        expected = content.encode("utf-8") if isinstance(content, str) else content
+        assert path.read_bytes() == expected
+        assert os.listdir(path.parent) == ["file"]
+
+    def test_short_writes_are_continued(self, tmp_path, monkeypatch):
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda handle, data: write(handle, bytes(data)[:7]))
+        files.atomic_write(tmp_path / "file", "x" * 100)
+        assert (tmp_path / "file").read_text() == "x" * 100
+
+    def test_the_old_file_is_whole_until_the_new_one_is(self, tmp_path, monkeypatch):
+        path = tmp_path / "file"
+        files.atomic_write(path, "old")
+        replace, seen = os.replace, []
+        monkeypatch.setattr(
+            os,
+            "replace",
+            lambda a, b: (seen.append((path.read_text(), Path(a).read_text())), replace(a, b)),
+        )
+        files.atomic_write(path, "new")
+        assert seen == [("old", "new")]
+        assert path.read_text() == "new"
+
+    def test_content_is_on_disk_before_the_rename_and_the_rename_after(self, tmp_path, monkeypatch):
+        order = []
+        for name in ("fsync", "replace"):
+            real = getattr(os, name)
+            monkeypatch.setattr(
+                os, name, lambda *a, name=name, real=real: (order.append(name), real(*a))[1]
+            )
+        files.atomic_write(tmp_path / "file", "new")
+        assert order == ["fsync", "replace", "fsync"]
+
+    def test_surrogates_leave_the_old_file(self, tmp_path):
+        files.atomic_write(tmp_path / "file", "old")
+        with pytest.raises(UnicodeEncodeError):
+            files.atomic_write(tmp_path / "file", "\ud800")
+        assert contents(tmp_path) == {"file": "old"}
+
+
+class TestDigests:
+    def test_of_bytes_and_of_a_file_agree_with_the_standard(self, tmp_path):
+        empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # FIPS 180
+        (tmp_path / "file").write_bytes(b"")
+        assert files.sha256(b"") == files.sha256(tmp_path / "file") == empty
+
+
+class TestPublish:
+    def test_a_set_replaces_the_earlier_one_and_what_it_lacks(self, tmp_path):
+        other = {"smoke.json": "0", "smoke/a.csv": "0", "laptop.failed.ipynb": "x"}
+        for name, text in other.items():
+            files.atomic_write(tmp_path / name, text)
+        files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
+        assert contents(tmp_path) == OLD | other
+        files.publish(staged(tmp_path, NEW), tmp_path, "laptop")
+        assert contents(tmp_path) == NEW | other
+        assert not list(tmp_path.glob(".*ready")) + list(tmp_path.glob(".staging"))
+
+    def test_a_notebook_of_an_earlier_set_does_not_stay_beside_newer_records(self, tmp_path):
+        files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
+        files.publish(staged(tmp_path, {"laptop.json": "2"}), tmp_path, "laptop")
+        assert contents(tmp_path) == {"laptop.json": "2"}
+
+    def test_an_interrupted_publication_is_finished(self, tmp_path, monkeypatch):
+        files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "_move_in", lambda *_: None)  # dies when the set is ready
+            files.publish(staged(tmp_path, NEW), tmp_path, "laptop")
+        assert contents(tmp_path) == OLD
+        assert files.recover(tmp_path) == ["laptop"]
+        assert contents(tmp_path) == NEW
+        assert files.recover(tmp_path) == []
+
+    def test_an_unfinished_publication_is_finished_before_the_next(self, tmp_path, monkeypatch):
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "_move_in", lambda *_: None)
+            files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
+        files.publish(staged(tmp_path, NEW), tmp_path, "laptop")
+        assert contents(tmp_path) == NEW
