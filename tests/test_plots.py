@@ -69,10 +69,21 @@ def test_pictures_are_fitted_never_cropped():
     assert (np.asarray(shown)[:, :44] == 255).all()
 
 
+class Dog:
+    """One picture of a dog."""
+
+    label = "dog"
+
+    def image(self, index: int) -> Image.Image:
+        return Image.new("RGB", (8, 8))
+
+    def __getitem__(self, index: int) -> "Dog":
+        return self
+
+
 def test_predictions_colour_right_and_wrong():
-    image = Image.new("RGB", (8, 8))
-    guesses = [[("cat", 0.6), ("dog", 0.4)]]
-    axes = plots.predictions([image], ["dog"], guesses).axes
+    guesses = [[[("cat", 0.6), ("dog", 0.4)]]]
+    axes = plots.predictions([Dog()], guesses, names=["pets"]).axes
     bars = [patch.get_facecolor() for patch in axes[1].patches]
     assert bars == [mpl.colors.to_rgba(plots.WRONG), mpl.colors.to_rgba(plots.RIGHT)]
     assert axes[0].spines["left"].get_edgecolor() == mpl.colors.to_rgba(plots.WRONG)

@@ -21,6 +21,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from towers import report
 
+
 class RecordRole(SphinxRole):
     """``{record}`clip/retrieval; data=stamps/test; metric=text retrieval R@1; show=interval` ``."""
 

@@ -1,6 +1,7 @@
 """Every figure of the book: records and pictures in, a matplotlib figure out; one look for all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -46,6 +47,26 @@ STYLE = {
     "font.sans-serif": ["DejaVu Sans"],
     "axes.prop_cycle": mpl.cycler(color=PALETTE),
 }
+
+
+class Labelled(Protocol):
+    """Pictures with labels, such as a collection."""
+
+    def image(self, index: int) -> Image.Image:
+        """The picture of one item."""
+
+    def __getitem__(self, index: int):
+        """The item, which has a `label`."""
+
+
+class Neighbours(Protocol):
+    """What a text query found, the nearest first."""
+
+    text: str
+    items: Sequence[int]
+    right: Sequence[bool]
+
+
 sns.set_theme(style="white")
 mpl.rcParams.update(STYLE)
 
@@ -98,9 +119,7 @@ def dots(
     if colour:
         handles, names = axes[0][0].get_legend_handles_labels()
         unique = dict(zip(names, handles, strict=True))
-        figure.legend(
-            unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique)
-        )
+        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique))
     return figure
 
 
@@ -185,72 +204,79 @@ def shorten(text: str, limit: int) -> str:
 
 
 def predictions(
-    images: Sequence[Image.Image],
-    truths: Sequence[str],
-    guesses: Sequence[Sequence[tuple[str, float]]],
+    parts: Sequence[Labelled],
+    guesses: Sequence[Sequence[Sequence[tuple[str, float]]]],
     *,
-    captions: Sequence[str] | None = None,
+    names: Sequence[str],
     columns: int = 3,
 ) -> Figure:
-    """Pictures beside the most probable classes, after Fig. 21 of Radford et al. 2021.
+    """Pictures beside their most probable classes, after Fig. 21 of Radford et al. 2021.
 
     Args:
-        images: one per example.
-        truths: the right class of each.
-        guesses: per example the most probable classes with their probabilities, best first.
-        captions: a line over each example, such as its data set.
+        parts: labelled pictures, from one task each.
+        guesses: per task and picture the most probable classes with their probabilities, best
+            first.
+        names: of the tasks, written over their pictures.
         columns: examples in a row.
 
     Returns:
         The figure; the right class is green, a wrong one orange.
     """
-    lines = -(-len(images) // columns)
+    examples = [
+        (name, part.image(index), part[index].label, guess)
+        for name, part, answers in zip(names, parts, guesses, strict=True)
+        for index, guess in enumerate(answers)
+    ]
+    lines = -(-len(examples) // columns)
     figure = plt.figure(figsize=(WIDTH, 1.5 * lines), layout="constrained")
     grid = figure.add_gridspec(lines, 2 * columns, width_ratios=[1.0, 1.25] * columns)
-    for index, (image, truth, guess) in enumerate(zip(images, truths, guesses, strict=True)):
-        line, column = divmod(index, columns)
+    for place, (name, image, truth, guess) in enumerate(examples):
+        line, column = divmod(place, columns)
         left = figure.add_subplot(grid[line, 2 * column])
         show(left, image, RIGHT if guess[0][0] == truth else WRONG)
-        if captions:
-            left.set_title(shorten(captions[index], 18), fontsize=7, fontweight="normal")
-        bars = figure.add_subplot(grid[line, 2 * column + 1])
-        names = [name for name, _ in guess]
-        shares = [share for _, share in guess]
-        colours = [RIGHT if name == truth else WRONG for name in names]
-        bars.barh(range(len(names)), shares, color=colours, height=0.34, align="edge")
-        for place, (name, share) in enumerate(guess):
-            label = f"{shorten(name, 24)}  {100 * share:.0f} %"
-            bars.text(0, place - 0.08, label, fontsize=6.2, color=INK, va="bottom")
-        bars.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.7), xticks=[], yticks=[])
-        bars.grid(visible=False)
-        bars.spines[["left", "bottom"]].set_visible(False)
+        left.set_title(shorten(name, 20), fontsize=7, fontweight="normal")
+        _shares(figure.add_subplot(grid[line, 2 * column + 1]), truth, guess)
     return figure
 
 
+def _shares(axis: mpl.axes.Axes, truth: str, guess: Sequence[tuple[str, float]]) -> None:
+    """Bars of probability with the class's name over each."""
+    for place, (name, share) in enumerate(guess):
+        colour = RIGHT if name == truth else WRONG
+        axis.barh(place, share, color=colour, height=0.34, align="edge")
+        label = f"{shorten(name, 24)}  {100 * share:.0f} %"
+        axis.text(0, place - 0.08, label, fontsize=6.2, color=INK, va="bottom")
+    axis.set(xlim=(0, 1), ylim=(len(guess) - 0.4, -0.7), xticks=[], yticks=[])
+    axis.grid(visible=False)
+    axis.spines[["left", "bottom"]].set_visible(False)
+
+
 def neighbours(
-    queries: Sequence[str],
-    answers: Sequence[Sequence[Image.Image]],
-    right: Sequence[Sequence[bool]],
+    found: Sequence[Neighbours], picture: Callable[[int], Image.Image], columns: int = 6
 ) -> Figure:
     """For each text query a row with its nearest pictures, the right one framed in green.
 
     Args:
-        queries: captions.
-        answers: per query the nearest pictures, best first.
-        right: per query which of them belong to it.
+        found: what each query found: its `text`, the `items` nearest first, and which are `right`.
+        picture: index of an item -> its picture.
+        columns: pictures in a row, at most.
 
     Returns:
         The figure.
     """
-    columns = len(answers[0])
     figure, axes = plt.subplots(
-        len(queries), columns, figsize=(WIDTH, 1.02 * len(queries) * WIDTH / columns / 0.78),
-        squeeze=False, layout="constrained",
+        len(found),
+        columns,
+        figsize=(WIDTH, 1.3 * len(found) * WIDTH / columns),
+        squeeze=False,
+        layout="constrained",
     )
-    for line, query in enumerate(queries):
-        for column, axis in enumerate(axes[line]):
-            show(axis, answers[line][column], RIGHT if right[line][column] else None)
-        axes[line][0].set_title(f"“{shorten(query, 90)}”", fontsize=8, fontweight="normal")
+    for line, hit in zip(axes, found, strict=True):
+        line[0].set_title(f"“{shorten(hit.text, 90)}”", fontsize=8, fontweight="normal")
+        for axis in line[len(hit.items) :]:
+            axis.axis("off")
+        for axis, item, right in zip(line, hit.items, hit.right, strict=False):
+            show(axis, picture(item), RIGHT if right else None)
     return figure
 
 
@@ -268,7 +294,11 @@ def distributions(
         The figure; heights are shares of each collection.
     """
     figure, axes = plt.subplots(
-        len(values), 1, figsize=(WIDTH, 0.6 + 0.85 * len(values)), sharex=True, squeeze=False,
+        len(values),
+        1,
+        figsize=(WIDTH, 0.6 + 0.85 * len(values)),
+        sharex=True,
+        squeeze=False,
         layout="constrained",
     )
     for index, (axis, (name, numbers)) in enumerate(zip(axes[:, 0], values.items(), strict=True)):
@@ -285,7 +315,9 @@ def distributions(
     return figure
 
 
-def counts(frame: pd.DataFrame, *, rows: str, value: str, xlabel: str, colour: str | None = None) -> Figure:
+def counts(
+    frame: pd.DataFrame, *, rows: str, value: str, xlabel: str, colour: str | None = None
+) -> Figure:
     """Horizontal bars with their numbers written out.
 
     Args:
@@ -300,7 +332,9 @@ def counts(frame: pd.DataFrame, *, rows: str, value: str, xlabel: str, colour: s
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 0.6 + 0.24 * len(frame)), layout="constrained")
     groups = list(dict.fromkeys(frame[colour])) if colour else []
-    colours = [PALETTE[groups.index(g) % len(PALETTE)] for g in frame[colour]] if colour else PALETTE[0]
+    colours = (
+        [PALETTE[groups.index(g) % len(PALETTE)] for g in frame[colour]] if colour else PALETTE[0]
+    )
     bars = axis.barh(range(len(frame)), frame[value], color=colours, height=0.7)
     axis.bar_label(bars, [f"{number:,.0f}" for number in frame[value]], padding=3, fontsize=7.5)
     axis.set_yticks(range(len(frame)), frame[rows])

@@ -89,7 +89,11 @@ def test_pages_show_without_errors_or_sideways_scrolling(browser, html, address,
 
 
 def test_book_opens_from_disk_without_a_server(browser, html):
-    for path in [html / "index.html", html / "book/run/clip/zero_shot.html", html / "book/clip.html"]:
+    for path in [
+        html / "index.html",
+        html / "book/run/clip/zero_shot.html",
+        html / "book/clip.html",
+    ]:
         page, complaints = visit(browser, path.as_uri(), WIDE, "light", html.as_uri())
         assert complaints == [], path
         assert page.title()

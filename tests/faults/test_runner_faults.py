@@ -298,8 +298,10 @@ def test_a_disk_that_fails_at_any_moment_of_a_run_leaves_old_or_new_results(
     assert failures >= 100
 
 
-def test_a_run_that_fails_says_nothing_else(checkout, capfd):
-    made_up_book.add(checkout, "a/one", "1 / 0")
-    with pytest.raises(RunFailed, match=r"a/one \(laptop\) failed in cell 3: ZeroDivisionError"):
-        experiments.run("a/one")
-    assert capfd.readouterr() == ("", "")
+@pytest.mark.parametrize("cell", ["1 / 0", "import os; os._exit(3)", "print('x' * 10**6); 1 / 0"])
+def test_a_run_that_fails_says_one_line_and_nothing_else(checkout, cell):
+    made_up_book.add(checkout, "a/one", cell)
+    command = [sys.executable, "-m", "towers.cli", "run", "a/one"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("towers: error: a/one (laptop) failed in cell 3: ")

@@ -1,4 +1,4 @@
-"""Every notebook keeps the house's contract: short cells, no logic, no outputs, no typed results."""
+"""Every notebook keeps the contract: short cells, no logic, no outputs, no typed results."""
 
 import ast
 import re

@@ -24,7 +24,7 @@ DIGITS_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a82
 
 
 def digits() -> Collection:
-    """scikit-learn's 1,797 handwritten digits, dark on white as on the paper they were scanned from.
+    """scikit-learn's 1,797 handwritten digits, dark on white as on paper.
 
     Raises:
         DataError: the package holds other digits than the known ones.

@@ -1,4 +1,4 @@
-"""What was found out about a collection once, kept in the cache until its source or our code changes.
+"""What was found out about a collection once, kept until its source or our code changes.
 
 Reading eight thousand drawings takes minutes, a list of what they say takes milliseconds. A
 collection is built by a function that returns drafts; what they became (which can be drawn, which
@@ -9,10 +9,10 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from towers.data import duplicates, svg
+from towers.data import duplicates, svg, svg_clean
 from towers.data.items import Collection, Item, Report, content_key
 from towers.files import atomic_write, cache_home, locked, sha256
 
@@ -54,7 +54,6 @@ def collection(
     folder: Path,
     digest: str,
     read: Callable[[Path], Found],
-    code: str,
     licence: str,
     version: str,
     image: Callable[[Path], object] | None = None,
@@ -68,7 +67,6 @@ def collection(
         folder: with the source's files.
         digest: of the source.
         read: gives the drafts.
-        code: version of the reader; another one reads again.
         licence: of the files.
         version: of the source.
         image: path -> source for `Item.image`; SVGs are rasterised, other files opened if None.
@@ -79,7 +77,7 @@ def collection(
         The items whose pictures can be drawn, near duplicates sharing a group.
     """
     source = image or _source
-    key = sha256(f"{name} {digest} {code} {_text(read)} {svg.RENDERER} {distance}".encode())
+    key = sha256(f"{name} {digest} {version} {_text(read)} {svg.RENDERER} {distance}".encode())
     path = cache_home() / "collections" / f"{name.replace(':', '-')}-{key[:16]}.json"
     with locked(path):
         kept = _read(path)
@@ -96,7 +94,7 @@ def collection(
 def _text(read: Callable[[Path], Found]) -> str:
     """SHA-256 over the modules that make a catalogue: a changed rule is never answered from one
     that was made by another."""
-    modules = (inspect.getsourcefile(read), __file__, duplicates.__file__)
+    modules = (inspect.getsourcefile(read), __file__, duplicates.__file__, svg_clean.__file__)
     return sha256("".join(sha256(Path(module)) for module in modules).encode())
 
 
@@ -153,11 +151,4 @@ def _item(row: dict, folder: Path, source) -> Item:
         style=row["style"],
         sounds={kind: folder / file for kind, file in row["sounds"].items()},
         group=row["group"],
-    )
-
-
-def relabelled(whole: Collection, label: Callable[[Item], str | None]) -> Collection:
-    """The same items under other labels."""
-    return replace(
-        whole, items=tuple(replace(item, label=label(item)) for item in whole), class_names=None
     )

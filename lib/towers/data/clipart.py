@@ -14,7 +14,6 @@ from towers.data import catalogue, sources
 from towers.data.catalogue import Draft, Found
 from towers.data.items import Collection, position
 
-CODE = "1"
 SHARED = 4  # titles that more drawings share say nothing about any of them
 LONGEST = 120
 PUBLIC_DOMAIN = re.compile(r"public\s?domain|/zero/", re.IGNORECASE)
@@ -25,8 +24,24 @@ JUNK = re.compile(
     re.IGNORECASE,
 )
 IGNORED_TAGS = {
-    "clip art", "clipart", "svg", "unsorted", "untitled", "vector", "gfdl", "kde", "hash", "theme",
-    "icon", "icons", "image", "media", "magick", "lemon theme icon", "flat theme", "externalsource",
+    "clip art",
+    "clipart",
+    "svg",
+    "unsorted",
+    "untitled",
+    "vector",
+    "gfdl",
+    "kde",
+    "hash",
+    "theme",
+    "icon",
+    "icons",
+    "image",
+    "media",
+    "magick",
+    "lemon theme icon",
+    "flat theme",
+    "externalsource",
 }
 MOST = 20  # drawings with the same words; CLIP balances its queries likewise (section 2.2)
 
@@ -36,7 +51,7 @@ def clipart() -> Collection:
     source = sources.SOURCES["clipart"]
     folder = sources.fetch("clipart")
     return catalogue.collection(
-        "clipart", folder, source.sha256, read, CODE, source.licence, source.version,
+        "clipart", folder, source.sha256, read, source.licence, source.version,
         one_of_a_kind=True,
     )  # fmt: skip
 

@@ -90,7 +90,9 @@ def pairs(
     """
     if not 0 <= distance <= 64:
         raise ValueError(f"expected a distance of 0 to 64 bits, got {distance}")
-    ours, theirs = (np.ascontiguousarray(part[:, :8]).view(np.uint64)[:, 0] for part in (first, second))
+    ours, theirs = (
+        np.ascontiguousarray(part[:, :8]).view(np.uint64)[:, 0] for part in (first, second)
+    )
     found = []
     for start in range(0, len(ours), TILE):
         tile = ours[start : start + TILE]

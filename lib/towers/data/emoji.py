@@ -1,4 +1,4 @@
-"""Emoji: the same concepts drawn by different hands, with the names that Unicode's translators gave.
+"""Emoji: the same concepts drawn by different hands, with the names that translators gave.
 
 Styles are OpenMoji's drawings and Noto's. A concept is one code point sequence; its pictures in all
 styles share a group, so that a split keeps a concept on one side.
@@ -18,7 +18,6 @@ from towers.data.catalogue import Draft, Found
 from towers.data.errors import DataError
 from towers.data.items import Collection
 
-CODE = "2"
 STYLES = ("openmoji", "noto")
 SKIN_TONES = frozenset(range(0x1F3FB, 0x1F400))
 SELECTOR = 0xFE0F
@@ -45,7 +44,6 @@ def emoji(style: str = "") -> Collection:
         folder,
         source.sha256,
         _drawings if style == "openmoji" else _glyphs,
-        f"{CODE} {names.__version__}",
         source.licence,
         f"{source.version}, names {names.__version__}",
         image=None if style == "openmoji" else Glyph.at,
@@ -119,7 +117,7 @@ def concepts() -> dict[tuple[int, ...], dict[str, tuple[str, ...]]]:
 
 
 def _spoken(name: str) -> str:
-    """":red_apple:" -> "red apple"."""
+    """ ":red_apple:" -> "red apple"."""
     return " ".join(name.strip(":").replace("_", " ").split())
 
 
@@ -183,7 +181,6 @@ class Glyph:
 
     def __call__(self) -> Image.Image:
         """The glyph's bitmap, transparent where nothing is drawn."""
-
 
         picture = Image.open(io.BytesIO(self.content()))
         picture.load()

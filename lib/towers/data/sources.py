@@ -95,8 +95,14 @@ SOURCES = {
             "f23496680fef072e7cfa112e3e72987a21d0f211c496836eb8436f80cbe8dc89",
         ),
         Source(
-            "samples", "wheel", "foolbox", "3.3.4", "MIT", "foolbox", (".png", ".jpg"),
-            "1742d3ff4797274d97866f422b377982244baff9898a7c844c49f28dc44838ba"
+            "samples",
+            "wheel",
+            "foolbox",
+            "3.3.4",
+            "MIT",
+            "foolbox",
+            (".png", ".jpg"),
+            "1742d3ff4797274d97866f422b377982244baff9898a7c844c49f28dc44838ba",
         ),
         Source(
             "efficientnet-lite0",

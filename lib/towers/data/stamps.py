@@ -7,7 +7,6 @@ from towers.data import catalogue, sources
 from towers.data.catalogue import Draft, Found
 from towers.data.items import Collection
 
-CODE = "1"
 LANGUAGE_ENDING = ".utf8"
 
 
@@ -16,7 +15,7 @@ def stamps() -> Collection:
     source = sources.SOURCES["stamps"]
     folder = sources.fetch("stamps")
     return catalogue.collection(
-        "stamps", folder, source.sha256, read, CODE, source.licence, source.version
+        "stamps", folder, source.sha256, read, source.licence, source.version
     )
 
 
@@ -70,9 +69,15 @@ def read_captions(text: str) -> dict[str, str]:
 def _sounds(stem: Path, folder: Path) -> dict[str, str]:
     """The effect, and the caption read aloud by language."""
     found = {}
-    for path in sorted([*stem.parent.glob(f"{stem.name}.*"), *stem.parent.glob(f"{stem.name}_desc*")]):
+    for path in sorted(
+        [*stem.parent.glob(f"{stem.name}.*"), *stem.parent.glob(f"{stem.name}_desc*")]
+    ):
         if path.suffix in (".ogg", ".wav"):
             spoken = path.stem.removeprefix(stem.name)
-            kind = "effect" if not spoken else f"spoken:{spoken.removeprefix('_desc').lstrip('_') or 'en'}"
+            kind = (
+                "effect"
+                if not spoken
+                else f"spoken:{spoken.removeprefix('_desc').lstrip('_') or 'en'}"
+            )
             found.setdefault(kind, path.relative_to(folder).as_posix())
     return found

@@ -65,7 +65,8 @@ class Drawing:
         return (
             f'<svg xmlns="{SVG}" xmlns:xlink="{XLINK}" width="{width}" height="{height}" '
             f'viewBox="{shown}" preserveAspectRatio="none"><svg width="{page_width:.9g}" '
-            f'height="{page_height:.9g}" overflow="visible"{self.attributes}>{self.body}</svg></svg>'
+            f'height="{page_height:.9g}" overflow="visible"{self.attributes}>{self.body}</svg>'
+            "</svg>"
         )
 
 

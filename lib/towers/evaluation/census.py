@@ -50,9 +50,7 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
 
 def caption_words(collection: data.Collection, language: str = "en") -> list[int]:
     """Words in each caption of a language, counted between spaces."""
-    return [
-        len(caption.split()) for texts in collection.captions(language) for caption in texts
-    ]
+    return [len(caption.split()) for texts in collection.captions(language) for caption in texts]
 
 
 def overlaps(collections: list[data.Collection], distance: int) -> list[Measurement]:

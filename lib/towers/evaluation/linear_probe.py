@@ -6,6 +6,7 @@ Source: Radford et al. 2021, section 3.1.5 (Fig. 5) and appendix A.3.
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -120,3 +121,22 @@ def evaluate(
             seed=seed,
         )
     ]
+
+
+def beside(frame: pd.DataFrame, prompt: str) -> pd.DataFrame:
+    """Supervised and zero-shot accuracy on the same pictures, as Fig. 5 compares them.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+        prompt: which set of prompts stands for zero-shot.
+
+    Returns:
+        The rows of both, for the data sets that have both, with the column `classifier`.
+    """
+    names = {
+        f"top-1 accuracy ({prompt})": f"zero-shot, {prompt}",
+        "top-1 accuracy (supervised)": "supervised",
+    }
+    rows = frame.assign(classifier=frame.metric.map(names))
+    supervised = set(rows.data[rows.classifier == "supervised"])
+    return rows[rows.classifier.notna() & rows.data.isin(supervised)]

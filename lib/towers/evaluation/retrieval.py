@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from towers import data, metrics, models
@@ -203,3 +204,23 @@ class _Pairs:
         if direction == "text retrieval":
             return (self.image_embeds[queries] @ self.text_embeds.T)[:, self.distinct_of]
         return self.text_embeds[self.distinct_of[queries]] @ self.image_embeds.T
+
+
+def recalls(frame: pd.DataFrame) -> pd.DataFrame:
+    """The recall records of `evaluate`, with what their names say as columns.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+
+    Returns:
+        The rows whose metric is "<direction> R@<k>", with the columns `direction`, `k`, `language`,
+        `prompt` (empty without one) and `chance`, the value of its chance record.
+    """
+    parts = frame.metric.str.extract(r"^(text retrieval|image retrieval) (chance )?R@(\d+)$")
+    named = frame.assign(direction=parts[0], level=parts[1].notna(), k=parts[2].astype(float))
+    named = named[parts[0].notna()]
+    said = named.data.str.extract(r'^.*:([A-Za-z_@]+)(?: after "(.*)")?$')
+    named = named.assign(language=said[0], prompt=said[1].fillna(""), k=named.k.astype(int))
+    keys = ["model", "data", "seed", "direction", "k"]
+    chance = named[named.level].set_index(keys).value.rename("chance")
+    return named[~named.level].drop(columns="level").join(chance, on=keys)

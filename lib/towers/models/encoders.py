@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -85,7 +86,8 @@ class ImageTower(Tower):
 
     def transform_all(self, images: list[Image.Image]) -> Float[Tensor, "batch 3 size size"]:
         """The transformed pictures in one batch."""
-        return torch.stack([self.transform(image) for image in images])
+        pixels = np.stack([self.transform.pixels(image) for image in images])
+        return self.transform.normalised(torch.from_numpy(pixels))
 
 
 class TextTower(Tower):

@@ -147,7 +147,7 @@ def _key(tower: Tower, data: str, dtype: str) -> str:
 def _of_images(
     tower: ImageTower, pictures: Pictures, batch: int, dtype: Precision, progress: bool
 ) -> np.ndarray:
-    """Pictures are read and transformed by threads while the tower works on earlier ones."""
+    """Pictures are read and made square by threads while the tower works on earlier ones."""
     count = len(pictures)
     out = np.empty((count, tower.width), np.float32)
     threads = max(2, torch.get_num_threads())
@@ -155,18 +155,21 @@ def _of_images(
         ThreadPoolExecutor(threads) as pool,
         _bar(tower, count, "images", progress) as bar,
     ):
-        ready = _ahead(pool, lambda index: tower.transform(pictures.image(index)), count, 2 * batch)
+        ready = _ahead(
+            pool, lambda index: tower.transform.pixels(pictures.image(index)), count, 2 * batch
+        )
         for start in range(0, count, batch):
             size = min(batch, count - start)
-            images = torch.stack([next(ready) for _ in range(size)])
-            out[start : start + size] = _forward(tower, images.to(tower.device), dtype)
+            pixels = torch.from_numpy(np.stack([next(ready) for _ in range(size)]))
+            images = tower.transform.normalised(pixels.to(tower.device))
+            out[start : start + size] = _forward(tower, images, dtype)
             bar.update(size)
     return out
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], Tensor], count: int, ahead: int
-) -> Iterator[Tensor]:
+    pool: ThreadPoolExecutor, work: Callable[[int], np.ndarray], count: int, ahead: int
+) -> Iterator[np.ndarray]:
     """Results of `work(0)`, `work(1)`, ..., in order, with at most `ahead` begun and not taken."""
     running = [pool.submit(work, index) for index in range(min(ahead, count))]
     try:

@@ -5,8 +5,10 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
+import torch
 import torchvision.transforms.functional as TF
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -49,6 +51,10 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 size size"]:
         """The normalised input for one picture of any size and mode."""
+        return self.normalised(torch.from_numpy(self.pixels(image))[None])[0]
+
+    def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
+        """The picture resized and made square, not normalised yet."""
         if image.mode != "RGB":
             image = image.convert("RGB")
         mode = TF.InterpolationMode(self.interpolation)
@@ -57,9 +63,17 @@ class Preprocessing:
             page = Image.new("RGB", (self.size, self.size), (WHITE,) * 3)
             page.paste(image, ((self.size - image.width) // 2, (self.size - image.height) // 2))
             image = page
-        return TF.normalize(
-            TF.to_tensor(TF.center_crop(image, [self.size, self.size])), self.mean, self.std
+        return np.array(TF.center_crop(image, [self.size, self.size]))
+
+    def normalised(
+        self, pixels: UInt8[Tensor, "batch size size 3"]
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """Squares of pixels as the tower's input, in channels-last memory."""
+        mean, std = (
+            torch.tensor(each, device=pixels.device)[:, None, None]
+            for each in (self.mean, self.std)
         )
+        return pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
 
     def resized(self, resize: Resize | None) -> "Preprocessing":
         """The same with another way to make a picture square; None changes nothing.

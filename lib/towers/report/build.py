@@ -47,9 +47,7 @@ def build(
     if not chosen:
         parts = sorted({name.split("/")[0] for name in catalogue})
         raise ValueError(f"expected a part among {', '.join(parts)}, got {part!r}")
-    stale = [
-        name for name in chosen if force or experiments.staleness(catalogue[name], scale)
-    ]
+    stale = [name for name in chosen if force or experiments.staleness(catalogue[name], scale)]
     if stale:
         _run_graph(root, stale, scale, part, jobs, force)
     assemble(scale, root)
@@ -236,9 +234,7 @@ def _check_contents(root: Path) -> None:
     contents = (root / "_toc.yml").read_text()
     yaml.safe_load(contents)
     listed = {
-        line.split("book/run/")[1].strip()
-        for line in contents.splitlines()
-        if "book/run/" in line
+        line.split("book/run/")[1].strip() for line in contents.splitlines() if "book/run/" in line
     }
     known = set(experiments.find(root))
     if listed != known:

@@ -56,8 +56,8 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
 
     figures = sorted((results / scale).glob("*.csv"))
     lines = [
-        f"**{scale}** scale, {len(rows)} records, {state}. Run on {facts.started[:16]} UTC at commit "
-        f"{commit}: {facts.wall_seconds:.0f} s, {memory} at peak, {hardware}.",
+        f"**{scale}** scale, {len(rows)} records, {state}. Run on {facts.started[:16]} UTC at "
+        f"commit {commit}: {facts.wall_seconds:.0f} s, {memory} at peak, {hardware}.",
         "",
         f"Behind this page: {link(root / experiment.notebook.relative_to(root), 'the notebook')}, "
         f"{link(results / f'{scale}.json', 'its records')}"
@@ -115,7 +115,9 @@ def library_references(notebook: Path) -> list[str]:
             if dotted and dotted[0] in names:
                 found.add(".".join([names[dotted[0]], *dotted[1:]]))
     targets = {target for path in found if (target := _documented(path))}
-    return [f"{{py:obj}}`{target.removeprefix('towers.')} <{target}>`" for target in sorted(targets)]
+    return [
+        f"{{py:obj}}`{target.removeprefix('towers.')} <{target}>`" for target in sorted(targets)
+    ]
 
 
 def _dotted(node: ast.AST) -> list[str] | None:

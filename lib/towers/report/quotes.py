@@ -46,9 +46,9 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
     Args:
         words: `experiment; metric=...; data=...; model=...; show=FORMAT`. The selectors must
             leave exactly one record of that experiment at `scale`. With `over=METRIC` the text is
-            how many times the value of that metric (same model, data and seed) it is. FORMAT is `percent` (the
-            default), `interval` (percent with its 95 % interval), `gain` (signed percentage points
-            with their interval), `value`, `count` or `n`.
+            how many times the value of that metric (same model, data and seed) it is. FORMAT is
+            `percent` (the default), `interval` (percent with its 95 % interval), `gain` (signed
+            percentage points with their interval), `value`, `count` or `n`.
         scale: the scale whose records are read.
         results: the results folder; the checkout's own if None.
 
@@ -85,9 +85,7 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
     )
 
 
-def _only(
-    rows: tuple[records.Record, ...], chosen: dict[str, str], what: str
-) -> records.Record:
+def _only(rows: tuple[records.Record, ...], chosen: dict[str, str], what: str) -> records.Record:
     """The one record whose fields read as chosen."""
     found = [r for r in rows if all(str(getattr(r, key)) == value for key, value in chosen.items())]
     if len(found) != 1:
