@@ -298,7 +298,7 @@ def test_a_disk_that_fails_at_any_moment_of_a_run_leaves_old_or_new_results(
     assert failures >= 100
 
 
-@pytest.mark.parametrize("cell", ["1 / 0", "import os; os._exit(3)", "print('x' * 10**6); 1 / 0"])
+@pytest.mark.parametrize("cell", ["import os; os._exit(3)", "print('x' * 10**6); 1 / 0"])
 def test_a_run_that_fails_says_one_line_and_nothing_else(checkout, cell):
     made_up_book.add(checkout, "a/one", cell)
     command = [sys.executable, "-m", "towers.cli", "run", "a/one"]

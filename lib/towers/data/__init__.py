@@ -1,13 +1,15 @@
 """Pairs of pictures and words, all in one form, each asked for by one name.
 
-| name | what it is |
-|---|---|
-| `clipart` | Open Clip Art: public-domain drawings with noisy titles and keywords |
-| `emoji`, `emoji:openmoji`, `emoji:noto` | emoji in two drawing styles, names in 14 languages |
-| `stamps` | Tux Paint's stamps: photos and drawings, captions in dozens of languages |
-| `digits` | scikit-learn's handwritten digits |
-| `samples`, `samples:imagenet`, ... | twenty labelled pictures each of five data sets |
-| `folder:PATH`, `shards:PATTERN`, ... | your own data, see `towers.data.custom` |
+====================  ========================================================================
+name                  what it is
+====================  ========================================================================
+clipart               Open Clip Art: drawings with noisy titles and keywords
+emoji, emoji:STYLE    emoji in the styles openmoji and noto, names in 14 languages
+stamps                Tux Paint's stamps: photos and drawings, captions in dozens of languages
+digits                scikit-learn's handwritten digits
+samples, samples:SET  twenty labelled pictures each of imagenet, cifar10, ...
+folder:PATH, ...      your own data, see towers.data.custom
+====================  ========================================================================
 
 A part of a collection is named in brackets, as the collection itself is called: "stamps[test]".
 """

@@ -1,6 +1,6 @@
 """The report: run what is stale, then build the book from what ran."""
 
-from towers.report.build import assemble, build
+from towers.report.book import assemble, build
 from towers.report.pages import (
     ledger_markdown,
     picture_markdown,

@@ -98,7 +98,7 @@ def library_references(notebook: Path) -> list[str]:
         notebook: path of an `.ipynb`.
 
     Returns:
-        Markdown references such as ``{py:obj}`~towers.metrics.recall_at_k` ``, sorted.
+        Markdown references into the library's pages, sorted.
     """
     cells = nbformat.read(notebook, as_version=4).cells
     names: dict[str, str] = {}

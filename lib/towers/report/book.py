@@ -212,7 +212,7 @@ def _build_pages(root: Path, scale: str, force: bool) -> Path:
     log = root / "_build/logs/book.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(root / "_build/html", ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(root), "--all"]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(root), "--all"]
     command += ["-W", "-n", "--keep-going"]
     environment = os.environ | {"TOWERS_SCALE": scale, "TOWERS_ROOT": str(root)}
     print("building the book ...", file=sys.stderr)
