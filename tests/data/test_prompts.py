@@ -85,3 +85,19 @@ def test_reading_prompts_does_not_import_torch():
         "templates('imagenet'); class_names('imagenet'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_prompt_sets_name_the_four_ways_of_figure_4():
+    sets = prompts.prompt_sets("samples:mnist")
+    assert list(sets) == ["class name", "simple", "task prompt", "ensemble"]
+    assert sets["class name"] == ("{}",)
+    assert sets["ensemble"] == prompts.templates("mnist")
+    assert sets["task prompt"] == prompts.templates("mnist")[:1]
+    assert prompts.prompt_sets("emoji:noto[test]")["ensemble"] == prompts.templates("emoji")
+
+
+def test_a_smaller_ensemble_is_drawn_evenly():
+    whole = prompts.templates("imagenet")
+    few = prompts.prompt_sets("samples:imagenet", most=8)["ensemble"]
+    assert few == whole[::10]
+    assert prompts.prompt_sets("stamps", most=99)["ensemble"] == prompts.templates("stamps")

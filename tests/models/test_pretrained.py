@@ -296,6 +296,22 @@ def test_a_pipeline_that_we_do_not_know_is_refused(bert, modes, kinds, named):
         models.load(f"hf:{bert}")
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", "{}", "[{}]", "3"])
+def test_a_damaged_pipeline_is_refused(bert, content):
+    (bert / "modules.json").write_text(content)
+    with pytest.raises(ValueError, match=r"expected (JSON in modules.json|the modules)"):
+        models.load(f"hf:{bert}")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_damaged_file_is_refused_in_one_line(bert, file):
+    (bert / file).write_text("{")
+    with pytest.raises(ValueError, match="expected") as error:
+        models.load(f"hf:{bert}")
+    assert "\n" not in str(error.value)
+    assert str(bert) in str(error.value)
+
+
 def edit_weights(folder, change):
     path = folder / "model.safetensors"
     state = safetensors.torch.load_file(path)

@@ -1,15 +1,15 @@
 """A user's own data, and the papers' data sets from local files, as collections.
 
-=======================  =============================================================================
+=======================  ===========================================================================
 name                     what lies there
-=======================  =============================================================================
-folder:PATH              images, each with a .txt of the same name (a caption a line), or captions.csv
+=======================  ===========================================================================
+folder:PATH              images with a .txt each (same name, a caption a line), or captions.csv
 imagefolder:PATH         PATH/class/image, or PATH/{train,val,test}/class/image
 shards:PATTERN           WebDataset tars, as "data/{000..127}.tar"
 coco:PATH                MS-COCO's images and annotations/, or Karpathy's dataset_coco.json
 flickr30k:PATH           Flickr30k's images and dataset_flickr30k.json or results_20130124.token
 torchvision:NAME[:ROOT]  a set in the form that torchvision leaves it
-=======================  =============================================================================
+=======================  ===========================================================================
 
 Every image is decoded once when a set is loaded. What is damaged or hostile is left out and
 counted in the collection's report; a set with too much of it is refused.

@@ -142,27 +142,29 @@ def class_names(name: str) -> tuple[str, ...]:
     return table[name_of_list]
 
 
-def prompt_sets(name: str) -> dict[str, tuple[str, ...]]:
+def prompt_sets(name: str, most: int = 0) -> dict[str, tuple[str, ...]]:
     """The four ways to tell a model the classes of a data set, as in Fig. 4 of the paper.
 
     Args:
         name: of a collection, "emoji:noto[test]"; its data set is the sub-name if it has
             templates ("samples:mnist" has), else the name before the colon.
+        most: templates of an ensemble, evenly drawn from all of them; 0 takes all.
 
     Returns:
         "class name" (contextless), "simple" (the paper's default prompt), "task prompt" (the
-        first of the data set's templates) and "ensemble" (all of them).
+        first of the data set's templates) and "ensemble" (several of them).
 
     Raises:
         DataError: the data set has no templates.
     """
     whole, _, part = name.partition("[")[0].partition(":")
     own = templates(part if part in (*TEMPLATES, "imagenet") else whole)
+    count = min(most, len(own)) or len(own)
     return {
         "class name": templates("contextless"),
         "simple": templates("simple"),
         "task prompt": own[:1],
-        "ensemble": own,
+        "ensemble": tuple(own[index * len(own) // count] for index in range(count)),
     }
 
 

@@ -66,13 +66,13 @@ def sentence_tower(
     from transformers import AutoConfig, AutoTokenizer
 
     with _quiet():
-        config, local = _found(AutoConfig, source, local)
+        config = _found(AutoConfig, source, local)
         if config.model_type not in FAMILY:
             raise ValueError(
                 f"expected a text encoder of {', '.join(FAMILY)}, got {config.model_type!r} in "
                 f"{source}; name another model"
             )
-        tokenizer, _ = _found(AutoTokenizer, source, local)
+        tokenizer = _found(AutoTokenizer, source, local)
         transformer = _transformer(source, local)
     own_pooling, normalize = _pipeline(source, local)
     if pooling is not None:
@@ -96,15 +96,15 @@ def sentence_tower(
     return TextTower(name, encoder, config.hidden_size, tokenize, recipe).freeze()
 
 
-def _found(kind: type, source: str, local: bool) -> tuple:
-    """Load a part of a model from the local cache, else from the network; and where it was."""
+def _found(kind: type, source: str, local: bool):
+    """A part of a model, from a folder or the local cache, else from the network."""
     options = {"trust_remote_code": False}
     try:
-        return kind.from_pretrained(source, local_files_only=True, **options), True
-    except (OSError, ValueError) as error:
+        return kind.from_pretrained(source, local_files_only=True, **options)
+    except Exception as error:  # transformers and its hub client raise dozens of classes
         if not local:
-            with contextlib.suppress(OSError, ValueError):
-                return kind.from_pretrained(source, **options), False
+            with contextlib.suppress(Exception):
+                return kind.from_pretrained(source, **options)
         raise ValueError(
             f"expected a folder of transformers, or a name in the cache or on the network, got "
             f"{source!r} ({one_line(error)[:120]}); place the model's folder and give its path"
@@ -147,7 +147,10 @@ def _pipeline(source: str, local: bool) -> tuple[Pooling, bool]:
     modules = _json(source, "modules.json", local)
     if modules is None:
         return "cls", False
-    kinds = [module["type"].split(".")[-1] for module in modules]
+    try:
+        kinds = [module["type"].split(".")[-1] for module in modules]
+    except (TypeError, KeyError):
+        kinds = ["something else"]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ValueError(
             f"expected the modules Transformer, Pooling and perhaps Normalize in {source}, got "
@@ -191,7 +194,12 @@ def _json(source: str, file: str, local: bool):
         source, file, local_files_only=local, _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
     )  # fmt: skip
-    return json.loads(Path(path).read_text()) if path else None
+    try:
+        return json.loads(Path(path).read_text()) if path else None
+    except ValueError as error:
+        raise ValueError(
+            f"expected JSON in {file} of {source}, got {one_line(error)}; get the file again"
+        ) from None
 
 
 @contextlib.contextmanager
