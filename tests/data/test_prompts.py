@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from towers.data import prompts
 from towers.data.errors import DataError
 from towers.data.prompts import TEMPLATES, class_names, templates
 
