@@ -164,7 +164,6 @@ def guesses(
     collection: data.Collection,
     templates: Sequence[str],
     k: int = 5,
-    progress: bool = True,
 ) -> list[list[tuple[str, float]]]:
     """The k most probable classes of each picture with their probabilities, best first.
 
@@ -173,12 +172,11 @@ def guesses(
         collection: its `classes` are the candidates.
         templates: as for `predict`.
         k: how many, at most.
-        progress: show a bar while features are made.
 
     Source: Radford et al. 2021, appendix B, Fig. 21.
     """
     names = collection.classes
-    shares = predict(dual, collection, names, templates, progress)
+    shares = predict(dual, collection, names, templates)
     best = np.argsort(-shares, axis=1, kind="stable")[:, :k]
     return [
         [(names[index], float(row[index])) for index in order]
