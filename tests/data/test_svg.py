@@ -118,7 +118,6 @@ def test_a_damaged_cache_entry_is_made_again(file, tmp_path, damage):
 
 
 def test_prepare_gives_a_reason_per_file_from_other_processes(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(svg, "FEW", 1)
     bad = tmp_path / "bad.svg"
     bad.write_text("no")
     assert svg.prepare([file, bad, file]) == [None, "not svg", None]

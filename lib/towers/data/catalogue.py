@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from towers.data import duplicates, svg, svg_clean
@@ -59,6 +60,7 @@ def collection(
     image: Callable[[Path], object] | None = None,
     distance: int | None = duplicates.DISTANCE,
     one_of_a_kind: bool = False,
+    trim: bool = False,
 ) -> Collection:
     """A collection of a source's files, from the cache or read now.
 
@@ -72,23 +74,23 @@ def collection(
         image: path -> source for `Item.image`; SVGs are rasterised, other files opened if None.
         distance: within which pictures are near duplicates; None looks for none.
         one_of_a_kind: keep only the first of each group of near duplicates.
+        trim: show SVGs without the empty rim of their pages.
 
     Returns:
         The items whose pictures can be drawn, near duplicates sharing a group.
     """
-    source = image or _source
-    key = sha256(f"{name} {digest} {version} {_text(read)} {svg.RENDERER} {distance}".encode())
+    source = image or partial(_source, trim=trim)
+    version = f"{version}, {svg.RENDERER}{', trimmed' if trim else ''}"
+    key = sha256(f"{name} {digest} {version} {_text(read)} {distance}".encode())
     path = cache_home() / "collections" / f"{name.replace(':', '-')}-{key[:16]}.json"
     with locked(path):
         kept = _read(path)
         if kept is None:
-            kept = _catalogue(name, folder, read(folder), source, distance, one_of_a_kind)
+            kept = _catalogue(name, folder, read(folder), source, distance, one_of_a_kind, trim)
             atomic_write(path, json.dumps(kept, ensure_ascii=False))
     items = tuple(_item(row, folder, source) for row in kept["items"])
     report = Report.of(len(items), kept["dropped"], kept["mended"])
-    return Collection(
-        name=name, items=items, report=report, licence=licence, version=f"{version}, {svg.RENDERER}"
-    )
+    return Collection(name=name, items=items, report=report, licence=licence, version=version)
 
 
 def _text(read: Callable[[Path], Found]) -> str:
@@ -105,17 +107,23 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _source(path: Path):
-    return svg.Raster(path) if path.suffix == ".svg" else path
+def _source(path: Path, trim: bool):
+    return svg.Raster(path, trim=trim) if path.suffix == ".svg" else path
 
 
 def _catalogue(
-    name: str, folder: Path, found: Found, source, distance: int | None, one_of_a_kind: bool
+    name: str,
+    folder: Path,
+    found: Found,
+    source: Callable[[Path], object],
+    distance: int | None,
+    one_of_a_kind: bool,
+    trim: bool,
 ) -> dict:
     """Draw everything once, drop what cannot be drawn and exact copies, group what looks alike."""
     paths = [folder / draft.file for draft in found.drafts]
-    drawn = [path for path in paths if path.suffix == ".svg" and source is _source]
-    reasons = dict(zip(drawn, svg.prepare(drawn, label=f"drawing {name}"), strict=True))
+    drawn = [path for path in paths if isinstance(source(path), svg.Raster)]
+    reasons = dict(zip(drawn, svg.prepare(drawn, label=f"drawing {name}", trim=trim), strict=True))
     dropped, seen, rows = Counter(found.dropped), set(), []
     for draft, path in zip(found.drafts, paths, strict=True):
         original = source(path)

