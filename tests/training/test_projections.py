@@ -38,7 +38,7 @@ def same(first, second):
 
 def test_the_second_time_the_cache_answers(toys):
     first = training.trained(CONFIG)
-    assert first.name == "image x text on toys"
+    assert first.name == "image and text on toys"
     assert not first.training
     assert same(first, training.trained(CONFIG))
     assert len(training.history(CONFIG).loss) == 8
@@ -58,6 +58,12 @@ def test_the_name_is_no_part_of_what_is_trained(toys):
     assert renamed.name == "mine"
     assert same(first, renamed)
     assert len(toys[1]) == 1
+
+
+def test_data_named_twice_is_seen_twice_as_often(toys):
+    twice = dataclasses.replace(CONFIG, data=("toys", "toys"))
+    assert twice.title == "image and text on 2 x toys"
+    assert not same(training.trained(CONFIG), training.trained(twice))
 
 
 def test_other_data_under_the_same_name_trains_anew(toys):

@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Projections:
         dropout: share of the features set to zero in each pair.
         seed: of the projections' first weights, the order, the drawn captions and the dropout.
         dtype: in which the towers compute the features.
-        name: of the pair in records; by default made from towers and data.
+        name: of the pair in records; where empty, `title` makes one from towers and data.
     """
 
     image: str = "package:efficientnet-lite0?resize=pad"
@@ -72,9 +73,16 @@ class Projections:
                 "expected dropout in [0, 1) and warmup below steps; got dropout "
                 f"{self.dropout}, warmup {self.warmup}, steps {self.steps}"
             )
-        if not self.name:
-            towers = (tower.partition(":")[2] or tower for tower in (self.image, self.text))
-            object.__setattr__(self, "name", f"{' x '.join(towers)} on {' + '.join(self.data)}")
+
+    @property
+    def title(self) -> str:
+        """`name`, or in words: "efficientnet-lite0 and minilm on clipart, 3 x stamps[train]"."""
+        if self.name:
+            return self.name
+        towers = (tower.split(":", 1)[-1].split("?")[0] for tower in (self.image, self.text))
+        counts = Counter(self.data).items()
+        seen = (f"{count} x {name}" if count > 1 else name for name, count in counts)
+        return f"{' and '.join(towers)} on {', '.join(seen)}"
 
 
 def trained(config: Projections, progress: bool = True) -> models.DualTower:
@@ -88,7 +96,7 @@ def trained(config: Projections, progress: bool = True) -> models.DualTower:
         progress: show bars for features and updates.
 
     Returns:
-        In evaluation mode, named `config.name`.
+        In evaluation mode, named `config.title`.
 
     Raises:
         TrainingError: no item has a caption in the languages, or the loss stops being finite.
@@ -129,12 +137,12 @@ def _cached(config: Projections, progress: bool) -> tuple[models.DualTower, Path
     record = path.with_suffix(".json")
     with files.locked(path):
         if not (path.is_file() and record.is_file()):
-            dual = models.DualTower(image, text, config.embed, config.name, config.seed)
+            dual = models.DualTower(image, text, config.embed, config.title, config.seed)
             seen = _train(dual, collections, config, progress)
             files.atomic_write(record, json.dumps(asdict(seen)))
             models.save(dual, path)
     dual = checkpoints.restore(*checkpoints.read(path), image, text, str(path))
-    dual.name = config.name
+    dual.name = config.title
     return dual.eval(), record
 
 

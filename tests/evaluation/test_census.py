@@ -1,0 +1,46 @@
+"""Counting a collection, by hand."""
+
+import pytest
+
+from tests import toy_towers
+from towers.data.items import Collection, Report
+from towers.evaluation import census
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
+
+
+def toys(captions, dropped=None, name="toys") -> Collection:
+    """A collection whose loading dropped something."""
+    made = toy_towers.collection(captions, name=name)
+    return Collection(name, made.items, Report.of(len(made), dropped or {}))
+
+
+def values(measurements) -> dict:
+    """Metric -> measurement."""
+    return {m.metric: m for m in measurements}
+
+
+def test_counts_are_those_made_by_hand():
+    captions = [{"en": ("a red owl", "owl"), "fr": ("hibou",)}, {"en": ("sea",)}, {}]
+    found = values(census.evaluate(toys(captions, {"blank": 1})))
+    assert found["candidates"].value == 4
+    assert found["items"].value == 3
+    assert found["languages"].value == 2
+    assert found["captions per item"].value == pytest.approx(4 / 3)
+    assert found["words per caption"].value == pytest.approx(5 / 3)
+    assert found["dropped: blank"].value == 1 / 4
+    assert found["dropped: blank"].low < 1 / 4 < found["dropped: blank"].high
+
+
+def test_overlap_counts_pictures_and_words_in_both_directions():
+    first = toys([("An owl.",), ("the sea",), ("tea",)], name="first")
+    second = toys([("an OWL",), ("coal",)], name="second")
+    found = {(m.data, m.metric): m.value for m in census.overlaps([first, second], 0)}
+    # toy pictures are numbered: the first two of each collection are the same
+    assert found["first in second", "near-duplicate pictures"] == pytest.approx(2 / 3)
+    assert found["second in first", "near-duplicate pictures"] == 1
+    assert found["first in second", "identical captions"] == pytest.approx(1 / 3)
+    assert found["second in first", "identical captions"] == 1 / 2

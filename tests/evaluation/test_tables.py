@@ -1,0 +1,109 @@
+"""What notebooks draw from: records with their names taken apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import toy_towers
+from towers import records
+from towers.evaluation import linear_probe, retrieval, zero_shot
+
+PROMPTS = {"class name": ["{}"], "ensemble": ["{}", "a photo of a {}."]}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
+
+
+def frame(measurements) -> pd.DataFrame:
+    """Measurements as a notebook sees them."""
+    return records.frame(
+        [records.Record(**vars(m), experiment="a/b", scale="smoke") for m in measurements]
+    )
+
+
+def test_by_prompt_splits_the_metric_and_adds_chance():
+    toys = toy_towers.collection([()] * 6, labels=["owl", "cat", "sea"] * 2)
+    rows = frame(zero_shot.evaluate(toy_towers.dual(), toys, PROMPTS, ks=(1,)))
+    shown = zero_shot.by_prompt(rows, "top-1 accuracy")
+    assert list(shown.prompt) == ["class name", "ensemble"]
+    assert list(shown.chance) == [1 / 3, 1 / 3]
+    gains = zero_shot.by_prompt(rows, "top-1 gain")
+    assert list(gains.prompt) == ["ensemble"]
+    assert gains.value.item() == pytest.approx(shown.value.iloc[1] - shown.value.iloc[0])
+
+
+def test_guesses_are_the_most_probable_classes_best_first():
+    toys = toy_towers.collection([()] * 4, labels=["owl", "cat", "sea", "owl"])
+    dual = toy_towers.dual()
+    shares = zero_shot.predict(dual, toys, toys.classes, ["{}"])
+    for row, guess in zip(shares, zero_shot.guesses(dual, toys, ["{}"], k=2), strict=True):
+        assert [name for name, _ in guess] == [toys.classes[i] for i in np.argsort(-row)[:2]]
+        assert [share for _, share in guess] == sorted(row, reverse=True)[:2]
+
+
+def test_recalls_takes_names_apart_and_finds_the_chance_of_each_row():
+    toys = toy_towers.collection([{"en": ("a",), "pt_BR": ("b",)}] * 2 + [{"en": ("c", "d")}] * 2)
+    dual = toy_towers.dual()
+    measured = [
+        m
+        for options in ({}, {"language": "pt_BR"}, {"prompt": "a photo of"})
+        for m in retrieval.evaluate(dual, toys, ks=(1, 2), seed=3, **options)
+    ]
+    rows = retrieval.recalls(frame(measured))
+    assert len(rows) == 3 * 2 * 2
+    assert set(rows.language) == {"en", "pt_BR"}
+    assert set(rows.prompt) == {"", "a photo of"}
+    assert set(rows.k) == {1, 2}
+    for _, row in rows.iterrows():
+        name = f"{row.direction} chance R@{row.k}"
+        (expected,) = [m.value for m in measured if m.metric == name and m.data == row.data]
+        assert row.chance == expected
+
+
+def test_a_linear_probe_learns_what_is_linear():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 240)
+    features = random.normal(size=(240, 8)) + 4 * np.eye(8)[labels]
+    fitted = linear_probe.fit(features[:100], labels[:100], features[100:140], labels[100:140])
+    assert (fitted.predict(features[140:]) == labels[140:]).mean() > 0.95
+
+
+def test_the_penalty_is_the_one_that_validates_best():
+    random = np.random.default_rng(1)
+    features, labels = random.normal(size=(60, 40)), random.integers(0, 2, 60)
+    signal = np.where(labels == 1, 1.5, -1.5)
+    features[:, 0] += signal
+    parts = features[:30], labels[:30], features[30:], labels[30:]
+    strong = linear_probe.fit(*parts, strengths=(1e6, 1e6))
+    chosen = linear_probe.fit(*parts, strengths=(1e6, 1e-2))
+    assert np.abs(strong.coef_).max() < 1e-3  # 1e6 leaves the weights at nothing
+    assert np.abs(chosen.coef_).max() > 1e-2
+
+
+def test_a_linear_probe_needs_two_classes():
+    with pytest.raises(ValueError, match="at least two classes"):
+        linear_probe.fit(np.zeros((3, 2)), np.zeros(3, int), np.zeros((0, 2)), np.zeros(0, int))
+
+
+def test_probe_and_zero_shot_stand_side_by_side_where_both_are_measured():
+    toys = toy_towers.collection([()] * 40, labels=["owl", "cat"] * 20)
+    train, test = toys[:30], toys[30:]
+    dual = toy_towers.dual()
+    measured = [
+        *linear_probe.evaluate(dual.image, train, test),
+        *zero_shot.evaluate(dual, test, PROMPTS, ks=(1,)),
+        *zero_shot.evaluate(dual, train[:20], PROMPTS, ks=(1,)),
+    ]
+    assert measured[0].n == 10
+    rows = linear_probe.beside(frame(measured), "ensemble")
+    assert sorted(rows.classifier) == ["supervised", "zero-shot, ensemble"]
+    assert set(rows.data) == {test.name}
+
+
+def test_a_probe_refuses_parts_of_different_classes():
+    train = toy_towers.collection([()] * 4, labels=["owl", "cat"] * 2)
+    test = toy_towers.collection([()] * 4, labels=["owl", "dog"] * 2)
+    with pytest.raises(ValueError, match="the same classes"):
+        linear_probe.evaluate(toy_towers.image_tower(), train, test)
