@@ -24,6 +24,7 @@ test: $(READY) lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
 
 lint: $(READY)

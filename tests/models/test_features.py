@@ -237,12 +237,46 @@ def test_the_quick_type_is_what_the_processor_has(monkeypatch, able, expected):
     assert models.quick_dtype() == expected
 
 
-def test_at_most_the_asked_number_of_pictures_is_read_ahead(home):
-    begun, most = [], 0
-    with module.ThreadPoolExecutor(2) as pool:
-        ready = module._ahead(pool, lambda index: begun.append(index) or index, 50, 6)
-        for taken, result in enumerate(ready):
-            assert result == taken
-            most = max(most, len(begun) - taken)
-    assert sorted(begun) == list(range(50))
-    assert most <= 7  # six ahead, and the one that was just taken
+@pytest.fixture
+def threads():
+    """Four threads, as on a machine of four cores."""
+    torch.set_num_threads(4)
+    yield 4
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", ["test:image", "package:minilm"])
+def test_threads_give_the_rows_that_one_gives(home, threads, name):
+    """The same batches on one core each: the same to the last bit."""
+    if name == "test:image":
+        tower, inputs = small_image_tower(), Colours(101)
+    else:
+        tower, inputs = models.load(name), [f"{word} {n}" for word in TEXTS for n in range(9)]
+    several = features(tower, inputs, batch=4, dtype="fp32", progress=False)
+    for path in cached(home):
+        path.unlink()
+    torch.set_num_threads(1)
+    one = features(tower, inputs, batch=4, dtype="fp32", progress=False)
+    assert np.array_equal(several, one)
+
+
+def test_torch_keeps_its_threads(home, threads):
+    seen = []
+    tower = small_image_tower()
+    tower.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    features(tower, Colours(9), batch=1, progress=False)
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == threads
+
+
+def test_an_error_stops_the_rest(home):
+    class Broken(Colours):
+        def image(self, index):
+            super().image(index)
+            raise OSError("gone")
+
+    pictures = Broken(1000)
+    with pytest.raises(OSError, match="gone"):
+        features(small_image_tower(), pictures, batch=1, progress=False)
+    assert len(pictures.read) < 1000
+    assert torch.get_num_threads() == 1

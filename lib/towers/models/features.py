@@ -5,12 +5,14 @@ preprocessing), the data, the number type, and the versions of this module and o
 that compute. It carries its own checksum; a damaged file is computed again.
 """
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from typing import Literal, Protocol
 
 import numpy as np
@@ -147,40 +149,11 @@ def _key(tower: Tower, data: str, dtype: str) -> str:
 def _of_images(
     tower: ImageTower, pictures: Pictures, batch: int, dtype: Precision, progress: bool
 ) -> np.ndarray:
-    """Pictures are read and made square by threads while the tower works on earlier ones."""
-    count = len(pictures)
-    out = np.empty((count, tower.width), np.float32)
-    threads = max(2, torch.get_num_threads())
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        _bar(tower, count, "images", progress) as bar,
-    ):
-        ready = _ahead(
-            pool, lambda index: tower.transform.pixels(pictures.image(index)), count, 2 * batch
-        )
-        for start in range(0, count, batch):
-            size = min(batch, count - start)
-            pixels = torch.from_numpy(np.stack([next(ready) for _ in range(size)]))
-            images = tower.transform.normalised(pixels.to(tower.device))
-            out[start : start + size] = _forward(tower, images, dtype)
-            bar.update(size)
-    return out
+    def inputs(part: range) -> Tensor:
+        pixels = np.stack([tower.transform.pixels(pictures.image(index)) for index in part])
+        return tower.transform.normalised(torch.from_numpy(pixels).to(tower.device))
 
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], np.ndarray], count: int, ahead: int
-) -> Iterator[np.ndarray]:
-    """Results of `work(0)`, `work(1)`, ..., in order, with at most `ahead` begun and not taken."""
-    running = [pool.submit(work, index) for index in range(min(ahead, count))]
-    try:
-        for index in range(count):
-            result = running.pop(0).result()
-            if index + ahead < count:
-                running.append(pool.submit(work, index + ahead))
-            yield result
-    finally:
-        for future in running:
-            future.cancel()
+    return _rows(tower, len(pictures), batch, dtype, inputs, "images", progress)
 
 
 def _of_texts(
@@ -188,15 +161,55 @@ def _of_texts(
 ) -> np.ndarray:
     """Each distinct text once, the longest first, so that a batch holds texts of one length."""
     distinct = sorted(set(texts), key=lambda text: (-len(text.encode()), text))
-    out = np.empty((len(distinct), tower.width), np.float32)
-    with _bar(tower, len(distinct), "texts", progress) as bar:
-        for start in range(0, len(distinct), batch):
-            part = distinct[start : start + batch]
-            tokens = {k: v.to(tower.device) for k, v in tower.tokenize(part).items()}
-            out[start : start + len(part)] = _forward(tower, tokens, dtype)
-            bar.update(len(part))
+    alone = Lock()  # tokenizers keep their settings in one place for all threads
+
+    def inputs(part: range) -> dict[str, Tensor]:
+        with alone:
+            tokens = tower.tokenize(distinct[part.start : part.stop])
+        return {name: tensor.to(tower.device) for name, tensor in tokens.items()}
+
+    out = _rows(tower, len(distinct), batch, dtype, inputs, "texts", progress)
     row = {text: index for index, text in enumerate(distinct)}
     return out[[row[text] for text in texts]]
+
+
+def _rows(
+    tower: Tower,
+    count: int,
+    batch: int,
+    dtype: Precision,
+    inputs: Callable[[range], Tensor | dict[str, Tensor]],
+    unit: str,
+    progress: bool,
+) -> np.ndarray:
+    """One feature row for each of `count` inputs, a batch to a thread.
+
+    A thread reads, prepares and computes its own batch on one core. Threads that shared one
+    batch would wait for each other in every layer, and far longer where a core is taken.
+    """
+    out = np.empty((count, tower.width), np.float32)
+
+    def work(start: int) -> int:
+        part = range(start, min(start + batch, count))
+        out[start : part.stop] = _forward(tower, inputs(part), dtype)
+        return len(part)
+
+    with _one_core_each() as pool, _bar(tower, count, unit, progress) as bar:
+        for done in pool.map(work, range(0, count, batch)):
+            bar.update(done)
+    return out
+
+
+@contextlib.contextmanager
+def _one_core_each() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch uses, each of which computes alone; torch's setting comes back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _forward(tower: Tower, inputs: Tensor | dict[str, Tensor], dtype: Precision) -> np.ndarray:
