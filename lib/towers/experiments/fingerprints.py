@@ -1,9 +1,10 @@
 """What an experiment's numbers rest on, in code: one digest, found without importing anything.
 
-The digest covers the notebook's cells, its YAML (time limits apart), the parameters, and every
-module of `towers` that the notebook reaches through imports, also those inside functions. Modules
-count by their syntax tree without docstrings, so comments and formatting change nothing; other
-files in a package that is reached (tables, templates) count by their bytes.
+The digest covers the notebook's code (an edit of its prose runs nothing), its YAML (time limits
+apart), the parameters, and every module of `towers` that the notebook reaches through imports,
+also those inside functions. Modules count by their syntax tree without docstrings, so comments and
+formatting change nothing; other files in a package that is reached (tables, templates) count by
+their bytes.
 """
 
 import ast
@@ -59,7 +60,7 @@ def fingerprint(
     cells = notebook_cells(experiment.notebook)
     entries = strict_yaml.load(experiment.yaml.read_text(encoding="utf-8"))
     parts = {
-        "cells": [(cell.get("cell_type"), cell["source"]) for cell in cells],
+        "cells": [cell["source"] for cell in cells if cell.get("cell_type") == "code"],
         "yaml": {key: entries[key] for key in entries if key not in ("minutes", "scales")},
         "parameters": resolve(experiment, scale, overrides),
         "modules": {name: _digest(package, name) for name in reached(experiment, package)},

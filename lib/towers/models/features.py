@@ -61,7 +61,7 @@ def features(
         inputs: a collection for an image tower, a list of texts for a text tower. Equal texts are
             computed once.
         batch: inputs per forward pass, at least 1; None: 256 on an accelerator, else 64 texts or
-            16 images, whose activations still fit a processor's caches (twice as fast as 64).
+            8 images, whose activations still fit a processor's caches (twice as fast as 64).
         dtype: "bf16" computes under autocast, "fp32" in full; None: `quick_dtype` of the tower's
             device. The features are float32 either way.
         progress: whether to show a bar.
@@ -116,7 +116,7 @@ def quick_dtype(device: torch.device | str = "cpu") -> Precision:
 def _batch(tower: Tower) -> int:
     if tower.device.type != "cpu":
         return 256
-    return 16 if isinstance(tower, ImageTower) else 64
+    return 8 if isinstance(tower, ImageTower) else 64
 
 
 def _check(tower: Tower, inputs: object, batch: int, dtype: str) -> None:

@@ -48,7 +48,7 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
     commit = f"`{facts.commit[:12]}`" if facts.commit else "none"
     if facts.dirty:
         commit += " with uncommitted changes"
-    hardware = ", ".join(f"{key} {value}" for key, value in facts.hardware.items() if value)
+    hardware = ", ".join(_piece(key, value) for key, value in facts.hardware.items() if value)
     memory = f"{facts.peak_memory_bytes / 2**30:.1f} GiB"
 
     def link(path: Path, text: str) -> str:
@@ -78,6 +78,13 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
         "````",
     ]
     return "\n".join(lines)
+
+
+def _piece(key: str, value: object) -> str:
+    """One piece of hardware in words; memory in GiB."""
+    if key.endswith("_bytes"):
+        return f"{key.removesuffix('_bytes')} {value / 2**30:.0f} GiB"
+    return f"{key} {value}"
 
 
 def _facts_table(heading: str, facts: dict) -> str:

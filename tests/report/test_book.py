@@ -1,0 +1,132 @@
+"""Pages made from runs: today's prose with the outputs of the run, or a word that none ran."""
+
+import base64
+import json
+
+import nbformat
+import pytest
+
+from tests import made_up_book
+from towers import experiments
+from towers.report import book, pages
+
+PNG = base64.b64encode(b"not really a picture").decode()
+
+
+@pytest.fixture
+def page(checkout):
+    """An experiment that never ran, and where its page lies."""
+    made_up_book.add(checkout, "clip/tiny")
+    return checkout / "book/run/clip/tiny.ipynb"
+
+
+def ran(checkout, edit=lambda cells: None) -> None:
+    """Put a finished run of clip/tiny where `towers run` puts it."""
+    content = nbformat.read(checkout / "notebooks/clip/tiny.ipynb", as_version=4)
+    for number, cell in enumerate(c for c in content.cells if c.cell_type == "code"):
+        cell.execution_count = number + 1
+        cell.outputs = [nbformat.v4.new_output("stream", text=f"output {number}")]
+    edit(content.cells)
+    folder = checkout / "results/clip/tiny"
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(content, folder / "smoke.ipynb")
+    (folder / "smoke.json").write_text("{}")
+
+
+def text(page) -> str:
+    """Everything on a page, sources and outputs."""
+    return json.dumps(json.loads(page.read_text())["cells"])
+
+
+def test_a_page_without_a_run_says_so(checkout, page):
+    book.assemble("smoke", checkout)
+    assert "Not run yet at smoke scale: `towers run clip/tiny`." in text(page)
+
+
+def test_a_page_shows_the_run_and_its_provenance(checkout, page):
+    ran(checkout)
+    book.assemble("smoke", checkout)
+    assert "output 0" in text(page)
+    assert "{provenance} clip/tiny" in text(page)
+
+
+def test_an_edited_sentence_shows_without_another_run(checkout, page):
+    ran(checkout)
+    path = checkout / "notebooks/clip/tiny.ipynb"
+    path.write_text(path.read_text().replace("A tiny question", "A better question"))
+    book.assemble("smoke", checkout)
+    assert "A better question" in text(page)
+    assert "output 0" in text(page)
+
+
+def test_edited_code_shows_as_it_ran(checkout, page):
+    ran(checkout)
+    path = checkout / "notebooks/clip/tiny.ipynb"
+    path.write_text(path.read_text().replace("value=rate", "value=0.25"))
+    book.assemble("smoke", checkout)
+    assert "value=rate" in text(page)
+    assert "value=0.25" not in text(page)
+
+
+def test_a_parameter_cell_that_was_injected_does_not_hide_the_prose(checkout, page):
+    def inject(cells) -> None:
+        cell = nbformat.v4.new_code_cell("candidates = 10")
+        cell.metadata["tags"] = ["injected-parameters"]
+        cells.insert(2, cell)
+
+    ran(checkout, inject)
+    path = checkout / "notebooks/clip/tiny.ipynb"
+    path.write_text(path.read_text().replace("A tiny question", "A better question"))
+    book.assemble("smoke", checkout)
+    assert "A better question" in text(page)
+
+
+def test_an_unchanged_page_keeps_its_file_time(checkout, page):
+    ran(checkout)
+    book.assemble("smoke", checkout)
+    before = page.stat().st_mtime_ns
+    book.assemble("smoke", checkout)
+    assert page.stat().st_mtime_ns == before
+
+
+def test_named_figures_become_files_for_other_pages(checkout, page):
+    def draw(cells) -> None:
+        cells[-1].metadata["mystnb"] = {"figure": {"name": "fig-one", "caption": "One."}}
+        picture = nbformat.v4.new_output("display_data", data={"image/png": PNG})
+        cells[-1].outputs = [picture]
+
+    path = checkout / "notebooks/clip/tiny.ipynb"
+    content = nbformat.read(path, as_version=4)
+    draw(content.cells)
+    content.cells[-1].outputs = []
+    nbformat.write(content, path)
+    ran(checkout, draw)
+    book.assemble("smoke", checkout)
+    assert (page.with_suffix("") / "fig-one.png").read_bytes() == base64.b64decode(PNG)
+
+
+def test_contents_must_list_every_experiment(checkout, page):
+    with pytest.raises(book.ReportError, match="clip/tiny"):
+        book._check_contents(checkout)
+    (checkout / "_toc.yml").write_text("root: intro\n# - file: book/run/clip/tiny\n")
+    book._check_contents(checkout)
+
+
+def test_unknown_part_names_the_known_ones(checkout, page):
+    with pytest.raises(ValueError, match="expected a part among clip, got 'nosuch'"):
+        book.build("smoke", part="nosuch")
+
+
+def test_library_references_are_the_public_functions_that_a_notebook_names(checkout):
+    code = "from towers import metrics\nfrom towers.metrics import intervals as i\n"
+    code += "metrics.recall_at_k\ni.bootstrap(values)\nother.thing()"
+    path = made_up_book.add(checkout, "clip/calls", code)
+    found = " ".join(pages.library_references(path))
+    assert "towers.metrics.retrieval.recall_at_k" in found
+    assert "towers.metrics.intervals.bootstrap" in found
+    assert "towers.experiments.recording.begin" in found
+    assert "thing" not in found
+
+
+def test_every_experiment_of_the_book_stands_in_its_contents():
+    book._check_contents(experiments.get("clip/zero_shot").notebook.parents[2])
