@@ -272,7 +272,8 @@ def neighbours(
         layout="constrained",
     )
     for line, hit in zip(axes, found, strict=True):
-        line[0].set_title(f"“{shorten(hit.text, 90)}”", fontsize=8, fontweight="normal")
+        title = line[0].set_title(f"“{shorten(hit.text, 90)}”", fontsize=8, fontweight="normal")
+        title.set_in_layout(False)  # it runs over the columns and must not widen the first
         for axis in line[len(hit.items) :]:
             axis.axis("off")
         for axis, item, right in zip(line, hit.items, hit.right, strict=False):
