@@ -267,13 +267,16 @@ def neighbours(
     figure, axes = plt.subplots(
         len(found),
         columns,
-        figsize=(WIDTH, 1.3 * len(found) * WIDTH / columns),
+        figsize=(WIDTH, (0.3 + WIDTH / columns) * len(found) + 0.2),
         squeeze=False,
         layout="constrained",
     )
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.1, hspace=0.1, wspace=0.02)
+    figure.suptitle(" ", fontsize=5)  # room for the first caption
     for line, hit in zip(axes, found, strict=True):
-        title = line[0].set_title(f"“{shorten(hit.text, 90)}”", fontsize=8, fontweight="normal")
-        title.set_in_layout(False)  # it runs over the columns and must not widen the first
+        place = {"transform": line[0].transAxes, "fontsize": 8, "color": INK}
+        said = line[0].text(0, 1.06, f"“{shorten(hit.text, 90)}”", **place)
+        said.set_in_layout(False)  # it runs over the columns and must not widen the first
         for axis in line[len(hit.items) :]:
             axis.axis("off")
         for axis, item, right in zip(line, hit.items, hit.right, strict=False):
