@@ -122,6 +122,17 @@ def vendor_mathjax(app: Sphinx, error: Exception | None) -> None:
         shutil.copyfile(source, target)
 
 
+def without_thebe(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Leave out the scripts of a live kernel: unused here, and broken on the search page."""
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", ())
+        if "thebe" not in f"{script} {getattr(script, 'attributes', '')}".lower()
+    ]
+
+
 def local_mathjax(app: Sphinx, config: object) -> None:
     """Point pages at the copied MathJax."""
     config.mathjax_path = "mathjax/tex-svg.js"
@@ -136,5 +147,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("ledger", Ledger)
     app.add_directive("status", Status)
     app.connect("config-inited", local_mathjax, priority=900)
+    app.connect("html-page-context", without_thebe, priority=999)
     app.connect("build-finished", vendor_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
