@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from tests import made_up_book
-from tests.report.test_quotes import PROVENANCE
+from tests.report.test_quotes import PROVENANCE, record
 from towers import experiments, records
 from towers.report import book, pages
 
@@ -34,7 +34,8 @@ def ran(checkout, edit=lambda cells: None, **parameters) -> None:
     nbformat.write(content, folder / "smoke.ipynb")
     values = experiments.find(checkout)["clip/tiny"].parameters() | parameters
     run = dataclasses.replace(PROVENANCE, experiment="clip/tiny", parameters=values)
-    records.write(folder / "smoke.json", run, [])
+    row = record(experiment="clip/tiny", scale=run.scale)
+    records.write(folder / "smoke.json", run, [row])
 
 
 def text(page) -> str:
