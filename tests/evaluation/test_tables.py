@@ -52,6 +52,25 @@ def test_guesses_are_the_most_probable_classes_best_first():
         assert [share for _, share in guess] == sorted(row, reverse=True)[:2]
 
 
+def test_a_gallery_of_guesses_is_listed_guess_by_guess():
+    toys = toy_towers.collection([()] * 2, labels=["owl", "cat"])
+    guessed = zero_shot.guesses(toy_towers.dual(), toys, ["{}"], k=2)
+    rows = zero_shot.listed([toys], [guessed])
+    assert list(rows["rank"]) == [1, 2, 1, 2]
+    assert list(rows.label) == ["owl", "owl", "cat", "cat"]
+    assert list(zip(rows.guess, rows.probability, strict=True)) == [*guessed[0], *guessed[1]]
+
+
+def test_a_gallery_of_neighbours_is_listed_neighbour_by_neighbour():
+    toys = toy_towers.collection([{"en": (f"toy {n}",)} for n in range(5)])
+    found = retrieval.neighbours(toy_towers.dual(), toys, queries=2, k=3)
+    rows = retrieval.listed(found, toys)
+    assert list(rows["rank"]) == [1, 2, 3] * 2
+    assert list(rows["query"]) == [one.text for one in found for _ in range(3)]
+    assert list(rows.name) == [toys[item].name for one in found for item in one.items]
+    assert list(rows.right) == [right for one in found for right in one.right]
+
+
 def test_recalls_takes_names_apart_and_finds_the_chance_of_each_row():
     toys = toy_towers.collection([{"en": ("a",), "pt_BR": ("b",)}] * 2 + [{"en": ("c", "d")}] * 2)
     dual = toy_towers.dual()

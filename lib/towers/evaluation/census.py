@@ -3,6 +3,7 @@
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 
 from towers import data, metrics
 from towers.data import duplicates
@@ -46,6 +47,17 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
             bounds = metrics.intervals.bootstrap(np.asarray(values, float), seed=seed)
             rows.append(row(metric, np.mean(values), len(values), bounds))
     return rows
+
+
+def listed(collection: data.Collection) -> pd.DataFrame:
+    """What a contact sheet shows: name, label, category and first English caption of each item."""
+    return pd.DataFrame(
+        [
+            (item.name, item.label, item.category, next(iter(item.captions.get("en", ())), None))
+            for item in collection
+        ],
+        columns=["name", "label", "category", "caption"],
+    )
 
 
 def caption_words(collection: data.Collection, language: str = "en") -> list[int]:

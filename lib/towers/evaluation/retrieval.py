@@ -206,6 +206,28 @@ class _Pairs:
         return self.text_embeds[self.distinct_of[queries]] @ self.image_embeds.T
 
 
+def listed(found: Sequence[Neighbours], collection: data.Collection) -> pd.DataFrame:
+    """What a gallery of neighbours shows, one row a neighbour.
+
+    Args:
+        found: as `neighbours` gives it.
+        collection: that was asked.
+
+    Returns:
+        Columns query (the caption, or the picture's name), rank (from 1), name, sim, right.
+    """
+    return pd.DataFrame(
+        [
+            (one.text or collection[one.item].name, rank, collection[item].name, sim, right)
+            for one in found
+            for rank, (item, sim, right) in enumerate(
+                zip(one.items, one.sims, one.right, strict=True), 1
+            )
+        ],
+        columns=["query", "rank", "name", "sim", "right"],
+    )
+
+
 def recalls(frame: pd.DataFrame) -> pd.DataFrame:
     """The recall records of `evaluate`, with what their names say as columns.
 

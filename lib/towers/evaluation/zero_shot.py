@@ -192,6 +192,29 @@ def guesses(
     ]
 
 
+def listed(
+    collections: Sequence[data.Collection], guessed: Sequence[list[list[tuple[str, float]]]]
+) -> pd.DataFrame:
+    """What a gallery of guesses shows, one row a guess.
+
+    Args:
+        collections: whose pictures are shown.
+        guessed: of each, as `guesses` gives it.
+
+    Returns:
+        Columns data, name, label, rank (from 1), guess, probability.
+    """
+    return pd.DataFrame(
+        [
+            (collection.name, item.name, item.label, rank, guess, probability)
+            for collection, of_items in zip(collections, guessed, strict=True)
+            for item, of_item in zip(collection, of_items, strict=True)
+            for rank, (guess, probability) in enumerate(of_item, 1)
+        ],
+        columns=["data", "name", "label", "rank", "guess", "probability"],
+    )
+
+
 def by_prompt(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The records of one metric of `evaluate`, one row per data set and set of prompts.
 
