@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from PIL import Image
 
 from towers.data.errors import DataError
@@ -217,6 +217,11 @@ class Collection(Sequence[Item]):
         """Class number of each item; -1 for an item without a label."""
         number = {label: index for index, label in enumerate(self.classes)}
         return np.array([number.get(item.label, -1) for item in self.items], dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> Shaped[np.ndarray, " items"]:
+        """Group of near duplicates that each item belongs to; its key where it is in none."""
+        return np.array([item.group or item.key for item in self.items], dtype=str)
 
     @cached_property
     def digest(self) -> str:
