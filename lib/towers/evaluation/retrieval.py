@@ -2,7 +2,7 @@
 
 Text retrieval asks with a picture for its captions, image retrieval with a caption for its
 picture. A picture may have several captions: each is a candidate, and finding any one is a hit;
-each is also a query of its own, and intervals resample whole pictures.
+each is also a query of its own, and intervals resample whole pictures, near duplicates together.
 
 Source: Radford et al. 2021, appendix E.1 and Table 13.
 """
@@ -67,9 +67,9 @@ def evaluate(
 
     Returns:
         For each direction: "text retrieval R@1" with a 95 % bootstrap interval clustered by
-        picture (`metrics.intervals.proportion`) and n queries; "text retrieval chance R@1", exact;
-        and "text retrieval candidates", their number. Captions with the same words tie exactly,
-        and ties count as expected under a random order.
+        `Item.group`, so by picture at least (`metrics.intervals.proportion`), and n queries;
+        "text retrieval chance R@1", exact; and "text retrieval candidates", their number.
+        Captions with the same words tie exactly, and ties count as expected under a random order.
 
     Raises:
         ValueError: fewer than two pictures have a caption in `language`.
@@ -85,7 +85,8 @@ def evaluate(
 
     rows = []
     for direction in DIRECTIONS:
-        positives, groups, candidates = pairs.sides(direction)
+        positives, pictures, candidates = pairs.sides(direction)
+        groups = collection.groups[pairs.items[pictures]]
         tiles = [
             metrics.hits_at_k(sims, positives[first : first + len(sims)], ks)
             for first, sims in pairs.sims(direction)
