@@ -91,6 +91,18 @@ def test_the_penalty_is_the_one_that_validates_best():
     assert np.abs(chosen.coef_).max() > 1e-2
 
 
+def test_the_penalty_stands_beside_the_mean_loss():
+    random = np.random.default_rng(2)
+    rows, labels = random.normal(size=(90, 4)), random.integers(0, 3, 90)
+    strength = 0.05
+    fitted = linear_probe.fit(rows[:60], labels[:60], rows[60:], labels[60:], (strength, strength))
+    errors = fitted.predict_proba(rows) - np.eye(3)[labels]
+    # at the minimum the gradients cancel, as far as L-BFGS goes by default
+    np.testing.assert_allclose(errors.T @ rows / 90, -strength * fitted.coef_, atol=1e-4)
+    np.testing.assert_allclose(errors.mean(axis=0), 0, atol=1e-4)
+    assert np.abs(strength * fitted.coef_).max() > 1e-2
+
+
 def test_a_linear_probe_needs_two_classes():
     with pytest.raises(ValueError, match="at least two classes"):
         linear_probe.fit(np.zeros((3, 2)), np.zeros(3, int), np.zeros((0, 2)), np.zeros(0, int))
