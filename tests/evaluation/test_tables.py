@@ -71,6 +71,26 @@ def test_recalls_takes_names_apart_and_finds_the_chance_of_each_row():
         assert row.chance == expected
 
 
+@pytest.mark.parametrize("code", ["ca@valencia", "es_419", "zh_Hant_TW", "x-y"])
+def test_recalls_reads_every_language_code(code):
+    toys = toy_towers.collection([{code: ("a",)}, {code: ("b: c",)}], name="shards:a/{0..1}.tar")
+    for prompt in ("", "photo: of"):
+        found = retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,), prompt=prompt)
+        rows = retrieval.recalls(frame(found))
+        assert set(rows.language) == {code}
+        assert set(rows.prompt) == {prompt}
+        assert rows.chance.notna().all()
+
+
+def test_records_name_a_language_in_one_spelling():
+    toys = toy_towers.collection([{"pt_BR": ("a",)}] * 2)
+    ours, given = (
+        retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,))
+        for code in ("pt_BR", "pt-br")
+    )
+    assert ours == given
+
+
 def test_a_linear_probe_learns_what_is_linear():
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 240)

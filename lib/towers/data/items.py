@@ -16,6 +16,7 @@ from PIL import Image
 
 from towers.data.errors import DataError
 from towers.data.images import on_white, open_image, shrink
+from towers.data.languages import language_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,8 @@ class Item:
         image: a file, its bytes, or a picklable function without arguments that returns a picture
             (`functools.partial` of a module's function, or a frozen dataclass with `__call__`);
             not compared, the key is.
-        captions: language code -> captions, at least one; "en" first, the others sorted.
+        captions: language code (`language_code`) -> captions, at least one; "en" first, the others
+            sorted.
         label: class name, for classification.
         category: a coarser group, such as the folder.
         style: "photo", "drawing", "openmoji", ...
@@ -197,8 +199,10 @@ class Collection(Sequence[Item]):
         return open_image(source, size=self.size)
 
     def captions(self, language: str = "en") -> list[tuple[str, ...]]:
-        """Each item's captions in one language; an empty tuple where it has none."""
-        return [item.captions.get(language, ()) for item in self.items]
+        """Each item's captions in one language, in either spelling of its code (`language_code`);
+        an empty tuple where it has none."""
+        code = language_code(language)
+        return [item.captions.get(language) or item.captions.get(code, ()) for item in self.items]
 
     def languages(self) -> dict[str, int]:
         """Language -> number of items with a caption in it, the commonest first."""
@@ -280,10 +284,11 @@ class Collection(Sequence[Item]):
         predicate: Callable[[Item], bool] | None = None,
     ) -> "Collection":
         """The items with a caption in a language, of a style, in a category, and as a test says."""
+        said = [True] * len(self) if language is None else self.captions(language)
         kept = [
             item
-            for item in self.items
-            if (language is None or language in item.captions)
+            for item, heard in zip(self.items, said, strict=True)
+            if heard
             and (style is None or item.style == style)
             and (category is None or item.category == category)
             and (predicate is None or predicate(item))

@@ -50,7 +50,7 @@ def fit(
 
     Returns:
         scikit-learn's model, L-BFGS with at most 1,000 iterations: the weights w minimise the mean
-        cross-entropy of the rows + lambda / 2 * |w|^2, the intercepts are free.
+        cross-entropy of the rows plus lambda / 2 times w's squared norm; intercepts are free.
 
     Raises:
         ValueError: fewer than two classes.

@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from towers import data, metrics, models
+from towers.data.languages import language_code
 from towers.evaluation import embeds
 from towers.models.features import Precision
 from towers.records import Measurement
@@ -59,7 +60,7 @@ def evaluate(
     Args:
         dual: both towers' features are cached, so that another language costs its new texts only.
         collection: pictures without a caption in `language` are left out, as query and candidate.
-        language: of the captions.
+        language: of the captions, in any spelling; records have that of `language_code`.
         ks: how many of the best candidates count.
         prompt: put before each caption with a space; the paper uses "a photo of".
         seed: of the bootstrap.
@@ -75,7 +76,9 @@ def evaluate(
         ValueError: fewer than two pictures have a caption in `language`.
     """
     pairs = _Pairs(dual, collection, language, prompt, dtype)
-    name = f"{collection.name}:{language}" + (f' after "{prompt}"' if prompt else "")
+    name = f"{collection.name}:{language_code(language) or language}" + (
+        f' after "{prompt}"' if prompt else ""
+    )
 
     def row(metric: str, value: float, n: int, low=None, high=None) -> Measurement:
         return Measurement(
@@ -220,7 +223,7 @@ def recalls(frame: pd.DataFrame) -> pd.DataFrame:
     parts = frame.metric.str.extract(r"^(text retrieval|image retrieval) (chance )?R@(\d+)$")
     named = frame.assign(direction=parts[0], level=parts[1].notna(), k=parts[2].astype(float))
     named = named[parts[0].notna()]
-    said = named.data.str.extract(r'^.*:([A-Za-z_@]+)(?: after "(.*)")?$')
+    said = named.data.str.extract(r'^.*:([A-Za-z0-9_@-]+)(?: after "(.*)")?$')
     named = named.assign(language=said[0], prompt=said[1].fillna(""), k=named.k.astype(int))
     keys = ["model", "data", "seed", "direction", "k"]
     chance = named[named.level].set_index(keys).value.rename("chance")
