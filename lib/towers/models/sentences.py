@@ -18,7 +18,7 @@ from towers.models.weights import one_line
 Pooling = Literal["cls", "mean"]
 FAMILY = ("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "mpnet",
           "roberta", "xlm-roberta")  # fmt: skip
-"""Values of `model_type` that are read: encoders in two directions, with a first token that pools."""
+"""Values of `model_type` that are read: encoders in two directions whose first token pools."""
 
 
 class SentenceEncoder(nn.Module):
