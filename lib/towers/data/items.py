@@ -105,8 +105,9 @@ class Report:
         found: candidates looked at.
         kept: items of the collection as loaded.
         dropped: short reason -> candidates left out for it; `found == kept + sum(dropped)`.
-        mended: short reason -> things repaired inside kept items (a caption removed or cut, a
-            size supplied); no part of that sum.
+        mended: short reason -> things repaired inside kept items (a caption removed or cut; in
+            the collections that come with the library, a size supplied to an SVG without one); no
+            part of that sum.
     """
 
     found: int = 0
