@@ -52,6 +52,30 @@ def test_dots_names_a_missing_column():
         plots.dots(FRAME.drop(columns="high"), rows="task")
 
 
+def zero_lines(figure) -> list[int]:
+    """How many vertical lines each panel has at zero, in view."""
+    return [
+        sum(list(line.get_xdata()) == [0, 0] for line in axis.lines)
+        * (axis.get_xlim()[0] <= 0 <= axis.get_xlim()[1])
+        for axis in figure.axes
+    ]
+
+
+def test_dots_marks_zero_where_an_interval_crosses_it():
+    assert zero_lines(plots.dots(FRAME, rows="task")) == [0]
+    gains = FRAME.assign(low=[-0.1, 0.2, 0.03, 0.04])
+    assert zero_lines(plots.dots(gains, rows="task")) == [1]
+    assert zero_lines(plots.dots(gains, rows="task", panel="prompt")) == [1, 1]
+    losses = FRAME.assign(value=-FRAME.value, low=-FRAME.high, high=-FRAME.low)
+    assert zero_lines(plots.dots(losses, rows="task")) == [1]
+
+
+def test_dots_says_that_there_is_nothing_to_draw():
+    with pytest.raises(ValueError, match="at least one row to draw as task") as caught:
+        plots.dots(FRAME[:0], rows="task", colour="prompt", panel="prompt")
+    assert "\n" not in str(caught.value)
+
+
 def test_figures_fit_the_page():
     for figure in (
         plots.dots(FRAME, rows="task"),

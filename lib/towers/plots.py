@@ -83,6 +83,8 @@ def dots(
 ) -> Figure:
     """Values with their intervals as dots on lines, one line per row label.
 
+    Where an interval reaches below zero, a line marks zero in every panel of a linear axis.
+
     Args:
         frame: columns `value`, `low`, `high` (fractions), and those named below.
         rows: column whose values name the lines, drawn from the top in order of appearance.
@@ -96,11 +98,16 @@ def dots(
         The figure.
 
     Raises:
-        ValueError: a column is missing (the message names it).
+        ValueError: a column is missing (the message names it), or there is no row.
     """
     wanted = {rows, colour, panel, chance, "value", "low", "high"} - {None}
     if missing := wanted - set(frame.columns):
         raise ValueError(f"expected columns {sorted(wanted)}, {sorted(missing)} are missing")
+    if frame.empty:
+        raise ValueError(
+            f"expected at least one row to draw as {rows}, got an empty frame; "
+            "check what was recorded and how it was filtered"
+        )
     labels = list(dict.fromkeys(frame[rows]))
     groups = list(dict.fromkeys(frame[colour])) if colour else [None]
     panels = list(dict.fromkeys(frame[panel])) if panel else [None]
@@ -114,6 +121,8 @@ def dots(
         axis.set(title=name or "", xlabel=xlabel, xscale="log" if log else "linear")
         if not log:
             axis.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=None))
+            if (frame["low"] < 0).any():
+                axis.axvline(0, color=INK, linewidth=1, zorder=1)
             axis.set_xlim(left=min(0.0, float(part["low"].min())))
         axis.grid(axis="y", visible=False)
     if colour:

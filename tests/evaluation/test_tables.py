@@ -90,6 +90,26 @@ def test_recalls_takes_names_apart_and_finds_the_chance_of_each_row():
         assert row.chance == expected
 
 
+@pytest.mark.parametrize("code", ["ca@valencia", "es_419", "zh_Hant_TW", "x-y"])
+def test_recalls_reads_every_language_code(code):
+    toys = toy_towers.collection([{code: ("a",)}, {code: ("b: c",)}], name="shards:a/{0..1}.tar")
+    for prompt in ("", "photo: of"):
+        found = retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,), prompt=prompt)
+        rows = retrieval.recalls(frame(found))
+        assert set(rows.language) == {code}
+        assert set(rows.prompt) == {prompt}
+        assert rows.chance.notna().all()
+
+
+def test_records_name_a_language_in_one_spelling():
+    toys = toy_towers.collection([{"pt_BR": ("a",)}] * 2)
+    ours, given = (
+        retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,))
+        for code in ("pt_BR", "pt-br")
+    )
+    assert ours == given
+
+
 def test_a_linear_probe_learns_what_is_linear():
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 240)
@@ -108,6 +128,18 @@ def test_the_penalty_is_the_one_that_validates_best():
     chosen = linear_probe.fit(*parts, strengths=(1e6, 1e-2))
     assert np.abs(strong.coef_).max() < 1e-3  # 1e6 leaves the weights at nothing
     assert np.abs(chosen.coef_).max() > 1e-2
+
+
+def test_the_penalty_stands_beside_the_mean_loss():
+    random = np.random.default_rng(2)
+    rows, labels = random.normal(size=(90, 4)), random.integers(0, 3, 90)
+    strength = 0.05
+    fitted = linear_probe.fit(rows[:60], labels[:60], rows[60:], labels[60:], (strength, strength))
+    errors = fitted.predict_proba(rows) - np.eye(3)[labels]
+    # at the minimum the gradients cancel, as far as L-BFGS goes by default
+    np.testing.assert_allclose(errors.T @ rows / 90, -strength * fitted.coef_, atol=1e-4)
+    np.testing.assert_allclose(errors.mean(axis=0), 0, atol=1e-4)
+    assert np.abs(strength * fitted.coef_).max() > 1e-2
 
 
 def test_a_linear_probe_needs_two_classes():

@@ -84,6 +84,19 @@ def test_whatever_features_depend_on_is_in_the_key(home, monkeypatch, change):
     assert len(cached(home)) == 2
 
 
+@pytest.mark.parametrize(
+    "library", ["timm", "transformers", "open_clip_torch", "torch", "torchvision", "pillow"]
+)
+def test_another_version_of_any_library_that_computes_is_in_the_key(home, monkeypatch, library):
+    usual()
+    known = module.metadata.version
+    monkeypatch.setattr(
+        module.metadata, "version", lambda name: "0" if name == library else known(name)
+    )
+    usual()
+    assert len(cached(home)) == 2
+
+
 def usual():
     return features(small_image_tower(), Colours(3), dtype="fp32", progress=False)
 

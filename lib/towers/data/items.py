@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from PIL import Image
 
 from towers.data.errors import DataError
 from towers.data.images import on_white, open_image, shrink
+from towers.data.languages import language_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,8 @@ class Item:
         image: a file, its bytes, or a picklable function without arguments that returns a picture
             (`functools.partial` of a module's function, or a frozen dataclass with `__call__`);
             not compared, the key is.
-        captions: language code -> captions, at least one; "en" first, the others sorted.
+        captions: language code (`language_code`) -> captions, at least one; "en" first, the others
+            sorted.
         label: class name, for classification.
         category: a coarser group, such as the folder.
         style: "photo", "drawing", "openmoji", ...
@@ -103,8 +105,9 @@ class Report:
         found: candidates looked at.
         kept: items of the collection as loaded.
         dropped: short reason -> candidates left out for it; `found == kept + sum(dropped)`.
-        mended: short reason -> things repaired inside kept items (a caption removed or cut, a
-            size supplied); no part of that sum.
+        mended: short reason -> things repaired inside kept items (a caption removed or cut; in
+            the collections that come with the library, a size supplied to an SVG without one); no
+            part of that sum.
     """
 
     found: int = 0
@@ -197,8 +200,10 @@ class Collection(Sequence[Item]):
         return open_image(source, size=self.size)
 
     def captions(self, language: str = "en") -> list[tuple[str, ...]]:
-        """Each item's captions in one language; an empty tuple where it has none."""
-        return [item.captions.get(language, ()) for item in self.items]
+        """Each item's captions in one language, in either spelling of its code (`language_code`);
+        an empty tuple where it has none."""
+        code = language_code(language)
+        return [item.captions.get(language) or item.captions.get(code, ()) for item in self.items]
 
     def languages(self) -> dict[str, int]:
         """Language -> number of items with a caption in it, the commonest first."""
@@ -217,6 +222,11 @@ class Collection(Sequence[Item]):
         """Class number of each item; -1 for an item without a label."""
         number = {label: index for index, label in enumerate(self.classes)}
         return np.array([number.get(item.label, -1) for item in self.items], dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> Shaped[np.ndarray, " items"]:
+        """Group of near duplicates that each item belongs to; its key where it is in none."""
+        return np.array([item.group or item.key for item in self.items], dtype=str)
 
     @cached_property
     def digest(self) -> str:
@@ -275,10 +285,11 @@ class Collection(Sequence[Item]):
         predicate: Callable[[Item], bool] | None = None,
     ) -> "Collection":
         """The items with a caption in a language, of a style, in a category, and as a test says."""
+        said = [True] * len(self) if language is None else self.captions(language)
         kept = [
             item
-            for item in self.items
-            if (language is None or language in item.captions)
+            for item, heard in zip(self.items, said, strict=True)
+            if heard
             and (style is None or item.style == style)
             and (category is None or item.category == category)
             and (predicate is None or predicate(item))

@@ -20,7 +20,7 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
     Returns:
         Candidates found, items kept, the share dropped for each reason (with its interval),
         languages, classes, captions per item and words per English caption (means with bootstrap
-        intervals over items).
+        intervals over groups of near duplicates, `Item.group`, so over items at least).
     """
     report = collection.report
     name = collection.name
@@ -42,9 +42,13 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
         rows.append(row(f"dropped: {reason}", count / report.found, report.found, bounds))
     per_item = [sum(map(len, item.captions.values())) for item in collection]
     words = caption_words(collection)
-    for metric, values in (("captions per item", per_item), ("words per caption", words)):
+    speakers = np.repeat(collection.groups, [len(texts) for texts in collection.captions()])
+    for metric, values, groups in (
+        ("captions per item", per_item, collection.groups),
+        ("words per caption", words, speakers),
+    ):
         if len(values):
-            bounds = metrics.intervals.bootstrap(np.asarray(values, float), seed=seed)
+            bounds = metrics.intervals.bootstrap(np.array(values), seed=seed, groups=groups)
             rows.append(row(metric, np.mean(values), len(values), bounds))
     return rows
 

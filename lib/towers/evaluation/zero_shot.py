@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.special import softmax
 from torch import Tensor
 
@@ -102,9 +102,12 @@ def evaluate(
 
     Returns:
         For each set, say "ensemble": "top-1 accuracy (ensemble)" with a Clopper-Pearson interval,
-        "mean per class (ensemble)" with a bootstrap interval over items, and from the second set
-        on "top-1 gain (ensemble)", the difference to the first on the same items with a paired
+        "mean per class (ensemble)" with a bootstrap interval within classes, and from the second
+        set on "top-1 gain (ensemble)", the difference to the first on the same items with a paired
         bootstrap interval. Once: "top-1 chance" and so on, k / classes. All intervals 95 %.
+        Bootstraps draw whole groups of near duplicates (`Item.group`). Clopper-Pearson takes every
+        item for an independent one, and is too narrow to the degree that a collection repeats
+        itself.
 
     Raises:
         ValueError: no prompts, no labelled item, or names for another number of classes.
@@ -129,7 +132,7 @@ def evaluate(
         Measurement(metric=metric, value=value, low=low, high=high, **shared)
         for metric, value, (low, high) in (
             *((f"top-{k} chance", k / len(names), (None, None)) for k in ks),
-            *_accuracies(hits, ks, labels[labelled], seed),
+            *_accuracies(hits, ks, labels[labelled], collection.groups[labelled], seed),
         )
     ]
 
@@ -138,33 +141,21 @@ def _accuracies(
     hits: Mapping[str, Mapping[int, Float[np.ndarray, " items"]]],
     ks: Sequence[int],
     labels: Int[np.ndarray, " items"],
+    groups: Shaped[np.ndarray, " items"],
     seed: int,
 ) -> Iterator[tuple[str, float, metrics.intervals.Interval]]:
     """Metric, value and interval for each set of prompts, the first being the baseline."""
+    drawn = {"groups": groups, "seed": seed}
     baseline = next(iter(hits.values()))[1]
     for number, (prompt, of_k) in enumerate(hits.items()):
         for k in ks:
             ends = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labels))
             yield f"top-{k} accuracy ({prompt})", float(of_k[k].mean()), ends
-        yield f"mean per class ({prompt})", *_per_class(of_k[1], labels, seed)
+        ends = metrics.intervals.proportion_per_class(of_k[1], labels, **drawn)
+        yield f"mean per class ({prompt})", metrics.mean_per_class(of_k[1], labels), ends
         if number:
-            ends = metrics.intervals.paired_difference(of_k[1], baseline, seed=seed)
+            ends = metrics.intervals.paired_difference(of_k[1], baseline, **drawn)
             yield f"top-1 gain ({prompt})", float(of_k[1].mean() - baseline.mean()), ends
-
-
-def _per_class(
-    hits: Float[np.ndarray, " items"], labels: np.ndarray, seed: int
-) -> tuple[float, metrics.intervals.Interval]:
-    """Mean per class of the hits, and its interval over resampled items."""
-    value = metrics.mean_per_class(hits, labels)
-    if value in (0, 1):  # nothing to resample
-        return value, metrics.intervals.proportion(hits)
-    ends = metrics.intervals.bootstrap(
-        np.column_stack([hits, labels]),
-        lambda rows: metrics.mean_per_class(rows[:, 0], rows[:, 1]),
-        seed=seed,
-    )
-    return value, ends
 
 
 def guesses(

@@ -36,7 +36,7 @@ ROWS_PER_FILE = 4096
 """So many new rows are kept at a time: what an interruption can cost, and the least full file."""
 
 Precision = Literal["fp32", "bf16"]
-_LIBRARIES = ("timm", "transformers", "open_clip_torch")
+_LIBRARIES = ("timm", "transformers", "open_clip_torch", "torch", "torchvision", "pillow")
 
 
 class Pictures(Protocol):
