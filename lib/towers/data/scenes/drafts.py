@@ -1,6 +1,9 @@
 """Scenes drawn by lot, many rows at once, until each is what its split allows."""
 
+from collections.abc import Iterable
 from functools import cache
+from itertools import islice
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -65,15 +68,11 @@ class Facts(NamedTuple):
         """Index into `RADII`."""
         return 2 * self.large + (np.arange(MOST) == self.leads[:, None])
 
-    def scene(self, row: int) -> Scene:
-        """One row as objects, from left to right."""
+    def scenes(self) -> list[Scene]:
+        """Every row as objects, from left to right."""
         columns = (self.shape, self.colour, self.large, self.x, self.y, self.radius, self.tilt)
-        values = zip(*(column[row, : self.count[row]].tolist() for column in columns), strict=True)
-        things = (
-            Thing(SHAPES[shape], COLOURS[colour], SIZES[large], x, y, RADII[radius], TILTS[tilt])
-            for shape, colour, large, x, y, radius, tilt in values
-        )
-        return Scene(tuple(sorted(things, key=lambda thing: (thing.x, thing.y))))
+        rows = zip(self.count.tolist(), *(column.tolist() for column in columns), strict=True)
+        return [_scene(count, zip(*values, strict=True)) for count, *values in rows]
 
 
 def facts(key: int, rows: Int[np.ndarray, " rows"], split: str, objects: int | None) -> Facts:
@@ -141,17 +140,30 @@ def held(found: Facts) -> Bool[np.ndarray, "rows 3"]:
     combinations, counts, relations = _tables()
     present = found.present
     both = present[:, :, None] & present[:, None, :]
-    equal = (found.shape[:, :, None] == found.shape[:, None, :]) & both
     pairs = relations[:, found.shape[:, :, None], found.shape[:, None, :]]
     near = [(c[:, None, :] - c[:, :, None] >= APART) & both for c in (found.x, found.y)]
+    shape, colour, size = (
+        column[:, :, None] == column[:, None, :]
+        for column in (found.shape, found.colour, found.large)
+    )
+    like = both & shape
+    numbers = [kind.sum(axis=2) for kind in (like, like & colour, like & size, like & colour & size)]
     return np.stack(
         [
             (combinations[found.colour, found.shape] & present).any(axis=1),
-            (counts[equal.sum(axis=2), found.shape] & present).any(axis=1),
+            (np.any([counts[n, found.shape] for n in numbers], axis=0) & present).any(axis=1),
             ((pairs[0] & near[0]) | (pairs[1] & near[1])).any(axis=(1, 2)),
         ],
         axis=1,
     )
+
+
+def _scene(count: int, values: Iterable[tuple]) -> Scene:
+    things = [
+        Thing(SHAPES[shape], COLOURS[colour], SIZES[large], x, y, RADII[radius], TILTS[tilt])
+        for shape, colour, large, x, y, radius, tilt in islice(values, count)
+    ]
+    return Scene(tuple(sorted(things, key=attrgetter("x", "y"))))
 
 
 def _counts(numbers: np.ndarray, split: str, objects: int | None) -> Int[np.ndarray, " rows"]:

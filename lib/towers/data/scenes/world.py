@@ -41,7 +41,8 @@ HELD_COMBINATIONS = frozenset(
 )
 """Colours with shapes outside of training: one colour for each shape."""
 HELD_COUNTS = frozenset((2 + number % 3, shape) for number, shape in enumerate(SHAPES))
-"""Numbers with shapes outside of training: exactly so many of a shape in one picture."""
+"""Numbers with shapes outside of training: exactly so many of a shape in one picture, or exactly so
+many that also share a colour, a size or both."""
 HELD_RELATIONS = frozenset(
     (shape, relation, SHAPES[(number + step) % len(SHAPES)])
     for relation, step in (("left", 5), ("above", 7))
@@ -117,7 +118,12 @@ class Scene:
         things = self.objects
         return {
             "combinations": {thing.combination for thing in things} & HELD_COMBINATIONS,
-            "counts": {(self.number(shape=thing.shape), thing.shape) for thing in things}
+            "counts": {
+                (self.number(thing.shape, colour, size), thing.shape)
+                for thing in things
+                for colour in (None, thing.colour)
+                for size in (None, thing.size)
+            }
             & HELD_COUNTS,
             "relations": {
                 (first.shape, relation, second.shape)
@@ -132,4 +138,4 @@ class Scene:
 
 def band(position: float) -> int:
     """0, 1 or 2 for the first, middle or last part of an axis."""
-    return (position >= EDGES[0]) + (position >= EDGES[1])
+    return 1 * (position >= EDGES[0]) + (position >= EDGES[1])
