@@ -147,7 +147,8 @@ def held(found: Facts) -> Bool[np.ndarray, "rows 3"]:
         for column in (found.shape, found.colour, found.large)
     )
     like = both & shape
-    numbers = [kind.sum(axis=2) for kind in (like, like & colour, like & size, like & colour & size)]
+    kinds = (like, like & colour, like & size, like & colour & size)
+    numbers = [kind.sum(axis=2) for kind in kinds]
     return np.stack(
         [
             (combinations[found.colour, found.shape] & present).any(axis=1),

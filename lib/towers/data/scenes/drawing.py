@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8, UInt16, UInt64
+from jaxtyping import Float, UInt8, UInt16, UInt64
 from numpy.lib.stride_tricks import sliding_window_view
 
 from towers.data.scenes import chance

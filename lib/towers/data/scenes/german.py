@@ -1,4 +1,4 @@
-"""German: three genders, three of the four cases, adjectives after ein and kein or after numbers."""
+"""German: three genders, three of the four cases, adjectives after ein, kein or a number."""
 
 from towers.data.scenes.meanings import Group
 from towers.data.scenes.speech import Language, chosen

@@ -15,7 +15,7 @@ and relations say that there is such a thing.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -135,28 +135,23 @@ def missing(scene: Scene, dice: Sequence[int], split: str) -> tuple[str | None, 
     kind = dice[1] % 8
     if kind < 2:
         return None, _first(SHAPES, dice[2], lambda shape: shape not in shapes)
-    if split == "combinations":
-        wanted = HELD_COMBINATIONS if dice[1] & 8 else frozenset()
+    if kind < 5:
+        pairs = [(thing.colour, shape) for shape in SHAPES]
     else:
-        taken |= HELD_COMBINATIONS
-        wanted = frozenset()
-
-    def pairs(avoided: set | frozenset, among: frozenset) -> list[tuple[str, str]]:
-        both = [(thing.colour, shape) for shape in SHAPES] if kind < 5 else [
-            (colour, thing.shape) for colour in COLOURS
-        ]  # fmt: skip
-        return [pair for pair in both if pair not in avoided and (not among or pair in among)]
-
-    options = pairs(taken, wanted) or pairs(taken, frozenset())
+        pairs = [(colour, thing.shape) for colour in COLOURS]
+    options = [pair for pair in pairs if pair not in taken]
+    held = [pair for pair in options if pair in HELD_COMBINATIONS]
+    if split != "combinations":
+        options = [pair for pair in options if pair not in held]
+    elif held and dice[1] & 8:
+        options = held
     return options[dice[2] % len(options)]
 
 
-def _first(options: Sequence[str], die: int, fits) -> str:
+def _first(options: tuple[str, ...], die: int, fits: Callable[[str], bool]) -> str:
     """The first fitting option from a random one on."""
-    count = len(options)
-    return next(
-        options[(die + step) % count] for step in range(count) if fits(options[(die + step) % count])
-    )
+    start = die % len(options)
+    return next(filter(fits, (*options[start:], *options[:start])))
 
 
 def _one(thing: Thing) -> Group:

@@ -32,8 +32,8 @@ def _circle(radius: float) -> np.ndarray:
 def _heart() -> np.ndarray:
     angles = np.linspace(0, 2 * np.pi, 80, endpoint=False)
     x = 16 * np.sin(angles) ** 3
-    y = -(13 * np.cos(angles) - 5 * np.cos(2 * angles) - 2 * np.cos(3 * angles) - np.cos(4 * angles))
-    return np.stack([x, y - 2.5], axis=1) / 16
+    waves = np.cos(np.outer([1, 2, 3, 4], angles))
+    return np.stack([x, np.array([-13, 5, 2, 1]) @ waves - 2.5], axis=1) / 16
 
 
 def _moon() -> np.ndarray:
@@ -73,7 +73,7 @@ def _arrow() -> np.ndarray:
 CONTOURS: dict[str, tuple[np.ndarray, ...]] = {
     "circle": (_circle(0.93),),
     "square": (_polar(np.full(4, 1.12), -45),),
-    "triangle": (_polar(np.full(3, 1.12)) + (0, 0.12),),
+    "triangle": (_polar(np.full(3, 1.12)) + np.array([0, 0.12]),),
     "star": (_polar(np.tile([1.12, 0.5], 5)),),
     "heart": (_heart(),),
     "cross": (_cross(),),

@@ -73,8 +73,8 @@ class Scenes:
             ("label", (self.label,), tuple(probes.CLASSES)),
         ):
             if not given or not set(given) <= set(known) or len(set(given)) < len(given):
-                options = ", ".join(map(str, known))
-                raise DataError(f"expected {name} of scenes among {options}; got {', '.join(map(str, given))}")
+                options, found = (", ".join(map(str, names)) for names in (known, given))
+                raise DataError(f"expected {name} of scenes among {options}; got {found or 'none'}")
         for name, given, least, most in (
             ("count", self.count, 1, 2**48),
             ("size", self.size, SMALLEST, GREATEST),
@@ -116,7 +116,7 @@ class Scenes:
             DataError: a row that is not there.
         """
         rows = np.asarray(rows, dtype=np.int64)
-        if len(rows) and not (0 <= rows.min() and rows.max() < self.count):
+        if len(rows) and (rows.min() < 0 or rows.max() >= self.count):
             raise DataError(
                 f"expected rows of scenes from 0 to {self.count - 1}, got {rows.min()} to "
                 f"{rows.max()}"
