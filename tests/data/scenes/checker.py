@@ -14,9 +14,7 @@ NOUNS = {
     "teardrop": "drop", "arrow": "arrow", "flower": "flower", "blossom": "flower",
     "shape": None, "object": None,
 }  # fmt: skip
-PLURALS = {
-    noun + ("es" if noun.endswith("s") else "s"): shape for noun, shape in NOUNS.items()
-}
+PLURALS = {noun + ("es" if noun.endswith("s") else "s"): shape for noun, shape in NOUNS.items()}
 COLOURS = {
     name: name for name in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
 } | {"violet": "purple"}
@@ -40,10 +38,7 @@ def group(text: str) -> tuple[int, str | None, str | None, str | None]:
     first, *words = text.split()
     number = NUMBERS[first]
     noun = words.pop()
-    if number > 1:
-        shape = PLURALS[noun]
-    else:
-        shape = NOUNS[noun] if number else {**NOUNS, **PLURALS}[noun]
+    shape = ({**NOUNS, **PLURALS}, NOUNS, PLURALS)[min(number, 2)][noun]
     if first in ("a", "an"):
         assert (first == "an") == ([*words, noun][0][0] in "aeiou"), text
     size = SIZES[words.pop(0)] if words and words[0] in SIZES else None
@@ -123,7 +118,7 @@ def place(caption: str, scene) -> bool:
 def relation(caption: str, scene) -> bool:
     words = "|".join(f"(?P<{name}>{form})" for name, form in RELATIONS.items())
     found = list(re.finditer(rf"(?: is| and)? (?:{words}) (?P<thing>an? .+?)(?= and |$)", caption))
-    assert found and found[-1].end() == len(caption), caption
+    assert found[-1].end() == len(caption), caption
     first = group(caption[: found[0].start()])
     others = [(part.lastgroup, part) for part in found]
     conditions = []

@@ -182,5 +182,5 @@ def _weights(
         white, black = 0.65 * shine, 0.4 * np.clip(0.75 * (u + v), 0, 1)
     elif style == "cartoon":
         black = np.clip(0.5 + distance + max(1.0, 0.11 * extent), 0, 1)
-    own = cover * (1 - white - black)
-    return np.round(_ONE * np.stack([own, cover * white, cover * black])).astype(np.uint16)
+    total, light, dark = np.round(_ONE * cover * np.stack([np.ones_like(cover), white, black]))
+    return np.stack([total - light - dark, light, dark]).astype(np.uint16)

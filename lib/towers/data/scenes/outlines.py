@@ -33,7 +33,7 @@ def _heart() -> np.ndarray:
     angles = np.linspace(0, 2 * np.pi, 80, endpoint=False)
     x = 16 * np.sin(angles) ** 3
     waves = np.cos(np.outer([1, 2, 3, 4], angles))
-    return np.stack([x, np.array([-13, 5, 2, 1]) @ waves - 2.5], axis=1) / 16
+    return np.stack([x, np.array([-13, 5, 2, 1]) @ waves - 2.5], axis=1) / 16.2
 
 
 def _moon() -> np.ndarray:
@@ -73,7 +73,7 @@ def _arrow() -> np.ndarray:
 CONTOURS: dict[str, tuple[np.ndarray, ...]] = {
     "circle": (_circle(0.93),),
     "square": (_polar(np.full(4, 1.12), -45),),
-    "triangle": (_polar(np.full(3, 1.12)) + np.array([0, 0.12]),),
+    "triangle": (_polar(np.full(3, 1.07)) + np.array([0, 0.1]),),
     "star": (_polar(np.tile([1.12, 0.5], 5)),),
     "heart": (_heart(),),
     "cross": (_cross(),),
