@@ -119,6 +119,26 @@ def test_damaged_shards_are_made_again_and_good_ones_kept(tmp_path):
     assert (tmp_path / "000000.tar").stat().st_ino == kept
 
 
+def test_shards_beyond_the_one_being_made_again_stay_listed(tmp_path, monkeypatch):
+    collection = Scenes(20).collection()
+    export_shards(collection, tmp_path, per_shard=5)
+    (tmp_path / "000000.tar").unlink()
+    writes, real = [], export.atomic_write
+
+    def failing(path, content):
+        writes.append(path.name)
+        if len(writes) == 4:  # the index, the first shard, the index, and now the index again
+            raise OSError(28, "No space left on device", str(path))
+        real(path, content)
+
+    monkeypatch.setattr(export, "atomic_write", failing)
+    with pytest.raises(OSError, match="No space"):
+        export_shards(collection, tmp_path, per_shard=5)
+    assert writes == ["index.json", "000000.tar", "index.json", "index.json"]
+    export_shards(collection, tmp_path, per_shard=5)
+    assert {*writes[4:]} == {"index.json"}
+
+
 def test_another_export_in_the_folder_is_left_alone(tmp_path):
     collection = Scenes(6).collection()
     export_shards(collection, tmp_path, per_shard=3)
