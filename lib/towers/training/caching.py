@@ -81,6 +81,11 @@ def cached_step(
     return loss
 
 
+def chunk_seed(seed: int, number: int) -> int:
+    """The seed of a step's chunk, chunks counted from 0."""
+    return (seed * 1_000_003 + number) % 2**63
+
+
 def _pieces(images: Inputs, texts: Inputs, chunk: int) -> list[tuple[Inputs, Inputs]]:
     """Chunks of both, in order."""
     counts = {len(tensor) for inputs in (images, texts) for tensor in _tensors(inputs)}
@@ -111,7 +116,7 @@ def _accelerators(images: Inputs, texts: Inputs) -> list[torch.device]:
 
 def _embedded(embed: Callable, pieces: list, number: int, seed: int) -> Embedded:
     """One chunk, with the same random draws whenever it is asked for."""
-    torch.manual_seed((seed * 1_000_003 + number) % 2**63)
+    torch.manual_seed(chunk_seed(seed, number))
     return embed(*pieces[number])
 
 
