@@ -104,10 +104,10 @@ def test_bfloat16_embeddings_are_contrasted_in_float32(autocast):
     assert tiled.dtype == torch.float32
     # float32 logits near 100 are 8e-6 apart; bfloat16 ones would be off by up to 0.25
     assert tiled.item() == pytest.approx(dense.item(), abs=2e-5)
-    for wanted, given in zip(expected, actual, strict=True):
-        assert given.dtype == wanted.dtype
+    for wanted, found in zip(expected, actual, strict=True):
+        assert found.dtype == wanted.dtype
         # one bfloat16 step, 2 ** -8, may part two roundings
-        torch.testing.assert_close(given, wanted, rtol=2**-7, atol=1e-5)
+        torch.testing.assert_close(found, wanted, rtol=2**-7, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

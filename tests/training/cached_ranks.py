@@ -62,8 +62,6 @@ def work(rank, store, folder):
     losses = []
     for _ in range(2):  # twice: DDP refuses a second step if the first left a weight out
         model.zero_grad()
-        losses += [
-            cached_step(model, *own, times_ranks, chunk=4, seed=rank, no_sync=model.no_sync)
-        ]
+        losses += [cached_step(model, *own, times_ranks, chunk=4, seed=rank, no_sync=model.no_sync)]
     torch.save({"losses": losses, "grads": grads(model.module)}, folder / f"{rank}.pt")
     dist.destroy_process_group()

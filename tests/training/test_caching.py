@@ -44,7 +44,11 @@ def assert_equal(actual, expected, tolerance=1e-12):
     assert actual.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(
-            actual[name], expected[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: n + m
+            actual[name],
+            expected[name],
+            rtol=tolerance,
+            atol=tolerance,
+            msg=lambda m, n=name: n + m,
         )
 
 
@@ -181,7 +185,12 @@ def test_a_loss_scaler_multiplies_every_gradient_once():
     factor = 2.0**16
     for model, by in ((scaled, factor), (plain, 1.0)):
         cached_step(
-            model, *batch(), clip_loss, chunk=5, seed=0, backward=lambda x, by=by: (x * by).backward()
+            model,
+            *batch(),
+            clip_loss,
+            chunk=5,
+            seed=0,
+            backward=lambda x, by=by: (x * by).backward(),
         )
     assert_equal({n: g / factor for n, g in grads(scaled).items()}, grads(plain))
 

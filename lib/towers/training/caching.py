@@ -69,7 +69,8 @@ def cached_step(
     with torch.random.fork_rng(devices, device_type=devices[0].type if devices else "cuda"):
         with torch.no_grad():
             first_pass = [_embedded(embed, pieces, number, seed) for number in others]
-        torch.clear_autocast_cache()  # or weights that were cast without a graph would come again
+        # torch 2.9 hands out again what it cast without a graph (pytorch/pytorch#158232)
+        torch.clear_autocast_cache()
         with waiting():
             kept = _embedded(embed, pieces, last, seed)
             loss, grads = _loss_and_gradients([*first_pass, kept], loss_of, backward)
