@@ -121,7 +121,7 @@ def bounds(
 ) -> Float[Tensor, "3"]:
     """The largest norms of queries and of keys, and the lowest logit of a pair, negated."""
     norms = (torch.linalg.vector_norm(part, dim=1).max() for part in (queries, keys))
-    return torch.stack([*norms, -torch.linalg.vecdot(queries, keys).min()])
+    return torch.stack([*norms, -(queries * keys).sum(1).min()])
 
 
 def reference_for(longest: Float[Tensor, "3"]) -> float | None:
@@ -161,7 +161,10 @@ def _room(queries: Tensor, keys: Tensor, tile: int) -> Tensor:
 
 
 def _tiles(queries: Tensor, keys: Tensor, tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Rows, columns and logits of each tile, all in the same memory."""
+    """Rows, columns and logits of each tile, all in the same memory.
+
+    Products into given memory, here and in `Sums.pull`, keep their dtype under autocast.
+    """
     room = _room(queries, keys, tile)
     for top in range(0, len(queries), tile):
         rows = slice(top, min(top + tile, len(queries)))

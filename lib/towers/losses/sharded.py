@@ -72,17 +72,16 @@ class _Sharded(Function):
     @staticmethod
     def forward(ctx: FunctionCtx, images, texts, scale, tile, group) -> Tensor:
         share, ranks = len(images), dist.get_world_size(group)
-        with torch.autocast(images.device.type, enabled=False):
-            queries = images * (scale * BITS)
-            longest = bounds(queries, texts)
-            dist.all_reduce(longest, dist.ReduceOp.MAX, group)
-            offset = share * dist.get_rank(group)
-            sums = Sums.empty(queries, share * ranks, reference_for(longest), offset)
-            for shard, keys in _shards(texts, group):
-                sums.add(queries, keys, tile, first=share * shard)
-            _join_columns(sums, group)
-            total = sums.nats()
-            dist.all_reduce(total, dist.ReduceOp.SUM, group)
+        queries = images * (scale * BITS)
+        longest = bounds(queries, texts)
+        dist.all_reduce(longest, dist.ReduceOp.MAX, group)
+        offset = share * dist.get_rank(group)
+        sums = Sums.empty(queries, share * ranks, reference_for(longest), offset)
+        for shard, keys in _shards(texts, group):
+            sums.add(queries, keys, tile, first=share * shard)
+        _join_columns(sums, group)
+        total = sums.nats()
+        dist.all_reduce(total, dist.ReduceOp.SUM, group)
         ctx.save_for_backward(images, texts, scale)
         ctx.sums, ctx.tile, ctx.group = sums, tile, group
         return total / (2 * share * ranks)
@@ -94,18 +93,17 @@ class _Sharded(Function):
         wants_images, wants_texts, wants_scale = ctx.needs_input_grad[:3]
         on_images = torch.zeros_like(images) if wants_images or wants_scale else None
         on_texts = None
-        with torch.autocast(images.device.type, enabled=False):
-            queries = images * (scale * BITS)
-            for shard, keys in _shards(texts, ctx.group):
-                on_keys = torch.zeros_like(keys) if wants_texts else None
-                first = len(images) * shard
-                ctx.sums.pull(queries, keys, ctx.tile, on_images, on_keys, first)
-                if wants_texts:
-                    dist.reduce(on_keys, group=ctx.group, group_dst=shard)
-                if shard == dist.get_rank(ctx.group):
-                    on_texts = on_keys
-            each = grad / (2 * len(ctx.sums.column_sums))
-            found = gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad)
+        queries = images * (scale * BITS)
+        for shard, keys in _shards(texts, ctx.group):
+            on_keys = torch.zeros_like(keys) if wants_texts else None
+            first = len(images) * shard
+            ctx.sums.pull(queries, keys, ctx.tile, on_images, on_keys, first)
+            if wants_texts:
+                dist.reduce(on_keys, group=ctx.group, group_dst=shard)
+            if shard == dist.get_rank(ctx.group):
+                on_texts = on_keys
+        each = grad / (2 * len(ctx.sums.column_sums))
+        found = gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad)
         return *found, None, None
 
 
