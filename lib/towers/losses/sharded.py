@@ -138,15 +138,16 @@ FACTS = ("batch", "embed", "bits of precision", "logit_scale", "image gradient",
          "scale gradient")  # fmt: skip
 
 
-def _check_together(images, texts, scale, tile, group) -> None:
+def _check_together(
+    images: Tensor, texts: Tensor, scale: Tensor, tile: int, group: dist.ProcessGroup | None
+) -> None:
     """Every rank learns what all were given, and all refuse what any one refuses."""
     refusal, facts = None, [0.0] * len(FACTS)
     try:
         check(images, texts, scale)
         check_tile(tile)
-        learns = torch.is_grad_enabled()
         bits = torch.finfo(computing_dtype(images, texts)).bits
-        wants = [learns and given.requires_grad for given in (images, texts, scale)]
+        wants = [torch.is_grad_enabled() and x.requires_grad for x in (images, texts, scale)]
         facts = [*images.shape, bits, scale.item(), *wants]
     except ValueError as error:
         refusal = error
@@ -155,17 +156,20 @@ def _check_together(images, texts, scale, tile, group) -> None:
     dist.all_gather(answers, told, group)
     if refusal is not None:
         raise refusal
-    answers = torch.stack(answers).tolist()
-    for rank, answer in enumerate(answers):
-        if answer[-1]:
-            raise ValueError(
-                f"expected inputs that every rank takes, got a refusal on rank {rank}; "
-                "its own message says why"
-            )
-    for fact, given in zip(FACTS, zip(*answers, strict=True), strict=False):
-        other = next((rank for rank, value in enumerate(given) if value != given[0]), None)
-        if other is not None:
-            raise ValueError(
-                f"expected one {fact} on every rank, got {given[0]:g} on rank 0 and "
-                f"{given[other]:g} on rank {other}; give all the same, drop an uneven last batch"
-            )
+    *given, refused = torch.stack(answers).T.tolist()
+    if any(refused):
+        raise ValueError(
+            f"expected inputs that every rank takes, got a refusal on rank {refused.index(1)}; "
+            "its own message says why"
+        )
+    for fact, values in zip(FACTS, given, strict=True):
+        _check_equal(fact, values)
+
+
+def _check_equal(fact: str, values: list[float]) -> None:
+    other = next((rank for rank, value in enumerate(values) if value != values[0]), None)
+    if other is not None:
+        raise ValueError(
+            f"expected one {fact} on every rank, got {values[0]:g} on rank 0 and "
+            f"{values[other]:g} on rank {other}; give all the same, drop an uneven last batch"
+        )
