@@ -1,12 +1,16 @@
 """Training: projections between frozen towers, asked for by their configuration."""
 
-from towers.training.loop import History, TrainingError, fit
+from towers.training.errors import TrainingError, TrainingFailed
+from towers.training.loop import History, fit
 from towers.training.projections import Projections, collection, history, trained
+from towers.training.recipe import Recipe
 
 __all__ = [
     "History",
     "Projections",
+    "Recipe",
     "TrainingError",
+    "TrainingFailed",
     "collection",
     "fit",
     "history",

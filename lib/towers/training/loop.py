@@ -16,11 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from towers import losses, models
+from towers.training.errors import TrainingError
 from towers.training.schedules import cosine
-
-
-class TrainingError(ValueError):
-    """A run that cannot start, or that must not go on."""
 
 
 @dataclass(frozen=True)
