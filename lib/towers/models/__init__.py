@@ -5,7 +5,7 @@ from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower, Tower
 from towers.models.features import features, quick_dtype
 from towers.models.preprocessing import Preprocessing
-from towers.models.pretrained import image_tower, load, text_tower
+from towers.models.pretrained import dual, image_tower, load, text_tower
 
 __all__ = [
     "DualTower",
@@ -13,6 +13,7 @@ __all__ = [
     "Preprocessing",
     "TextTower",
     "Tower",
+    "dual",
     "features",
     "image_tower",
     "load",

@@ -6,6 +6,7 @@
     timm:NAME                      image tower with timm's weights
     timm:NAME/FILE                 the same with weights from a file, or random
     hf:NAME_OR_PATH                text tower of the BERT family, from transformers
+    scratch:KIND?OPTIONS           untrained tower: vit, resnet, transformer, bow; see `scratch`
     file:PATH                      pair that `models.save` wrote
 
 Options follow a question mark, joined by "&". Image towers and open_clip take
@@ -19,16 +20,17 @@ from typing import get_args
 
 import torch
 
-from towers.models import checkpoints, libraries, packaged, sentences
+from towers.models import checkpoints, libraries, packaged, scratch, sentences
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Resize
+from towers.models.weights import check_keys
 
 AnyTower = ImageTower | TextTower | DualTower
 
 GRAMMAR = (
     "package:efficientnet-lite0, package:minilm, open_clip:ARCH/TAG, timm:NAME[/FILE], "
-    "hf:NAME_OR_PATH or file:PATH"
+    "hf:NAME_OR_PATH, scratch:KIND?OPTIONS or file:PATH"
 )
 _RESIZE = {"resize": get_args(Resize)}
 
@@ -68,6 +70,43 @@ def text_tower(name: str, device: str | torch.device = "cpu") -> TextTower:
         ValueError: as `load`, or the name is that of an image tower.
     """
     return _half(load(name, device), TextTower, name)
+
+
+def dual(
+    image: str,
+    text: str,
+    embed: int | None,
+    seed: int = 0,
+    *,
+    name: str = "",
+    device: str | torch.device = "cpu",
+) -> DualTower:
+    """A pair to train: towers from scratch are trainable, all others frozen.
+
+    Args:
+        image: name of the image tower.
+        text: name of the text tower.
+        embed: axis length of the shared space; None adds no projections.
+        seed: of the projections, and of towers from scratch whose name has no `seed=`.
+        name: of the pair; by default both towers' names.
+        device: where the weights go; "meta" makes shapes without memory, from scratch only.
+
+    Raises:
+        ValueError: as `load`, or the names are not those of an image and a text tower.
+    """
+    halves = [
+        _half(_to_train(each, seed, device), kind, each)
+        for each, kind in ((image, ImageTower), (text, TextTower))
+    ]
+    with torch.device(device):
+        return DualTower(*halves, embed, name or f"{image} and {text}", seed).to(device)
+
+
+def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:
+    if not name.startswith(scratch.PREFIX):
+        return load(name, device)
+    seeded = name if "seed=" in name else f"{name}{'&' if '?' in name else '?'}seed={seed}"
+    return scratch.tower(seeded, device)
 
 
 def _half(model: AnyTower, kind: type, name: str):
@@ -116,14 +155,21 @@ def _hf(name: str, rest: str) -> TextTower:
     return sentences.sentence_tower(name, source, options.get("pooling"))
 
 
+def _scratch(name: str, _: str) -> ImageTower | TextTower:
+    return scratch.tower(name)
+
+
 def _file(name: str, rest: str) -> DualTower:
     header, tensors = checkpoints.read(rest)
-    for tower in (header.image, header.text):
+    for side, tower in (("image", header.image), ("text", header.text)):
         if tower.partition(":")[0] == "file":
             raise ValueError(
                 f"expected towers by name in {rest}, got the checkpoint {tower!r}; "
                 "write it with models.save"
             )
+        if tower.startswith(scratch.PREFIX):  # as large as the file is, before memory is asked for
+            shapes = scratch.tower(tower, "meta").encoder.state_dict()
+            check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {rest}")
     image, text = image_tower(header.image), text_tower(header.text)
     return checkpoints.restore(header, tensors, image, text, rest)
 
@@ -150,5 +196,6 @@ _PREFIXES: dict[str, Callable[[str, str], AnyTower]] = {
     "open_clip": _open_clip,
     "timm": _timm,
     "hf": _hf,
+    "scratch": _scratch,
     "file": _file,
 }
