@@ -1,7 +1,7 @@
 """Training: projections between frozen towers, asked for by their configuration."""
 
 from towers.training.errors import TrainingError, TrainingFailed
-from towers.training.loop import History, fit
+from towers.training.pairs import History, fit
 from towers.training.projections import Projections, collection, history, trained
 from towers.training.recipe import Recipe
 
