@@ -1,11 +1,13 @@
-"""Training: projections between frozen towers, asked for by their configuration."""
+"""Training: whole runs from a recipe, and projections between frozen towers."""
 
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.pairs import History, fit
 from towers.training.projections import Projections, collection, history, trained
 from towers.training.recipe import Recipe
+from towers.training.runs import Finished, train
 
 __all__ = [
+    "Finished",
     "History",
     "Projections",
     "Recipe",
@@ -14,5 +16,6 @@ __all__ = [
     "collection",
     "fit",
     "history",
+    "train",
     "trained",
 ]
