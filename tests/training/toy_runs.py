@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 
 import torch
 
@@ -50,3 +51,34 @@ def bits(folder, step):
 
 class Stop(Exception):
     """Ends a run from outside, as an interruption does."""
+
+
+def poisoned(folder, step, rank):
+    """A run in whose update after `step` others the images of one rank become NaN."""
+    dual = toy_towers.trainable()
+    forward = dual.image.forward
+    calls = []
+
+    def image(images):
+        calls.append(len(images))
+        mine = int(os.environ.get("RANK", 0)) == rank
+        poison = mine and len(calls) == step * RECIPE.accumulate + 1
+        return forward(images) * (float("nan") if poison else 1)
+
+    dual.image.forward = image
+    train(folder, dual=dual)
+
+
+def unreadable(folder, rank):
+    """A run in which one rank cannot read the batch of step 8."""
+    data = source(toy_towers.trainable())
+    read, calls = type(data).read, []
+
+    def breaking(rows, picks):
+        calls.append(len(rows))
+        if int(os.environ["RANK"]) == rank and len(calls) == 7 * RECIPE.accumulate + 1:
+            raise OSError("the shelf broke")
+        return read(data, rows, picks)
+
+    object.__setattr__(data, "read", breaking)
+    train(folder, source=data)

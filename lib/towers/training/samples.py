@@ -6,7 +6,7 @@ every rank, worker and repetition finds the same; its reason is counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -50,12 +50,16 @@ class Samples(Protocol):
     Attributes:
         blocks: lengths of the stretches that lie together; their sum is the length.
         digest: names the content; another one is other data.
+
+    `captions` gives the texts that may be drawn, row after row.
     """
 
     blocks: tuple[int, ...]
     digest: str
 
     def __len__(self) -> int: ...
+
+    def captions(self) -> Iterator[str]: ...
 
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read: ...
 
@@ -123,14 +127,20 @@ class CollectionSamples:
     def __len__(self) -> int:
         return len(self.collection)
 
+    def captions(self) -> Iterator[str]:
+        """All captions in the languages."""
+        return (text for row in range(len(self)) for text in self._texts(row))
+
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
         """One square and one caption for each row."""
         return one_by_one(self._one, rows, picks, len(self))
 
     def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
+        return self.squares(self.collection.image(row), pick), caption(self._texts(row), pick)
+
+    def _texts(self, row: int) -> list[str]:
         captions = self.collection[row].captions
-        texts = [text for code in self.languages for text in captions.get(code, ())]
-        return self.squares(self.collection.image(row), pick), caption(texts, pick)
+        return [text for code in self.languages for text in captions.get(code, ())]
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,10 @@ class Joined:
 
     def __len__(self) -> int:
         return self._ends[-1]
+
+    def captions(self) -> Iterator[str]:
+        """The captions of all parts."""
+        return (text for part in self.parts for text in part.captions())
 
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
         """Rows of all parts, in the order asked for; each part reads its own at once."""
