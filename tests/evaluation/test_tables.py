@@ -34,6 +34,15 @@ def test_by_prompt_splits_the_metric_and_adds_chance():
     assert gains.value.item() == pytest.approx(shown.value.iloc[1] - shown.value.iloc[0])
 
 
+def test_by_prompt_keeps_the_chance_of_each_model_and_seed():
+    toys = toy_towers.collection([()] * 6, labels=["owl", "cat", "sea"] * 2)
+    rows = frame(zero_shot.evaluate(toy_towers.dual(), toys, PROMPTS, ks=(1,)))
+    other = rows.assign(model="other", seed=7, value=rows.value / 2)
+    shown = zero_shot.by_prompt(pd.concat([rows, other], ignore_index=True), "top-1 accuracy")
+    assert dict(zip(shown.model, shown.chance, strict=True)) == {"toy": 1 / 3, "other": 1 / 6}
+    assert len(shown) == 4
+
+
 def test_guesses_are_the_most_probable_classes_best_first():
     toys = toy_towers.collection([()] * 4, labels=["owl", "cat", "sea", "owl"])
     dual = toy_towers.dual()

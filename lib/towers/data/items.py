@@ -232,6 +232,11 @@ class Collection(Sequence[Item]):
             content.update(json.dumps(part).encode() + b"\n")
         return content.hexdigest()
 
+    @cached_property
+    def picture_keys(self) -> tuple[str, ...]:
+        """Identity of each picture as `image` returns it, whatever is said about it."""
+        return tuple(f"{self.version} {self.size} {item.key}" for item in self.items)
+
     def split(self, part: str, test: float = 0.2, val: float = 0.0) -> "Collection":
         """One of three parts that never overlap, whatever the order or the other items.
 

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from towers import data, metrics, models
+from towers.models.features import Precision
 from towers.records import Measurement
 
 # The coarse grid of the paper's search, lambda = 10^-6 ... 10^6, as scikit-learn's C = 1 / lambda.
@@ -71,6 +72,7 @@ def evaluate(
     test: data.Collection,
     *,
     seed: int = 0,
+    dtype: Precision = "bf16",
     progress: bool = True,
 ) -> list[Measurement]:
     """Accuracy of a supervised linear classifier on an image tower's frozen features.
@@ -83,6 +85,7 @@ def evaluate(
         train: labelled items to learn from; the same classes as `test`.
         test: labelled items to measure on.
         seed: of the draw of the validation part.
+        dtype: in which the tower computes features, as for `models.features`.
         progress: show a bar while features are made.
 
     Returns:
@@ -100,13 +103,14 @@ def evaluate(
         raise ValueError(f"expected labelled items in {train.name} and in {test.name}")
     keys = {item.key for item in train.take(len(train) // VALIDATION, seed)}
     held = np.array([item.key in keys for item in train])
-    rows = models.features(tower, train, progress=progress)
+    rows = models.features(tower, train, dtype=dtype, progress=progress)
     scaler = StandardScaler().fit(rows[~held])
     rows, labels = scaler.transform(rows), train.labels
     learn, choose = ~held & (labels >= 0), held & (labels >= 0)
     model = fit(rows[learn], labels[learn], rows[choose], labels[choose])
     asked = test.labels >= 0
-    found = model.predict(scaler.transform(models.features(tower, test, progress=progress)[asked]))
+    tested = models.features(tower, test, dtype=dtype, progress=progress)[asked]
+    found = model.predict(scaler.transform(tested))
     hits = found == test.labels[asked]
     low, high = metrics.intervals.clopper_pearson(int(hits.sum()), len(hits))
     return [

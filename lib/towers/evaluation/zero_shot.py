@@ -4,12 +4,12 @@ Source: Radford et al. 2021, sections 3.1.2 and 3.1.4.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import softmax
 from torch import Tensor
 
@@ -124,24 +124,32 @@ def evaluate(
         classes = class_embeddings(dual, names, templates, dtype).numpy()
         hits[prompt] = metrics.hits_at_k(images @ classes.T, labels[labelled], [1, *ks])
 
-    def row(metric: str, value: float, ends: tuple = (None, None)) -> Measurement:
-        return Measurement(
-            model=dual.name, data=collection.name, metric=metric, value=value, low=ends[0],
-            high=ends[1], n=len(labelled), seed=seed,
-        )  # fmt: skip
+    shared = {"model": dual.name, "data": collection.name, "n": len(labelled), "seed": seed}
+    return [
+        Measurement(metric=metric, value=value, low=low, high=high, **shared)
+        for metric, value, (low, high) in (
+            *((f"top-{k} chance", k / len(names), (None, None)) for k in ks),
+            *_accuracies(hits, ks, labels[labelled], seed),
+        )
+    ]
 
-    rows = [row(f"top-{k} chance", k / len(names)) for k in ks]
+
+def _accuracies(
+    hits: Mapping[str, Mapping[int, Float[np.ndarray, " items"]]],
+    ks: Sequence[int],
+    labels: Int[np.ndarray, " items"],
+    seed: int,
+) -> Iterator[tuple[str, float, metrics.intervals.Interval]]:
+    """Metric, value and interval for each set of prompts, the first being the baseline."""
     baseline = next(iter(hits.values()))[1]
     for number, (prompt, of_k) in enumerate(hits.items()):
         for k in ks:
-            ends = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labelled))
-            rows.append(row(f"top-{k} accuracy ({prompt})", float(of_k[k].mean()), ends))
-        rows.append(row(f"mean per class ({prompt})", *_per_class(of_k[1], labels[labelled], seed)))
+            ends = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labels))
+            yield f"top-{k} accuracy ({prompt})", float(of_k[k].mean()), ends
+        yield f"mean per class ({prompt})", *_per_class(of_k[1], labels, seed)
         if number:
-            gain = float(of_k[1].mean() - baseline.mean())
             ends = metrics.intervals.paired_difference(of_k[1], baseline, seed=seed)
-            rows.append(row(f"top-1 gain ({prompt})", gain, ends))
-    return rows
+            yield f"top-1 gain ({prompt})", float(of_k[1].mean() - baseline.mean()), ends
 
 
 def _per_class(
@@ -198,4 +206,6 @@ def by_prompt(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     found = frame.metric.str.extract(rf"^{re.escape(metric)} \((.*)\)$")[0]
     rows = frame[found.notna()].assign(prompt=found)
     levels = frame[frame.metric == metric.replace("accuracy", "chance")]
-    return rows.assign(chance=rows.data.map(levels.set_index("data").value))
+    same = ["model", "data", "seed"]
+    levels = levels.drop_duplicates(same).rename(columns={"value": "chance"})
+    return rows.merge(levels[[*same, "chance"]], how="left", on=same, validate="many_to_one")
