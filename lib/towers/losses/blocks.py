@@ -45,7 +45,11 @@ class Sums:
 
     @classmethod
     def empty(
-        cls, queries: Float[Tensor, "rows embed"], columns: int, reference: float | None, offset=0
+        cls,
+        queries: Float[Tensor, "rows embed"],
+        columns: int,
+        reference: float | None,
+        offset: int = 0,
     ) -> "Sums":
         """Sums of nothing, for all `queries` against so many `columns`."""
         start = -math.inf if reference is None else reference

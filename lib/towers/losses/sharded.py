@@ -70,7 +70,14 @@ class _Sharded(Function):
     """This rank's rows of the logits, against the texts of one rank after the other."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, images, texts, scale, tile, group) -> Tensor:
+    def forward(
+        ctx: FunctionCtx,
+        images: Tensor,
+        texts: Tensor,
+        scale: Tensor,
+        tile: int,
+        group: dist.ProcessGroup | None,
+    ) -> Tensor:
         share, ranks = len(images), dist.get_world_size(group)
         queries = images * (scale * BITS)
         longest = bounds(queries, texts)
