@@ -179,7 +179,7 @@ class Collection(Sequence[Item]):
     def __getitem__(self, index):
         """The item at an index; for a slice, the collection of those items."""
         if isinstance(index, slice):
-            return self._part(self.items[index], "slice")
+            return self.of(self.items[index], "slice")
         return self.items[index]
 
     def __repr__(self) -> str:
@@ -265,7 +265,7 @@ class Collection(Sequence[Item]):
                 f"expected items in part {part!r} of {self.name}, whose authors made only "
                 f"{dict(given)}; ask for one of these"
             )
-        return self._part(chosen, part)
+        return self.of(chosen, part)
 
     def where(
         self,
@@ -284,7 +284,7 @@ class Collection(Sequence[Item]):
             and (predicate is None or predicate(item))
         ]
         named = ",".join(filter(None, (language, style, category, predicate and "predicate")))
-        return self._part(kept, named)
+        return self.of(kept, named)
 
     def take(self, n: int, seed: int) -> "Collection":
         """At most n items, drawn by a seeded hash of their keys: the same from any order."""
@@ -293,7 +293,7 @@ class Collection(Sequence[Item]):
         order = sorted(
             self.items, key=lambda item: (position(f"{seed}:{item.key}"), item.key, item.name)
         )
-        return self._part(order[:n], f"{n} of seed {seed}")
+        return self.of(order[:n], f"{n} of seed {seed}")
 
     def concat(self, *others: "Collection") -> "Collection":
         """This collection followed by others; classes are united, reports added.
@@ -320,7 +320,8 @@ class Collection(Sequence[Item]):
             else tuple(sorted({name for part in parts for name in part.classes})),
         )
 
-    def _part(self, items: Iterable[Item], name: str) -> "Collection":
+    def of(self, items: Iterable[Item], name: str) -> "Collection":
+        """Some of the items, with the classes of all; `name` is put in brackets behind ours."""
         return replace(
             self, name=f"{self.name}[{name}]", items=tuple(items), class_names=self.classes
         )
