@@ -12,7 +12,7 @@ from benchmarks._clip_losses import pairs, step
 from benchmarks._memory import extra_peak
 from towers.losses import sharded_clip_loss
 
-BATCH, EMBED = 8_192, 512
+BATCH, EMBED = 16_384, 512
 TILE = 256
 
 
