@@ -70,3 +70,16 @@ def collection(captions, labels=None, class_names=None, name="toys"):
         for number, texts in enumerate(captions)
     ]
     return Collection(name, tuple(items), Report.of(len(items), {}), class_names=class_names)
+
+
+def trainable(seed=0, embed=6):
+    """A pair that learns whole: a gain, running statistics and dropout are in it."""
+    torch.manual_seed(seed)
+    encoder = nn.Sequential(
+        nn.Conv2d(3, WIDTH, 3, stride=2), nn.BatchNorm2d(WIDTH), nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.LayerNorm(WIDTH),
+    )  # fmt: skip
+    preprocessing = models.Preprocessing(size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    image = models.ImageTower("toy:image", encoder, WIDTH, preprocessing)
+    text = models.TextTower("toy:text", LetterCounts(), WIDTH, tokenize, "letters")
+    return models.DualTower(image, text, embed, "toy", seed)

@@ -2,9 +2,13 @@
 
 The file's header carries, as JSON under "towers", the name and checksum of both towers, the name
 of the pair and the length of the shared space; the tensors are the projections and `log_scale`.
+Where a name does not bring a tower's weights back, because it was trained or comes from scratch,
+the header lists it under "stored" ("image", "text"), and its weights are among the tensors, under
+the keys that they have in the pair.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,10 +19,12 @@ from torch import Tensor
 
 from towers import files
 from towers.models.duals import DualTower
-from towers.models.encoders import ImageTower, TextTower
-from towers.models.weights import check_keys, is_safetensors, one_line
+from towers.models.encoders import ImageTower, TextTower, Tower
+from towers.models.weights import check_keys, checksum, is_safetensors, load_into, one_line
 
 FORMAT = 1
+ENCODER = "encoder."
+"""How a tower names the keys of its network."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Header:
         image_checksum: of the image tower's weights.
         text_checksum: of the text tower's weights.
         embed: axis length of the shared space; None where there are no projections.
+        stored: which towers' weights are in the file: "image", "text", both or none.
         format: of this header.
     """
 
@@ -41,28 +48,42 @@ class Header:
     image_checksum: str
     text_checksum: str
     embed: int | None
+    stored: tuple[str, ...] = ()
     format: int = FORMAT
 
 
 def save(dual: DualTower, path: Path) -> None:
-    """Write a pair of frozen towers as a checkpoint, whole or not at all.
+    """Write a pair as a checkpoint, whole or not at all.
 
-    Raises:
-        ValueError: a tower is trainable; its weights are named in a checkpoint, not stored.
+    The weights of a tower are stored if it is trainable, was trained, comes from scratch or from a
+    checkpoint that stored it; of any other the name and the checksum stand in the header.
     """
-    for tower in (dual.image, dual.text):
-        if not tower.frozen:
-            raise ValueError(
-                f"expected frozen towers, got trainable weights in {tower.name}; call its "
-                "freeze() if they are the pretrained ones"
-            )
+    sides = {"image": dual.image, "text": dual.text}
+    kept = tuple(side for side, tower in sides.items() if not (tower.frozen and tower.named))
     projected = "image_proj.weight" in dual.own_weights
-    header = Header(
+    header = asdict(Header(
         dual.name, dual.image.name, dual.text.name, dual.image.checksum, dual.text.checksum,
-        dual.embed if projected else None,
-    )  # fmt: skip
-    tensors = {name: tensor.detach().cpu() for name, tensor in dual.own_weights.items()}
-    files.atomic_write(Path(path), to_bytes(tensors, {"towers": json.dumps(asdict(header))}))
+        dual.embed if projected else None, kept,
+    ))  # fmt: skip
+    if not kept:
+        del header["stored"]
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in dual.state_dict().items()
+        if name in dual.own_weights or name.partition(".")[0] in kept
+    }
+    files.atomic_write(Path(path), to_bytes(tensors, {"towers": json.dumps(header)}))
+
+
+def stored(tensors: Mapping[str, Tensor], side: str) -> dict[str, Tensor]:
+    """The weights of one tower among a checkpoint's tensors, named as in its network.
+
+    Args:
+        tensors: as `read` gives them.
+        side: "image" or "text".
+    """
+    start = f"{side}.{ENCODER}"
+    return {n.removeprefix(start): tensor for n, tensor in tensors.items() if n.startswith(start)}
 
 
 def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
@@ -94,23 +115,43 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
     Args:
         header: as `read` gives it.
         tensors: as `read` gives them.
-        image: the tower that the header names.
-        text: the tower that the header names.
+        image: the tower that the header names; filled where the checkpoint stores its weights.
+        text: the tower that the header names; filled likewise.
         source: what to call the checkpoint in an error.
 
     Raises:
         ValueError: another checksum, or a missing, unexpected or misshaped key, by name.
     """
-    for tower, expected in ((image, header.image_checksum), (text, header.text_checksum)):
-        if tower.checksum != expected:
+    expected = _expected(header.embed, image.width, text.width)
+    sides = {"image": image, "text": text}
+    for side in header.stored:
+        shapes = sides[side].state_dict()
+        expected |= {f"{side}.{name}": tensor for name, tensor in shapes.items()}
+    check_keys(expected, tensors, source)
+    for side, digest in (("image", header.image_checksum), ("text", header.text_checksum)):
+        if side in header.stored:
+            _fill(sides[side], stored(tensors, side), digest, source)
+        elif sides[side].checksum != digest:
             raise ValueError(
-                f"expected weights of {tower.name} with checksum {expected[:12]} for {source}, "
-                f"got {tower.checksum[:12]}; install the weights that it was trained on"
+                f"expected weights of {sides[side].name} with checksum {digest[:12]} for {source}, "
+                f"got {sides[side].checksum[:12]}; install the weights that it was trained on"
             )
-    check_keys(_expected(header.embed, image.width, text.width), tensors, source)
     dual = DualTower(image, text, header.embed, header.name)
-    dual.load_state_dict(tensors, strict=False)  # the towers' own keys are the ones not given
+    own = {name: tensors[name] for name in dual.own_weights}
+    dual.load_state_dict(own, strict=False)  # the towers have their weights
     return dual
+
+
+def _fill(tower: Tower, weights: dict[str, Tensor], digest: str, source: str) -> None:
+    """A tower's stored weights into the tower, which its name no longer describes."""
+    given = checksum(weights)
+    if given != digest:
+        raise ValueError(
+            f"expected the stored weights of {tower.name} with checksum {digest[:12]} in {source}, "
+            f"got {given[:12]}; the file was changed: write it again"
+        )
+    load_into(tower.encoder, weights, source)
+    tower.named = False
 
 
 def _expected(embed: int | None, image_width: int, text_width: int) -> dict[str, Tensor]:
@@ -127,16 +168,18 @@ def _header(written: str | None, path: Path) -> Header:
              "text_checksum": {str}, "embed": {int, type(None)}, "format": {int}}  # fmt: skip
     try:
         fields = json.loads(written or "null")
+        sides = fields.pop("stored", [])
         fits = fields.keys() == kinds.keys() and all(
             type(fields[name]) in allowed for name, allowed in kinds.items()
         )
         fits = fits and fields["format"] == FORMAT
         fits = fits and (fields["embed"] is None or fields["embed"] > 0)
-    except (ValueError, AttributeError, RecursionError):
+        fits = fits and sides in ([], ["image"], ["text"], ["image", "text"])
+    except (ValueError, TypeError, AttributeError, RecursionError):
         fits = False
     if not fits:
         raise ValueError(
             f"expected a header of towers, format {FORMAT}, in {path}, got {str(written)[:80]!r}; "
             "write it with models.save"
         )
-    return Header(**fields)
+    return Header(**fields, stored=tuple(sides))

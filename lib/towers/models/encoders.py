@@ -26,11 +26,14 @@ class Tower(nn.Module):
         width: axis length of its features.
         recipe: one line that says how raw inputs become its own; part of the features' key.
         encoder: the network itself.
+        named: whether the name alone brings these weights back. It does not for a tower from
+            scratch, nor for one that was trained: their weights belong into a checkpoint.
     """
 
     def __init__(self, name: str, encoder: nn.Module, width: int, recipe: str) -> None:
         super().__init__()
         self.name, self.width, self.recipe, self.encoder = name, width, recipe, encoder
+        self.named = True
         self._checksum: tuple[tuple, str] | None = None
 
     @property
@@ -57,7 +60,8 @@ class Tower(nn.Module):
         return self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Tower":
-        """Training mode, unless it is frozen."""
+        """Training mode, unless it is frozen; from then on its name no longer says its weights."""
+        self.named &= not (mode and not self.frozen)
         return super().train(mode and not self.frozen)
 
     def extra_repr(self) -> str:

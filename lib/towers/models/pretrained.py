@@ -6,31 +6,35 @@
     timm:NAME                      image tower with timm's weights
     timm:NAME/FILE                 the same with weights from a file, or random
     hf:NAME_OR_PATH                text tower of the BERT family, from transformers
+    scratch:KIND?OPTIONS           untrained tower: vit, resnet, transformer, bow; see `scratch`
     file:PATH                      pair that `models.save` wrote
 
 Options follow a question mark, joined by "&". Image towers and open_clip take
-`resize=crop|pad|squash` (how pictures become square, instead of the model's own way), `hf:` takes
-`pooling=cls|mean`. Each name brings its own preprocessing or tokenizer, and weights are read as
-data, never executed.
+`resize=crop|pad|squash` (how pictures become square, instead of the model's own way), open_clip
+`image=PIXELS` (see `resolution.continued`), `hf:` takes `pooling=cls|mean`. Each name brings its
+own preprocessing or tokenizer, and weights are read as data, never executed.
 """
 
+import re
 from collections.abc import Callable
 from typing import get_args
 
 import torch
 
-from towers.models import checkpoints, libraries, packaged, sentences
+from towers.models import checkpoints, libraries, packaged, resolution, scratch, sentences
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Resize
+from towers.models.weights import check_keys
 
 AnyTower = ImageTower | TextTower | DualTower
 
 GRAMMAR = (
     "package:efficientnet-lite0, package:minilm, open_clip:ARCH/TAG, timm:NAME[/FILE], "
-    "hf:NAME_OR_PATH or file:PATH"
+    "hf:NAME_OR_PATH, scratch:KIND?OPTIONS or file:PATH"
 )
-_RESIZE = {"resize": get_args(Resize)}
+_RESIZE = {"resize": "|".join(get_args(Resize))}
+_SIZES = _RESIZE | {"image": "[1-9][0-9]{0,3}"}
 
 
 def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
@@ -70,6 +74,62 @@ def text_tower(name: str, device: str | torch.device = "cpu") -> TextTower:
     return _half(load(name, device), TextTower, name)
 
 
+def dual(
+    image: str,
+    text: str,
+    embed: int | None,
+    seed: int = 0,
+    *,
+    name: str = "",
+    device: str | torch.device = "cpu",
+) -> DualTower:
+    """A pair to train: towers from scratch are trainable, all others frozen.
+
+    From scratch are `scratch:` and `open_clip:ARCH/random`, whose seed is always 0.
+
+    Args:
+        image: name of the image tower.
+        text: name of the text tower.
+        embed: axis length of the shared space; None adds no projections.
+        seed: of the projections, and of towers from scratch whose name has no `seed=`.
+        name: of the pair; by default both towers' names.
+        device: where the weights go; "meta" makes shapes without memory, from scratch only.
+
+    Raises:
+        ValueError: as `load`, or the names are not those of an image and a text tower.
+    """
+    halves = [
+        _half(_to_train(each, seed, device), kind, each)
+        for each, kind in ((image, ImageTower), (text, TextTower))
+    ]
+    with torch.device(device):
+        return DualTower(*halves, embed, name or f"{image} and {text}", seed).to(device)
+
+
+def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:
+    if name.startswith(scratch.PREFIX):
+        seeded = name if "seed=" in name else f"{name}{'&' if '?' in name else '?'}seed={seed}"
+        return scratch.tower(seeded, device)
+    arch = re.fullmatch("open_clip:([^/?]+)/random", name)
+    if not arch:
+        return load(name, device)
+    if torch.device(device).type == "meta":
+        pair = libraries.open_clip_shapes(name, arch[1])
+    else:
+        pair = load(name, device).requires_grad_(True)
+    pair.image.named = pair.text.named = False
+    return pair
+
+
+def continued(model: str | ImageTower | DualTower, image: int = 336) -> ImageTower | DualTower:
+    """`resolution.continued`, also by name: the model at another resolution.
+
+    Raises:
+        ValueError: as `load` and `resolution.continued`.
+    """
+    return resolution.continued(load(model) if isinstance(model, str) else model, image)
+
+
 def _half(model: AnyTower, kind: type, name: str):
     halves = (model.image, model.text) if isinstance(model, DualTower) else (model,)
     for half in halves:
@@ -93,14 +153,15 @@ def _package(name: str, rest: str) -> ImageTower | TextTower:
 
 
 def _open_clip(name: str, rest: str) -> DualTower:
-    place, options = _options(name, rest, _RESIZE)
+    place, options = _options(name, rest, _SIZES)
     arch, _, tag = place.partition("/")
     if not arch or not tag:
         raise ValueError(
             f"expected open_clip:ARCH/TAG, where TAG is a tag of open_clip, a weight file or "
             f"random, got {name!r}"
         )
-    return libraries.open_clip_dual(name, arch, tag, options.get("resize"))
+    pair = libraries.open_clip_dual(name, arch, tag, options.get("resize"))
+    return resolution.continued(pair, int(options["image"])) if "image" in options else pair
 
 
 def _timm(name: str, rest: str) -> ImageTower:
@@ -112,25 +173,30 @@ def _timm(name: str, rest: str) -> ImageTower:
 
 
 def _hf(name: str, rest: str) -> TextTower:
-    source, options = _options(name, rest, {"pooling": get_args(sentences.Pooling)})
+    source, options = _options(name, rest, {"pooling": "|".join(get_args(sentences.Pooling))})
     return sentences.sentence_tower(name, source, options.get("pooling"))
+
+
+def _scratch(name: str, _: str) -> ImageTower | TextTower:
+    return scratch.tower(name)
 
 
 def _file(name: str, rest: str) -> DualTower:
     header, tensors = checkpoints.read(rest)
-    for tower in (header.image, header.text):
+    for side, tower in (("image", header.image), ("text", header.text)):
         if tower.partition(":")[0] == "file":
             raise ValueError(
                 f"expected towers by name in {rest}, got the checkpoint {tower!r}; "
                 "write it with models.save"
             )
+        if tower.startswith(scratch.PREFIX):  # as large as the file is, before memory is asked for
+            shapes = scratch.tower(tower, "meta").encoder.state_dict()
+            check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {rest}")
     image, text = image_tower(header.image), text_tower(header.text)
     return checkpoints.restore(header, tensors, image, text, rest)
 
 
-def _options(
-    name: str, rest: str, allowed: dict[str, tuple[str, ...]]
-) -> tuple[str, dict[str, str]]:
+def _options(name: str, rest: str, allowed: dict[str, str]) -> tuple[str, dict[str, str]]:
     """What stands before the last question mark, and the options after it, each one allowed."""
     place, mark, listed = rest.rpartition("?")
     if not mark:
@@ -138,8 +204,8 @@ def _options(
     options = {}
     for option in listed.split("&"):
         key, _, value = option.partition("=")
-        if value not in allowed.get(key, ()) or key in options:
-            forms = " or ".join(f"{k}={'|'.join(values)}" for k, values in allowed.items())
+        if key in options or not re.fullmatch(allowed.get(key, "(?!)"), value):
+            forms = " or ".join(f"{known}={values}" for known, values in allowed.items())
             raise ValueError(f"expected each option once, as {forms}, got {option!r} in {name!r}")
         options[key] = value
     return place, options
@@ -150,5 +216,6 @@ _PREFIXES: dict[str, Callable[[str, str], AnyTower]] = {
     "open_clip": _open_clip,
     "timm": _timm,
     "hf": _hf,
+    "scratch": _scratch,
     "file": _file,
 }

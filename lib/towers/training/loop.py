@@ -1,209 +1,260 @@
-"""The smallest loop that trains two projections over the features of frozen towers."""
+"""The training loop: one update after another, each a pure function of the state and the step.
 
+Whatever is random in an update (dropout, dropped patches) is drawn from a generator that is seeded
+from the run's seed, the step, the part of the batch and the rank. So nothing has to be remembered
+between updates but weights, optimiser and scaler.
+"""
+
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-import numpy as np
-import pandas as pd
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float, Int
-from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from towers import losses, models
-from towers.training.schedules import cosine
+from towers.training.batches import Batch, Texts
+from towers.training.caching import cached_step
+from towers.training.errors import TrainingFailed
+from towers.training.objectives import Objective
+from towers.training.order import key
+from towers.training.schedules import SCHEDULES
 
+GAINS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _BatchNorm)
+"""Modules whose weights are gains, whatever their number of axes."""
 
-class TrainingError(ValueError):
-    """A run that cannot start, or that must not go on."""
+LEAST_SCALE = 2.0**-14
+"""Scale of the loss in fp16 below which overflow is no accident any more."""
 
 
 @dataclass(frozen=True)
-class History:
-    """What each update saw, in order.
+class Plan:
+    """How weights are updated; the fields of a `Recipe` of the same names.
 
     Attributes:
-        loss: of the batch before the update, in nats.
-        logit_scale: before the update, at most 100.
-        learning_rate: of the update.
-    """
-
-    loss: tuple[float, ...]
-    logit_scale: tuple[float, ...]
-    learning_rate: tuple[float, ...]
-
-    def frame(self) -> pd.DataFrame:
-        """One row per update, counted from 1."""
-        steps = pd.RangeIndex(1, len(self.loss) + 1, name="step")
-        return pd.DataFrame(vars(self), index=steps).reset_index()
-
-
-class Pairs(Dataset):
-    """Image features with the features of one of each image's texts, drawn anew each time.
-
-    Args:
-        image_features: one row per image.
-        text_features: one row per distinct text.
-        texts_of: for each image the rows of its texts, at least one.
-        seed: of the draws.
-    """
-
-    def __init__(
-        self,
-        image_features: Float[np.ndarray, "images width"],
-        text_features: Float[np.ndarray, "texts text_width"],
-        texts_of: Sequence[Int[np.ndarray, " captions"]],
-        seed: int,
-    ):
-        _check(image_features, text_features, texts_of)
-        self.image_features = torch.from_numpy(np.asarray(image_features, dtype=np.float32))
-        self.text_features = torch.from_numpy(np.asarray(text_features, dtype=np.float32))
-        self.counts = np.array([len(rows) for rows in texts_of])
-        self.starts = np.cumsum(self.counts) - self.counts
-        self.texts = np.concatenate([np.asarray(rows) for rows in texts_of])
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return len(self.image_features)
-
-    def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """A whole batch: (batch, width) and (batch, text_width)."""
-        picked = self.starts[rows] + self.rng.integers(self.counts[rows])
-        return self.image_features[rows], self.text_features[self.texts[picked]]
-
-
-def fit(
-    dual: models.DualTower,
-    image_features: Float[np.ndarray, "images width"],
-    text_features: Float[np.ndarray, "texts text_width"],
-    texts_of: Sequence[Int[np.ndarray, " captions"]],
-    *,
-    steps: int,
-    batch: int,
-    lr: float,
-    weight_decay: float,
-    warmup: int,
-    dropout: float = 0.0,
-    seed: int = 0,
-    progress: bool = True,
-) -> History:
-    """Train a dual tower's projections and scale in place; its towers are never touched.
-
-    Args:
-        dual: both projections are updated, and `log_scale`, kept at or below log(100).
-        image_features: outputs of the image tower, one row per image.
-        text_features: outputs of the text tower, one row per distinct text.
-        texts_of: for each image the rows of its texts; one is drawn whenever the image is used.
         steps: updates in all.
-        batch: pairs per update (all of them where there are fewer); the others are the negatives.
-        lr: peak of the cosine schedule.
-        weight_decay: decoupled, on the projections' weights, not on the scale.
+        lr: peak learning rate.
+        betas: of AdamW.
+        eps: of AdamW.
+        weight_decay: decoupled, on all weights but gains and biases.
         warmup: updates until the peak.
-        dropout: share of features set to zero in each pair, the rest scaled up.
-        seed: of the order, the drawn texts and the dropout; the same seed repeats a run bit by
-            bit on the same machine.
-        progress: show a bar on a terminal.
-
-    Returns:
-        Loss, scale and learning rate of every update.
-
-    Raises:
-        TrainingError: features and texts do not belong together, the loss stops being finite
-            (nothing is updated after that), or several processes were launched.
-
-    Source: Radford et al. 2021, sec. 2.5 (AdamW, decay on all but gains and biases, cosine).
+        schedule: of the learning rate.
+        clip_norm: largest norm of all gradients together; 0: any.
+        precision: "fp32", "bf16" or "fp16" for the towers' arithmetic.
+        accumulate: forward passes per update.
+        chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
+        seed: of all that is random inside the model.
     """
-    accelerator = Accelerator()
-    if accelerator.num_processes > 1:
-        raise TrainingError(
-            f"expected one process, got {accelerator.num_processes}; start without a launcher"
+
+    steps: int
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.2
+    warmup: int = 0
+    schedule: str = "cosine"
+    clip_norm: float = 0.0
+    precision: str = "fp32"
+    accumulate: int = 1
+    chunk: int = 0
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of an update."""
+        return self.lr * SCHEDULES[self.schedule](step, self.steps, self.warmup)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update saw.
+
+    Attributes:
+        step: updates done, this one included.
+        loss: of the batch before the update, in nats, over all ranks.
+        logit_scale: before the update.
+        learning_rate: of the update.
+        gradient_norm: over all weights, before clipping.
+        pairs: in the batch, over all ranks.
+        bad: reason -> unreadable samples that were replaced, over all ranks.
+    """
+
+    step: int
+    loss: float
+    logit_scale: float
+    learning_rate: float
+    gradient_norm: float
+    pairs: int
+    bad: Counter = field(default_factory=Counter)
+
+
+class Trainer:
+    """An objective, its optimiser and its scaler, on the ranks that train it.
+
+    Attributes:
+        objective: as prepared for its ranks; `module` is the bare one.
+        optimiser: AdamW over all trainable weights.
+        scaler: of the loss in fp16; does nothing otherwise.
+    """
+
+    def __init__(self, objective: Objective, plan: Plan, accelerator: Accelerator) -> None:
+        self.plan, self.accelerator, self.module = plan, accelerator, objective
+        self.optimiser = torch.optim.AdamW(
+            decay_groups(objective, plan.weight_decay), lr=plan.lr, betas=plan.betas, eps=plan.eps
         )
-    pairs = Pairs(image_features, text_features, texts_of, seed)
-    optimiser = torch.optim.AdamW(_groups(dual, weight_decay), lr=lr, betas=(0.9, 0.98))
-    rate = LambdaLR(optimiser, partial(cosine, steps=steps, warmup=warmup))
-    dual, optimiser, loader, rate = accelerator.prepare(
-        dual, optimiser, _loader(pairs, batch, seed), rate
-    )
-    noise = torch.Generator(accelerator.device).manual_seed(seed)
-    batches, seen = _endless(loader), []
-    for step in tqdm(range(steps), desc="training", disable=None if progress else True):
-        images, texts = (_dropped(part, dropout, noise) for part in next(batches))
-        where = f"at step {step + 1} of {steps}; lower lr ({lr:g})"
-        scale = dual.logit_scale
-        _must_be_finite("log_scale", scale.log().item(), where)
-        loss = losses.clip_loss(dual.embed_images(images), dual.embed_texts(texts), scale)
-        _must_be_finite("loss", loss.item(), where)
-        seen.append((loss.item(), scale.item(), rate.get_last_lr()[0]))
-        accelerator.backward(loss)
-        optimiser.step()
-        rate.step()
-        optimiser.zero_grad()
-        dual.clip_scale_()
-    return History(*zip(*seen, strict=True))
+        self.objective = accelerator.prepare(objective)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
+
+    @property
+    def device(self) -> torch.device:
+        """Where this rank computes."""
+        return self.accelerator.device
+
+    def run(self, batches: Iterator[Batch], first: int, after: Callable[[Update], None]) -> None:
+        """All updates from the first one on.
+
+        Args:
+            batches: of this rank, `accumulate` for each update, from the first update's on.
+            first: updates that have been done.
+            after: called after each update.
+
+        Raises:
+            TrainingFailed: on all ranks, at a loss or a gradient that is not finite.
+        """
+        self.objective.train()
+        for step in range(first, self.plan.steps):
+            after(self.update(step, batches))
+
+    def update(self, step: int, batches: Iterator[Batch]) -> Update:
+        """One update; nothing is changed where an error is raised.
+
+        Args:
+            step: updates that have been done.
+            batches: of this rank; `accumulate` of them are taken.
+
+        Raises:
+            TrainingFailed: on all ranks, at a loss or a gradient that is not finite.
+        """
+        scale = self._scale(step)
+        seen = [self._backward(step, part, next(batches)) for part in range(self.plan.accumulate)]
+        self.scaler.unscale_(self.optimiser)
+        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        norm = nn.utils.clip_grad_norm_(weights, self.plan.clip_norm or math.inf)
+        loss, pairs, norm, bad = self._agreed(step, seen, norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.plan.rate(step)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.module.dual.clip_scale_()
+        return Update(step + 1, loss, scale, self.plan.rate(step), norm, pairs, bad)
+
+    def _backward(self, step: int, part: int, batch: Batch) -> tuple[Tensor, Tensor, Batch]:
+        """Forward and backward pass over one part; gradients are shared at the last one."""
+        seed = key(self.plan.seed, "update", step, part, self.accelerator.process_index) >> 1
+        batch, sound = batch.to(self.device), []
+
+        def loss_of(*outputs: Tensor) -> Tensor:
+            sound.append(torch.stack([output.isfinite().all() for output in outputs]).all())
+            return self.module.loss(*outputs)
+
+        with self._apart(part):
+            if self.plan.chunk:
+                loss = cached_step(
+                    self._forward, batch.images, batch.texts, loss_of, chunk=self.plan.chunk,
+                    seed=seed, backward=self._go_back, no_sync=self._unshared,
+                )  # fmt: skip
+            else:
+                torch.manual_seed(seed)
+                loss = loss_of(*self._forward(batch.images, batch.texts))
+                self._go_back(loss)
+        return loss.detach(), sound[0], batch
+
+    def _forward(self, images: Tensor, texts: Texts) -> tuple[Tensor, ...]:
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        kind = kinds.get(self.plan.precision)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+            return self.objective(images, texts)
+
+    def _go_back(self, loss: Tensor) -> None:
+        """Gradients of a part's loss; ranks' gradients are averaged when they are shared."""
+        ranks = self.accelerator.num_processes if self.module.adds_up else 1
+        self.scaler.scale(loss * (ranks / self.plan.accumulate)).backward()
+
+    def _apart(self, part: int) -> contextlib.AbstractContextManager:
+        last = part == self.plan.accumulate - 1
+        return contextlib.nullcontext() if last else self._unshared()
+
+    def _unshared(self) -> contextlib.AbstractContextManager:
+        return self.accelerator.no_sync(self.objective)
+
+    def _agreed(
+        self, step: int, seen: list[tuple[Tensor, Tensor, Batch]], norm: Tensor
+    ) -> tuple[float, int, float, Counter]:
+        """Loss, pairs, gradient norm and bad samples over all ranks, if they are finite on all."""
+        losses, sounds, batches = zip(*seen, strict=True)
+        bad = sum((batch.bad for batch in batches), Counter())
+        counts = [len(batch) for batch in batches]
+        mine = [torch.stack(losses).mean(), torch.stack(sounds).all(), norm]
+        mine += [torch.tensor(sum(values), device=self.device) for values in (counts, bad.values())]
+        mine = torch.stack([value.to(self.device, torch.float64) for value in mine])
+        loss, sound, norms, pairs, faults = self.accelerator.gather(mine[None]).T.tolist()
+        self._must_be_finite(step, loss, sound, norms)
+        if sum(faults):
+            bad = sum(gather_object([bad]), Counter())
+        return sum(loss) / len(loss), int(sum(pairs)), max(norms), bad
+
+    def _must_be_finite(
+        self, step: int, loss: list[float], sound: list[float], norms: list[float]
+    ) -> None:
+        """Raise the same error on all ranks if anything is not finite on any of them."""
+        rank = next((rank for rank, fine in enumerate(sound) if not fine), None)
+        if rank is None:
+            rank = next((rank for rank, value in enumerate(loss) if not math.isfinite(value)), None)
+        if rank is not None:
+            self._fail("a finite loss", f"{loss[rank]}", step, rank)
+        rank = next((rank for rank, value in enumerate(norms) if not math.isfinite(value)), None)
+        if rank is not None and not self.scaler.is_enabled():
+            self._fail("finite gradients", f"a norm of {norms[rank]}", step)
+        if self.scaler.is_enabled() and self.scaler.get_scale() < LEAST_SCALE:
+            self._fail("gradients that fit fp16", f"a scale of {self.scaler.get_scale():g}", step)
+
+    def _fail(self, wanted: str, got: str, step: int, rank: int | None = None) -> None:
+        where = f"at step {step + 1} of {self.plan.steps}"
+        if rank is not None and self.accelerator.num_processes > 1:
+            where += f", first on rank {rank}"
+        raise TrainingFailed(f"expected {wanted}, got {got} {where}; lower lr ({self.plan.lr:g})")
+
+    def _scale(self, step: int) -> float:
+        """The logits' multiplier, the same on all ranks."""
+        scale = self.module.dual.logit_scale.item()
+        if not 0 < scale < math.inf:
+            self._fail("a finite logit_scale above 0", f"{scale}", step)
+        return scale
 
 
-def _must_be_finite(what: str, value: float, where: str) -> None:
-    if not math.isfinite(value):
-        raise TrainingError(f"expected a finite {what}, got {value} {where}")
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Trainable weights with decay, and those without: gains, biases and scales.
 
+    A weight decays if it has two axes or more and is not the gain of a norm.
 
-def _loader(pairs: Pairs, batch: int, seed: int) -> DataLoader:
-    """Whole batches in an order that the seed determines."""
-    return DataLoader(
-        pairs,
-        batch_size=min(batch, len(pairs)),
-        shuffle=True,
-        drop_last=True,
-        generator=torch.Generator().manual_seed(seed),
-        collate_fn=lambda features: features,
-    )
-
-
-def _groups(dual: models.DualTower, weight_decay: float) -> list[dict]:
-    """Parameters with weight decay (matrices) and without (the scale)."""
-    matrices = [*dual.image_proj.parameters(), *dual.text_proj.parameters()]
+    Source: Radford et al. 2021, sec. 2.5.
+    """
+    gains = {
+        id(weight)
+        for module in model.modules()
+        if isinstance(module, GAINS)
+        for weight in module.parameters(recurse=False)
+    }
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
+    decays = [weight.ndim >= 2 and id(weight) not in gains for weight in trainable]
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": [dual.log_scale], "weight_decay": 0.0},
+        {
+            "params": [weight for weight, its in zip(trainable, decays, strict=True) if its == on],
+            "weight_decay": weight_decay if on else 0.0,
+        }
+        for on in (True, False)
     ]
-
-
-def _endless(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch, each in its own order."""
-    while True:
-        yield from loader
-
-
-def _dropped(features: Tensor, share: float, noise: torch.Generator) -> Tensor:
-    """Features with a share of them set to zero and the others scaled up to keep the mean."""
-    if not share:
-        return features
-    kept = torch.rand(features.shape, generator=noise, device=features.device) >= share
-    return features * kept / (1 - share)
-
-
-def _check(images: np.ndarray, texts: np.ndarray, texts_of: Sequence[np.ndarray]) -> None:
-    """Refuse features and texts that do not belong together, before the first update."""
-    if len(images) < 2 or len(texts_of) != len(images):
-        raise TrainingError(
-            f"expected texts for each of at least 2 images, got {len(images)} images and texts "
-            f"for {len(texts_of)}; check the data's filters"
-        )
-    if not (np.isfinite(images).all() and np.isfinite(texts).all()):
-        raise TrainingError("expected finite features, got NaN or infinity; check the towers")
-    empty = [image for image, rows in enumerate(texts_of) if not len(rows)]
-    if empty:
-        raise TrainingError(
-            f"expected a text for every image, got none for {len(empty)} of them (the first is "
-            f"number {empty[0]}); drop them first"
-        )
-    rows = np.concatenate([np.asarray(rows) for rows in texts_of])
-    if rows.min() < 0 or rows.max() >= len(texts):
-        raise TrainingError(
-            f"expected text rows from 0 to {len(texts) - 1}, got {rows.min()} to {rows.max()}"
-        )

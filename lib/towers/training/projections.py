@@ -12,10 +12,16 @@ import numpy as np
 from towers import data, files, losses, models
 from towers.data import duplicates
 from towers.models import checkpoints
-from towers.training import loop, schedules
-from towers.training.loop import History, TrainingError, fit
+from towers.training import batches, loop, objectives, order, pairs, schedules
+from towers.training.errors import TrainingError
+from towers.training.pairs import History, fit
+from towers.training.samples import captioned as collection
 
-CODE = (sys.modules[__name__], loop, schedules, losses.contrastive, models.duals)
+CODE = (
+    sys.modules[__name__], pairs, loop, objectives, batches, order, schedules, losses.contrastive,
+    losses.blocks, losses.tiled, losses.sharded, models.duals,
+)  # fmt: skip
+"""Modules that what is trained depends on."""
 
 
 @dataclass(frozen=True)
@@ -114,23 +120,6 @@ def history(config: Projections, progress: bool = True) -> History:
     return History(**{name: tuple(values) for name, values in record.items()})
 
 
-def collection(name: str, languages: tuple[str, ...]) -> data.Collection:
-    """What a name of `Projections.data` trains on: the items with captions in the languages.
-
-    Raises:
-        ValueError: an unknown collection.
-        TrainingError: no item has a caption in one of the languages.
-    """
-    loaded = data.load(name)
-    kept = loaded.where(predicate=lambda item: any(code in item.captions for code in languages))
-    if not len(kept):
-        raise TrainingError(
-            f"expected captions in {', '.join(languages)} in {name}, "
-            f"got {', '.join(loaded.languages()) or 'no captions'}"
-        )
-    return kept
-
-
 def _cached(config: Projections, progress: bool) -> tuple[models.DualTower, Path]:
     """The dual tower, and the file of its history."""
     image, text = models.image_tower(config.image), models.text_tower(config.text)
@@ -189,15 +178,6 @@ def _key(
         "config": {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"},
         "towers": [image.checksum, image.recipe, text.checksum, text.recipe],
         "data": [part.digest for part in collections],
-        "code": [
-            inspect.getsource(module)
-            for module in (
-                loop,
-                schedules,
-                inspect.getmodule(_key),
-                losses.contrastive,
-                models.duals,
-            )
-        ],
+        "code": [inspect.getsource(module) for module in CODE],
     }
     return files.sha256(json.dumps(parts).encode())

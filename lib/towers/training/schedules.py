@@ -1,16 +1,20 @@
-"""How the learning rate moves, as pure functions of the step."""
+"""How the learning rate moves, as pure functions of the step.
+
+Each gives the multiplier of the peak learning rate. The first `warmup` updates climb linearly, the
+first of them at 1 / (warmup + 1) of the peak; the peak is reached at step `warmup`.
+"""
 
 import math
+from collections.abc import Callable
 
 
 def cosine(step: int, steps: int, warmup: int = 0) -> float:
-    """Multiplier of the peak learning rate: linear warm-up, then half a cosine down to 0.
+    """Linear warm-up, then half a cosine down to 0.
 
     Args:
         step: 0 for the first update; from `steps` on the value stays 0.
         steps: updates in all.
-        warmup: updates that climb, the first of them at 1 / (warmup + 1) of the peak; the peak
-            is reached at step `warmup`.
+        warmup: updates that climb.
 
     Returns:
         A value from 0 to 1.
@@ -20,9 +24,58 @@ def cosine(step: int, steps: int, warmup: int = 0) -> float:
 
     Source: Loshchilov and Hutter 2016, without restarts; Radford et al. 2021, sec. 2.5.
     """
-    if not 0 <= warmup < steps:
-        raise ValueError(f"expected 0 <= warmup < steps, got warmup {warmup} and steps {steps}")
+    _check(steps, warmup)
     if step < warmup:
-        return (step + 1) / (warmup + 1)
+        return _climbing(step, warmup)
     progress = min(1.0, (step - warmup) / (steps - warmup))
     return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def constant(step: int, steps: int, warmup: int = 0) -> float:
+    """Linear warm-up, then 1; arguments, range and errors as for `cosine`."""
+    _check(steps, warmup)
+    return _climbing(step, warmup) if step < warmup else 1.0
+
+
+def reciprocal_sqrt(step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up, 1 / sqrt(1 + (step - warmup) / warmup), and a linear descent to 0 at the end.
+
+    The descent takes the last `warmup` updates, or what the climb leaves of them.
+
+    Args:
+        step: 0 for the first update; from `steps` on the value stays 0.
+        steps: updates in all.
+        warmup: updates that climb; also the time scale of the decay and the length of the descent.
+
+    Returns:
+        A value from 0 to 1.
+
+    Raises:
+        ValueError: `warmup` is below 1 or leaves no step.
+
+    Source: Tschannen et al. 2023 (CLIPPO), whose three lengths are 10,000 each.
+    """
+    _check(steps, warmup, least=1)
+    if step < warmup:
+        return _climbing(step, warmup)
+    descent = min(warmup, steps - warmup)
+    left = min(1.0, max(0, steps - step) / descent)
+    return left / math.sqrt(1 + (step - warmup) / warmup)
+
+
+SCHEDULES: dict[str, Callable[[int, int, int], float]] = {
+    "cosine": cosine,
+    "constant": constant,
+    "reciprocal-sqrt": reciprocal_sqrt,
+}
+
+
+def _climbing(step: int, warmup: int) -> float:
+    return (step + 1) / (warmup + 1)
+
+
+def _check(steps: int, warmup: int, least: int = 0) -> None:
+    if not least <= warmup < steps:
+        raise ValueError(
+            f"expected {least} <= warmup < steps, got warmup {warmup} and steps {steps}"
+        )

@@ -101,46 +101,45 @@ def test_the_scale_is_clipped_at_100_after_every_update():
     assert history.logit_scale[1:] == pytest.approx([100] * 5, rel=1e-4)  # lr moves it by less
 
 
-def test_weight_decay_shrinks_the_matrices_and_spares_the_scale():
-    dual = toy_towers.dual()
-    decayed, spared = training.loop._groups(dual, 0.3)
-    assert decayed["weight_decay"] == 0.3
-    assert {id(p) for p in decayed["params"]} == {
-        id(dual.image_proj.weight), id(dual.text_proj.weight)
-    }  # fmt: skip
-    assert (spared["weight_decay"], [id(p) for p in spared["params"]]) == (0, [id(dual.log_scale)])
+def test_weight_decay_shrinks_the_matrices():
     norms = [fitted(steps=20, weight_decay=decay)[0].image_proj.weight.norm() for decay in (0, 5)]
     assert norms[1] < 0.5 * norms[0]
 
 
 def test_every_caption_of_a_picture_is_drawn_about_as_often():
     images, texts, texts_of = toy_problem()
-    pairs = training.loop.Pairs(images, texts, texts_of, seed=0)
-    drawn = [pairs.__getitems__([5])[1][0].numpy() for _ in range(400)]
-    first = sum(np.array_equal(row, texts[10]) for row in drawn)
-    assert all(np.array_equal(row, texts[10]) or np.array_equal(row, texts[11]) for row in drawn)
+    pairs = training.pairs.Pairs(images, texts, texts_of, training.order.Order((48,), 48, seed=0))
+    row = {step: pairs.order.draw(step).rows.tolist().index(5) for step in range(400)}
+    drawn = [pairs[step].texts[row[step]].numpy() for step in range(400)]
+    first = sum(np.array_equal(text, texts[10]) for text in drawn)
+    assert all(np.array_equal(text, texts[10]) or np.array_equal(text, texts[11]) for text in drawn)
     assert 140 <= first <= 260  # six standard deviations of a fair coin
 
 
 def test_dropout_keeps_the_mean():
-    features = torch.ones(1000, 20)
-    noise = torch.Generator().manual_seed(0)
-    dropped = training.loop._dropped(features, 0.25, noise)
-    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert dropped.mean().item() == pytest.approx(1, abs=0.02)  # 5 standard errors
+    dual = toy_towers.dual(embed=toy_towers.WIDTH)
+    seen = []
+    dual.embed_images = dual.embed_texts = lambda features: seen.append(features) or features
+    training.pairs.Dropped(dual, 0.25)(torch.ones(1000, 20), torch.ones(1000, 20))
+    assert seen[0].unique().tolist() == pytest.approx([0, 4 / 3])
+    assert seen[0].mean().item() == pytest.approx(1, abs=0.02)  # 5 standard errors
+    assert not torch.equal(*seen)
 
 
 def test_a_run_that_diverges_stops_with_one_line():
-    with pytest.raises(training.TrainingError, match=r"at step 2 of 150; lower lr ") as caught:
+    with pytest.raises(training.TrainingFailed, match=r"at step 2 of 150; lower lr ") as caught:
         fitted(lr=1e30)
     assert "\n" not in str(caught.value)
 
 
 def test_a_loss_that_is_not_finite_updates_nothing(monkeypatch):
-    monkeypatch.setattr(training.loop.losses, "clip_loss", lambda *embeds: embeds[2] * math.nan)
+    losses = training.objectives.losses
+    monkeypatch.setattr(losses, "sharded_clip_loss", lambda i, t, scale, _: scale * math.nan)
     dual = toy_towers.dual()
     before = weights(dual).clone()
-    with pytest.raises(training.TrainingError, match=r"^expected a finite loss, got nan at step 1"):
+    with pytest.raises(
+        training.TrainingFailed, match=r"^expected a finite loss, got nan at step 1"
+    ):
         training.fit(dual, *toy_problem(), **OPTIONS)
     assert torch.equal(weights(dual), before)
 

@@ -1,0 +1,107 @@
+"""The folder of a run: one run's at a time, and always the same run's.
+
+It holds `recipe.json`, `log.jsonl`, `tensorboard/`, `checkpoints/`, and in the end
+`final.safetensors`.
+"""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+
+from towers import files
+from towers.training import logs, processes
+from towers.training.errors import TrainingError
+from towers.training.recipe import Recipe, differences
+
+RECIPE, CHECKPOINTS, FINAL = "recipe.json", "checkpoints", "final.safetensors"
+
+
+@contextlib.contextmanager
+def alone(accelerator: Accelerator, folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, as long as this one works there.
+
+    Raises:
+        TrainingError: on all ranks, if another run is going on there.
+    """
+    lock = FileLock(folder / ".lock")
+
+    def acquire() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainingError(
+                f"expected no other run in {files.shown(folder)}, but one is going on there; wait "
+                "for it or name another folder"
+            ) from None
+
+    processes.agree(accelerator, acquire, only_main=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def claim(accelerator: Accelerator, folder: Path, recipe: Recipe, data: str, resume: bool) -> None:
+    """Note in a folder whose it is; refuse it where it is another run's.
+
+    Args:
+        accelerator: of the ranks; all of them call this.
+        folder: of the run.
+        recipe: of the run.
+        data: digest of its samples.
+        resume: whether to go on with what is there; else it is removed.
+
+    Raises:
+        TrainingError: on all ranks; names the fields of the recipe that differ.
+    """
+
+    def work() -> None:
+        path = folder / RECIPE
+        if not resume:
+            _clear(folder)
+        mine = {"recipe": recipe.mapping(), "data": data}
+        theirs = _read(path)
+        if theirs is not None:
+            other = differences(theirs["recipe"], mine["recipe"])
+            if theirs["data"] != data:
+                other.append(f"data with digest {theirs['data'][:12]} there, {data[:12]} here")
+            if other:
+                raise TrainingError(
+                    f"expected the recipe of the run in {files.shown(folder)}, got another one: "
+                    f"{'; '.join(other)}; name another folder, or begin afresh"
+                )
+        files.atomic_write(path, json.dumps(mine, indent=1))
+
+    processes.agree(accelerator, work, only_main=True)
+
+
+def _read(path: Path) -> dict | None:
+    """What stands in a folder's recipe; None where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        fits = isinstance(found["recipe"], dict) and isinstance(found["data"], str)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        fits = False
+    if not fits:
+        raise TrainingError(
+            f"expected a recipe in {files.shown(path)}, got something else; name another folder"
+        )
+    return found
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left; the checkpoints go last but for the recipe itself."""
+    for name in (FINAL, logs.NAME):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("tensorboard", CHECKPOINTS):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+    (folder / RECIPE).unlink(missing_ok=True)

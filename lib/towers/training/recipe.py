@@ -1,0 +1,261 @@
+"""The configuration of a run: everything that its weights depend on, checked before it starts."""
+
+import difflib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from towers import files
+from towers.experiments import strict_yaml
+from towers.experiments.parameters import ExperimentError, Kind, accept
+from towers.training.errors import TrainingError
+from towers.training.schedules import SCHEDULES
+
+PAPER_ADAM: dict[str, dict[str, Any]] = {
+    "resnet": {"betas": (0.9, 0.999), "eps": 1e-8},
+    "vit": {"betas": (0.9, 0.98), "eps": 1e-6},
+}
+"""The paper's settings of Adam for each family of image towers (Radford et al. 2021, Table 18)."""
+
+CHOICES = {
+    "objective": ("clip", "bag-of-words", "captions"),
+    "schedule": tuple(SCHEDULES),
+    "precision": ("fp32", "bf16", "fp16"),
+    "augment": ("none", "crop"),
+}
+"""What the fields of few values may be."""
+
+FREE = ("workers", "checkpoint_every", "keep", "evaluate_every", "name")
+"""Fields that change no weight: a run may be resumed with others."""
+
+_ABOVE_ZERO = ("embed", "batch", "lr", "eps", "accumulate", "tile", "checkpoint_every", "keep")
+_NOT_BELOW_ZERO = (
+    "steps", "epochs", "weight_decay", "warmup", "clip_norm", "chunk", "workers", "seed",
+    "evaluate_every",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines a run, down to the last bit on one machine.
+
+    Attributes:
+        image: image tower, as `models.load` takes it.
+        text: text tower.
+        data: collections, scenes or shards, as `training.samples.load` takes them; one that is
+            named twice is seen twice as often.
+        steps: updates; 0 where `epochs` says how long.
+        epochs: passes over the data; 0 where `steps` says how long.
+        languages: of the captions; an item without any in them is left out.
+        embed: axis length of the shared space.
+        objective: what is learnt: "clip", or to predict the captions' words from the pictures, as
+            "bag-of-words" or one after the other, as "captions".
+        batch: pairs per update, over all ranks; the others are a pair's negatives.
+        lr: peak learning rate.
+        betas: of AdamW.
+        eps: of AdamW.
+        weight_decay: decoupled, on all weights but gains and biases.
+        warmup: updates until the peak.
+        schedule: of the learning rate, from `training.schedules`.
+        clip_norm: largest norm of the gradient of all weights together; 0: any.
+        precision: of the towers' arithmetic; weights, optimiser and loss stay in fp32.
+        accumulate: parts that an update's batch is taken in one after another, each with its own
+            negatives only (`chunk` keeps them all).
+        chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
+        tile: rows of the similarity matrix that are held at a time.
+        augment: "crop" takes a random square of the resized picture, "none" prepares a picture as
+            in evaluation.
+        max_bad: share of unreadable samples above which the run stops (ten are always forgiven).
+        seed: of the first weights, the order, the drawn captions, the crops and the dropout.
+        workers: processes per rank that read samples; 0: the training process itself.
+        checkpoint_every: updates from one checkpoint to the next; the last update makes one too.
+        keep: newest checkpoints that stay.
+        evaluate_every: updates from one evaluation to the next; 0: none.
+        name: of the trained pair, in records; where empty, its towers' names.
+    """
+
+    image: str
+    text: str
+    data: tuple[str, ...]
+    steps: int = 0
+    epochs: int = 0
+    languages: tuple[str, ...] = ("en",)
+    embed: int = 128
+    objective: str = "clip"
+    batch: int = 256
+    lr: float = 5e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.2
+    warmup: int = 100
+    schedule: str = "cosine"
+    clip_norm: float = 0.0
+    precision: str = "fp32"
+    accumulate: int = 1
+    chunk: int = 0
+    tile: int = 1024
+    augment: str = "none"
+    max_bad: float = 0.05
+    seed: int = 0
+    workers: int = 0
+    checkpoint_every: int = 1000
+    keep: int = 2
+    evaluate_every: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for name, kinds in _kinds().items():
+            try:
+                value = accept(_as_given(getattr(self, name)), kinds)
+            except ExperimentError as error:
+                raise TrainingError(f"{name} {error}") from None
+            object.__setattr__(self, name, value)
+        for fault in _faults(self):
+            raise TrainingError(fault)
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any]) -> "Recipe":
+        """The recipe that plain values describe, as they come from YAML or JSON.
+
+        Raises:
+            TrainingError: an unknown or missing field, a wrong type, or an impossible value.
+        """
+        if not isinstance(given, Mapping):
+            raise TrainingError(
+                f"expected fields and values in a recipe, got {type(given).__name__}; "
+                "write one `field: value` a line"
+            )
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+                raise TrainingError(f"expected a field of a recipe, got {name!r}; {hint}")
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        if missing := [name for name in needed if name not in given]:
+            raise TrainingError(
+                f"expected {', '.join(needed)} in a recipe, got none of {', '.join(missing)}; "
+                "add what is missing"
+            )
+        return cls(**given)
+
+    @classmethod
+    def from_yaml(cls, path: Path, changes: Mapping[str, Any] | None = None) -> "Recipe":
+        """The recipe in a YAML file, with some fields changed.
+
+        Raises:
+            TrainingError: there is no such file, it is no YAML, or as `from_mapping`.
+        """
+        try:
+            given = strict_yaml.load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise TrainingError(
+                f"expected a recipe at {path}, got {error.strerror}; check the path"
+            ) from None
+        except (ExperimentError, UnicodeDecodeError) as error:
+            raise TrainingError(f"expected YAML in {path}, got {error}") from None
+        if isinstance(given, Mapping):
+            given = {**given, **(changes or {})}
+        try:
+            return cls.from_mapping(given)
+        except TrainingError as error:
+            raise TrainingError(f"{path}: {error}") from None
+
+    def mapping(self) -> dict[str, Any]:
+        """The fields as plain values that `from_mapping` takes back."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the fields that the trained weights depend on."""
+        parts = {name: value for name, value in self.mapping().items() if name not in FREE}
+        return files.sha256(json.dumps(parts, sort_keys=True).encode())
+
+    @property
+    def title(self) -> str:
+        """`name`, or the names of the towers without their options."""
+        towers = (tower.split(":", 1)[-1].split("?")[0] for tower in (self.image, self.text))
+        return self.name or " and ".join(towers)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Fields of two recipes' mappings whose values differ and change weights, each with both."""
+    names = [name for name in {**old, **new} if name not in FREE]
+    return [
+        f"{name} {json.dumps(old.get(name))} there, {json.dumps(new.get(name))} here"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _kinds() -> dict[str, tuple[Kind, ...]]:
+    """For each field what `accept` may take, from its annotation."""
+    found = {}
+    for name, hint in get_type_hints(Recipe).items():
+        inner = [part for part in get_args(hint) if part is not Ellipsis]
+        if get_origin(hint) is tuple:
+            items = tuple(dict.fromkeys(Kind(part.__name__) for part in inner))
+            found[name] = (Kind("tuple", items),)
+        else:
+            found[name] = (Kind(hint.__name__),)
+    return found
+
+
+def _as_given(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _faults(recipe: Recipe):
+    """What is impossible in a recipe, one line each, the simplest first."""
+    for names, least in ((_ABOVE_ZERO, "above 0"), (_NOT_BELOW_ZERO, "of 0 or more")):
+        low = [name for name in names if getattr(recipe, name) < 0]
+        if least == "above 0":
+            low += [name for name in names if getattr(recipe, name) == 0]
+        for name in low:
+            yield f"expected {name} {least}, got {getattr(recipe, name)}"
+    for name in ("image", "text", "data", "languages"):
+        value = getattr(recipe, name)
+        if not value or (isinstance(value, tuple) and not all(value)):
+            yield f"expected a name in {name}, got {value!r}"
+    for name, allowed in CHOICES.items():
+        if getattr(recipe, name) not in allowed:
+            yield f"expected {name} as one of {', '.join(allowed)}; got {getattr(recipe, name)!r}"
+    yield from _disagreements(recipe)
+
+
+def _disagreements(recipe: Recipe):
+    """Values that are possible each for itself, but not together."""
+    if bool(recipe.steps) == bool(recipe.epochs):
+        yield (
+            f"expected either steps or epochs, got steps {recipe.steps} and epochs "
+            f"{recipe.epochs}; set one of them, the other to 0"
+        )
+    if recipe.steps and recipe.warmup >= recipe.steps:
+        yield f"expected warmup below steps, got {recipe.warmup} and {recipe.steps}; lower warmup"
+    if recipe.schedule == "reciprocal-sqrt" and not recipe.warmup:
+        yield "expected warmup above 0 for the schedule reciprocal-sqrt, got 0; set it"
+    if recipe.batch < 2 or recipe.batch % recipe.accumulate or recipe.batch == recipe.accumulate:
+        yield (
+            f"expected a batch of at least 2 pairs in each of {recipe.accumulate} equal parts, got "
+            f"batch {recipe.batch}; change batch or accumulate"
+        )
+    if recipe.chunk and recipe.accumulate > 1:
+        yield (
+            f"expected chunk or accumulate, got chunk {recipe.chunk} and accumulate "
+            f"{recipe.accumulate}; chunk alone keeps all negatives"
+        )
+    if recipe.chunk and recipe.objective != "clip":
+        yield (
+            f"expected accumulate instead of chunk for {recipe.objective}, got chunk "
+            f"{recipe.chunk}; its pairs are not each other's negatives"
+        )
+    betas_fit = len(recipe.betas) == 2 and all(0 <= beta < 1 for beta in recipe.betas)
+    if not betas_fit:
+        yield f"expected two betas in [0, 1), got {list(recipe.betas)}"
+    if not 0 <= recipe.max_bad <= 1:
+        yield f"expected max_bad in [0, 1], got {recipe.max_bad}"
+    if recipe.seed >= 2**63 or not math.isfinite(recipe.lr):
+        yield f"expected a seed below 2**63, got {recipe.seed}; lower it"

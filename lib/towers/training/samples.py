@@ -1,0 +1,297 @@
+"""Where a run's pictures and captions come from: any row, at random, with damage counted.
+
+A source has rows in blocks. To read rows is to get, for each, square pixels and one of its
+captions. A row that cannot be read is replaced by another one, drawn from its own pick, so that
+every rank, worker and repetition finds the same; its reason is counted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Int, UInt8, UInt64
+from PIL import Image
+
+from towers import data, files
+from towers.data import BadImage
+from towers.models import Preprocessing
+from towers.training.errors import TrainingError, TrainingFailed
+from towers.training.order import key, mixed
+
+TRIES = 32
+"""Rows that are tried in the place of an unreadable one before the run gives up."""
+
+FORGIVEN = 10
+"""Unreadable samples that never stop a run, whatever their share."""
+
+_CAPTION, _CROP, _OTHER = (key(word) for word in ("caption", "crop", "other"))
+
+
+class Read(NamedTuple):
+    """Rows as they were read.
+
+    Attributes:
+        images: square pixels.
+        texts: a caption for each.
+        bad: reason -> rows that could not be read and were replaced.
+    """
+
+    images: UInt8[np.ndarray, "rows size size 3"]
+    texts: list[str]
+    bad: Counter
+
+
+class Samples(Protocol):
+    """A source of samples; it travels to the processes that read.
+
+    Attributes:
+        blocks: lengths of the stretches that lie together; their sum is the length.
+        digest: names the content; another one is other data.
+
+    `captions` gives the texts that may be drawn, row after row.
+    """
+
+    blocks: tuple[int, ...]
+    digest: str
+
+    def __len__(self) -> int: ...
+
+    def captions(self) -> Iterator[str]: ...
+
+    def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read: ...
+
+
+@dataclass(frozen=True)
+class Squares:
+    """How a picture becomes an image tower's square.
+
+    Attributes:
+        transform: the tower's own preparation.
+        crop: whether a random square is taken of the picture, whose shorter side is scaled to the
+            tower's size; else the tower's preparation as in evaluation.
+
+    Source: Radford et al. 2021, sec. 2.3: "A random square crop from resized images is the only
+        data augmentation used during training."
+    """
+
+    transform: Preprocessing
+    crop: bool = False
+
+    def __call__(self, image: Image.Image, pick: int) -> UInt8[np.ndarray, "size size 3"]:
+        """The square; of those that a crop may take, the one that `pick` draws."""
+        if not self.crop:
+            return self.transform.pixels(image)
+        size = self.transform.size
+        ratio = size / min(image.size)
+        scaled = [max(size, round(side * ratio)) for side in image.size]
+        pixels = np.asarray(image.convert("RGB").resize(scaled, Image.Resampling.BICUBIC))
+        top, left = (
+            _drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
+        )
+        return np.ascontiguousarray(pixels[top : top + size, left : left + size])
+
+    @property
+    def recipe(self) -> str:
+        """One line that says all of it."""
+        return f"{self.transform.recipe} crop={self.crop}"
+
+
+@dataclass(frozen=True, eq=False)
+class CollectionSamples:
+    """Items of a collection that have captions in some languages.
+
+    Attributes:
+        collection: each item of it has such a caption.
+        squares: what its pictures become.
+        languages: of the captions; each caption in any of them is drawn equally often.
+    """
+
+    collection: data.Collection
+    squares: Squares
+    languages: tuple[str, ...] = ("en",)
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """All items lie together."""
+        return (len(self.collection),)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the collection's digest, the squares and the languages."""
+        parts = (self.collection.digest, self.squares.recipe, *self.languages)
+        return files.sha256("\0".join(parts).encode())
+
+    def __len__(self) -> int:
+        return len(self.collection)
+
+    def captions(self) -> Iterator[str]:
+        """All captions in the languages."""
+        return (text for row in range(len(self)) for text in self._texts(row))
+
+    def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
+        """One square and one caption for each row."""
+        return one_by_one(self._one, rows, picks, len(self))
+
+    def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
+        return self.squares(self.collection.image(row), pick), caption(self._texts(row), pick)
+
+    def _texts(self, row: int) -> list[str]:
+        captions = self.collection[row].captions
+        return [text for code in self.languages for text in captions.get(code, ())]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several sources, one after the other.
+
+    Attributes:
+        parts: at least one.
+    """
+
+    parts: tuple[Samples, ...]
+    _ends: tuple[int, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ends = np.cumsum([len(part) for part in self.parts])
+        object.__setattr__(self, "_ends", tuple(ends.tolist()))
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks of all parts."""
+        return tuple(block for part in self.parts for block in part.blocks)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the parts' digests."""
+        return files.sha256("\0".join(part.digest for part in self.parts).encode())
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def captions(self) -> Iterator[str]:
+        """The captions of all parts."""
+        return (text for part in self.parts for text in part.captions())
+
+    def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
+        """Rows of all parts, in the order asked for; each part reads its own at once."""
+        home = np.searchsorted(self._ends, rows, side="right")
+        images: list = [None] * len(rows)
+        texts: list = [""] * len(rows)
+        bad: Counter = Counter()
+        for number in np.unique(home):
+            (places,) = np.nonzero(home == number)
+            first = self._ends[number] - len(self.parts[number])
+            found = self.parts[number].read(rows[places] - first, picks[places])
+            for place, image, text in zip(places, found.images, found.texts, strict=True):
+                images[place], texts[place] = image, text
+            bad += found.bad
+        return Read(np.stack(images), texts, bad)
+
+
+def load(
+    names: Sequence[str],
+    transform: Preprocessing,
+    languages: tuple[str, ...] = ("en",),
+    crop: bool = False,
+) -> Samples:
+    """The samples of some data sets, ready to be read.
+
+    Args:
+        names: collections, as `data.load` takes them.
+        transform: of the image tower that will see them.
+        languages: of the captions.
+        crop: whether to take a random square of each picture.
+
+    Raises:
+        ValueError: an unknown collection.
+        TrainingError: no item of one has a caption in one of the languages.
+    """
+    squares = Squares(transform, crop)
+    parts = [CollectionSamples(captioned(name, languages), squares, languages) for name in names]
+    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
+
+
+def captioned(name: str, languages: tuple[str, ...]) -> data.Collection:
+    """The items of a collection with captions in the languages.
+
+    Raises:
+        ValueError: an unknown collection.
+        TrainingError: no item has a caption in one of the languages.
+    """
+    loaded = data.load(name)
+    kept = loaded.where(predicate=lambda item: any(code in item.captions for code in languages))
+    if not len(kept):
+        raise TrainingError(
+            f"expected captions in {', '.join(languages)} in {name}, "
+            f"got {', '.join(loaded.languages()) or 'no captions'}"
+        )
+    return kept
+
+
+def one_by_one(
+    read: Callable[[int, int], tuple[np.ndarray, str]],
+    rows: Int[np.ndarray, " n"],
+    picks: UInt64[np.ndarray, " n"],
+    count: int,
+) -> Read:
+    """Rows read one at a time, each bad one replaced by another that its pick draws.
+
+    Args:
+        read: square pixels and caption of a row, drawn by its pick; raises BadImage.
+        rows: wanted.
+        picks: of the rows.
+        count: of all rows, among which replacements are drawn.
+
+    Raises:
+        TrainingFailed: a row and `TRIES` others in its place are all unreadable.
+    """
+    bad: Counter = Counter()
+    found = [
+        _readable(read, int(row), int(pick), count, bad)
+        for row, pick in zip(rows, picks, strict=True)
+    ]
+    images, texts = zip(*found, strict=True)
+    return Read(np.stack(images), list(texts), bad)
+
+
+def caption(texts: Sequence[str], pick: int) -> str:
+    """The caption that a pick draws; each equally often.
+
+    Raises:
+        BadImage: there is none ("no caption").
+    """
+    if not texts:
+        raise BadImage("no caption")
+    return texts[_drawn(pick, _CAPTION, len(texts))]
+
+
+def too_many_bad(bad: int, seen: int, max_bad: float) -> bool:
+    """Whether the share of unreadable samples stops a run; the first ten never do."""
+    return bad > max(FORGIVEN, max_bad * seen)
+
+
+def _readable(
+    read: Callable[[int, int], tuple[np.ndarray, str]],
+    row: int,
+    pick: int,
+    count: int,
+    bad: Counter,
+) -> tuple[np.ndarray, str]:
+    for attempt in range(TRIES + 1):
+        try:
+            return read(row, pick)
+        except BadImage as error:
+            bad[error.reason] += 1
+            row = _drawn(pick, key(_OTHER, attempt), count)
+    raise TrainingFailed(
+        f"expected a readable sample, got {TRIES + 1} bad ones in a row "
+        f"({', '.join(sorted(bad))}); check the data"
+    )
+
+
+def _drawn(pick: int, what: int, count: int) -> int:
+    """A number below `count` that a pick draws for one of its purposes."""
+    return int(mixed(np.array([pick], dtype=np.uint64), what)[0]) % count
