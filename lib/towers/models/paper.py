@@ -35,6 +35,8 @@ class PaperModel:
         batch: pairs per update.
         weight_decay: decoupled, on all weights that are not gains or biases.
         warmup: updates until the peak.
+        devices: V100 that it was trained on, where the paper says so.
+        days: that this took, where the paper says so.
     """
 
     name: str
@@ -45,6 +47,8 @@ class PaperModel:
     batch: int = 32_768
     weight_decay: float = 0.2
     warmup: int = 2_000
+    devices: int | None = None
+    days: float | None = None
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -123,10 +127,10 @@ def paper_models() -> dict[str, PaperModel]:
         PaperModel("RN101", "RN101-quickgelu", 19, 5e-4),
         PaperModel("RN50x4", "RN50x4-quickgelu", 19, 5e-4),
         PaperModel("RN50x16", "RN50x16-quickgelu", 19, 4e-4),
-        PaperModel("RN50x64", "RN50x64-quickgelu", 19, 3.6e-4),
+        PaperModel("RN50x64", "RN50x64-quickgelu", 19, 3.6e-4, devices=592, days=18),
         PaperModel("ViT-B/32", "ViT-B-32-quickgelu", 20, 5e-4),
         PaperModel("ViT-B/16", "ViT-B-16-quickgelu", 20, 5e-4),
-        PaperModel("ViT-L/14", "ViT-L-14-quickgelu", 20, 4e-4),
+        PaperModel("ViT-L/14", "ViT-L-14-quickgelu", 20, 4e-4, devices=256, days=12),
         PaperModel("ViT-L/14-336px", "ViT-L-14-336-quickgelu", 20, 2e-5, epochs=1),
     )
     return {model.name: model for model in listed}
