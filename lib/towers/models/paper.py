@@ -108,16 +108,7 @@ class PaperModel:
         A multiplication and the addition that follows it are two operations; matrix products and
         convolutions are counted, as open_clip's own profile does.
         """
-        model = self.build()
-        image, text = forward_flops(model.image), forward_flops(model.text)
-        return {
-            "image parameters": parameters(model.image),
-            "text parameters": parameters(model.text),
-            "parameters": parameters(model),
-            "image FLOPs": image,
-            "text FLOPs": text,
-            "FLOPs": image + text,
-        }
+        return dict(_counted(self))
 
 
 def paper_models() -> dict[str, PaperModel]:
@@ -188,6 +179,20 @@ def example(tower: ImageTower | TextTower, batch: int) -> torch.Tensor | Tokens:
 @lru_cache(maxsize=16)
 def _built(name: str, tower: str) -> DualTower:
     return dual(tower, tower, None, name=name, device="meta")
+
+
+@lru_cache(maxsize=16)
+def _counted(model: PaperModel) -> dict[str, float]:
+    dual = model.build()
+    image, text = forward_flops(dual.image), forward_flops(dual.text)
+    return {
+        "image parameters": parameters(dual.image),
+        "text parameters": parameters(dual.text),
+        "parameters": parameters(dual),
+        "image FLOPs": image,
+        "text FLOPs": text,
+        "FLOPs": image + text,
+    }
 
 
 def _transformer(side: str, network: torch.nn.Module) -> dict[str, int]:
