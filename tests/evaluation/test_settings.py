@@ -26,7 +26,7 @@ def test_a_wrong_cell_and_a_missing_row_are_shown(monkeypatch):
     assert (one.setting, one.published, one.ours) == ("Vision Transformer heads", 12, 16)
 
 
-def test_measurements_of_tables_compute_and_training():
+def test_measurements_of_tables_and_compute():
     rows = {(row.model, row.data, row.metric): row for row in settings.evaluate()}
     assert rows["CLIP", "Table 19", "cells that agree"].value == 1
     assert rows["CLIP", "Table 19", "cells that agree"].n == 40
@@ -34,10 +34,6 @@ def test_measurements_of_tables_compute_and_training():
     assert rows["RN50x64", "one pair", "image FLOPs over RN50"].value == pytest.approx(
         529.107 / 12.2229, rel=1e-4
     )
-    assert rows["RN50x64", "V100-32GB", "pairs per device"].value == pytest.approx(32768 / 592)
-    flops = 3 * paper.paper_models()["ViT-L/14"].compute()["FLOPs"] * 32 * 400e6
-    share = flops / (125e12 * 256 * 12 * 86_400)
-    assert rows["ViT-L/14", "V100-32GB", "utilisation"].value == pytest.approx(share)
 
 
 def test_open_clips_defaults_share_adam_and_not_the_batch():

@@ -1,4 +1,4 @@
-"""Tables 18 to 20 of CLIP rebuilt from code, and what the models take, beside the paper's words.
+"""Tables 18 to 20 of CLIP rebuilt from code, beside the paper's own, and the models' compute.
 
 Source: Radford et al. 2021, sections 2.4 and 2.5, appendix F.
 """
@@ -8,11 +8,9 @@ import pandas as pd
 from towers import published
 from towers.models import paper
 from towers.records import Measurement
-from towers.training.planning import ACCELERATORS, DAY, plan
 
 FAMILIES = {"ResNet": "RN50", "ViT": "ViT-B/32"}
 """The columns of Table 18, and a model that stands for each."""
-V100 = "V100-32GB"
 
 
 def beside(number: int) -> pd.DataFrame:
@@ -53,7 +51,7 @@ def evaluate() -> list[Measurement]:
         for what in ("image FLOPs", "FLOPs"):
             times = counts[what] / counted[what]["RN50"]
             rows.append(_row(model, "one pair", f"{what} over RN50", times))
-    return rows + [row for name in paper.paper_models() for row in _training(name)]
+    return rows
 
 
 def elsewhere() -> list[Measurement]:
@@ -74,30 +72,6 @@ def elsewhere() -> list[Measurement]:
         }
         rows += [_row("open_clip_train", family, name, value) for name, value in values.items()]
     return rows
-
-
-def _training(name: str) -> list[Measurement]:
-    """What the paper says a model took on V100s, and the utilisation that this comes to."""
-    model = paper.paper_models()[name]
-    if model.days is None:
-        return []
-    batch = model.batch // model.devices * model.devices
-    full = plan(
-        model.build(), batch, model.epochs * paper.PAIRS, ranks=model.devices, precision="fp16",
-        accelerator=ACCELERATORS[V100], checkpointing=True, utilisation=1.0,
-    )  # fmt: skip
-    plain = 3 * model.compute()["FLOPs"] * model.epochs * paper.PAIRS
-    peak = ACCELERATORS[V100].flops["fp16"] * model.devices * model.days * DAY
-    values = {
-        "devices": model.devices,
-        "days": model.days,
-        "pairs per device": model.batch / model.devices,
-        "utilisation": plain / peak,
-        "activations per device (GB)": full.activations / 1e9,
-        "memory per device (GB)": full.memory / 1e9,
-        "device (GB)": full.accelerator.memory / 1e9,
-    }
-    return [_row(name, V100, metric, value) for metric, value in values.items()]
 
 
 def _row(model: str, data: str, metric: str, value: float, n: int = 1) -> Measurement:
