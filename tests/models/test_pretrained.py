@@ -49,7 +49,7 @@ def test_names_outside_the_grammar_are_refused_in_one_line(name):
 def test_an_unknown_prefix_is_told_all_forms():
     with pytest.raises(ValueError, match="got 'clip:ViT-B-32'") as error:
         models.load("clip:ViT-B-32")
-    for prefix in ("package:", "open_clip:", "timm:", "hf:", "file:"):
+    for prefix in ("package:", "open_clip:", "timm:", "hf:", "scratch:", "file:"):
         assert prefix in str(error.value)
 
 
