@@ -168,7 +168,7 @@ class Trainer:
                     seed=seed, backward=self._go_back, no_sync=self._unshared,
                 )  # fmt: skip
             else:
-                torch.manual_seed(seed)
+                _seed(self.device, seed)
                 loss = loss_of(*self._forward(batch.images, batch.texts))
                 self._go_back(loss)
         return loss.detach(), sound[0], batch
@@ -234,6 +234,13 @@ class Trainer:
         if not 0 < scale < math.inf:
             self._fail("a finite logit_scale above 0", f"{scale}", step)
         return scale
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed what a forward pass draws from, and no other device's generator."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

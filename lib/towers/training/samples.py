@@ -19,7 +19,7 @@ from towers import data, files
 from towers.data import BadImage
 from towers.models import Preprocessing
 from towers.training.errors import TrainingError, TrainingFailed
-from towers.training.order import key, mixed
+from towers.training.order import drawn, key
 
 TRIES = 32
 """Rows that are tried in the place of an unreadable one before the run gives up."""
@@ -89,7 +89,7 @@ class Squares:
         scaled = [max(size, round(side * ratio)) for side in image.size]
         pixels = np.asarray(image.convert("RGB").resize(scaled, Image.Resampling.BICUBIC))
         top, left = (
-            _drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
+            drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
         )
         return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
@@ -265,7 +265,7 @@ def caption(texts: Sequence[str], pick: int) -> str:
     """
     if not texts:
         raise BadImage("no caption")
-    return texts[_drawn(pick, _CAPTION, len(texts))]
+    return texts[drawn(pick, _CAPTION, len(texts))]
 
 
 def too_many_bad(bad: int, seen: int, max_bad: float) -> bool:
@@ -285,13 +285,8 @@ def _readable(
             return read(row, pick)
         except BadImage as error:
             bad[error.reason] += 1
-            row = _drawn(pick, key(_OTHER, attempt), count)
+            row = drawn(pick, key(_OTHER, attempt), count)
     raise TrainingFailed(
         f"expected a readable sample, got {TRIES + 1} bad ones in a row "
         f"({', '.join(sorted(bad))}); check the data"
     )
-
-
-def _drawn(pick: int, what: int, count: int) -> int:
-    """A number below `count` that a pick draws for one of its purposes."""
-    return int(mixed(np.array([pick], dtype=np.uint64), what)[0]) % count
