@@ -13,8 +13,8 @@ from towers import data, files, losses, models
 from towers.models import checkpoints
 from towers.training import batches, loop, objectives, order, pairs, schedules
 from towers.training.errors import TrainingError
+from towers.training.loading import captioned as collection
 from towers.training.pairs import History, fit
-from towers.training.samples import captioned as collection
 
 CODE = (
     sys.modules[__name__], pairs, loop, objectives, batches, order, schedules, losses.contrastive,

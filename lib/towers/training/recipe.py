@@ -45,7 +45,7 @@ class Recipe:
     Attributes:
         image: image tower, as `models.load` takes it.
         text: text tower.
-        data: collections, scenes or shards, as `training.samples.load` takes them; one that is
+        data: collections, scenes or shards, as `training.loading.load` takes them; one that is
             named twice is seen twice as often.
         steps: updates; 0 where `epochs` says how long.
         epochs: passes over the data; 0 where `steps` says how long.

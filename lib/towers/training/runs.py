@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from towers import files, models
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
-from towers.training import logs, processes, samples, states
+from towers.training import loading, logs, processes, samples, states
 from towers.training.batches import Batches, share, stream
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
@@ -95,6 +95,7 @@ def train(
     with processes.watched(accelerator), alone(accelerator, folder):
         pair = dual or processes.agree(accelerator, lambda: _pair(recipe))
         data = source or processes.agree(accelerator, lambda: _samples(recipe, pair))
+        _refuse_if_bad(recipe, data)
         order = Order(data.blocks, recipe.batch, recipe.seed, recipe.accumulate)
         plan = _plan(recipe, order)
         claim(accelerator, folder, recipe, data.digest, resume)
@@ -223,7 +224,17 @@ def _pair(recipe: Recipe) -> models.DualTower:
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
     crop = recipe.augment == "crop"
-    return samples.load(recipe.data, pair.image.transform, recipe.languages, crop)
+    return loading.load(recipe.data, pair.image.transform, recipe.languages, crop)
+
+
+def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
+    bad = sum(n for reason, n in data.left_out.items() if reason not in samples.NO_FAULT)
+    if samples.too_many_bad(bad, bad + len(data), recipe.max_bad):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.most_common())
+        raise TrainingError(
+            f"expected at most a share of {recipe.max_bad:g} unreadable samples, got {bad} of "
+            f"{bad + len(data)} ({reasons}); check the data or raise max_bad"
+        )
 
 
 def _objective(recipe: Recipe, pair: models.DualTower, data: samples.Samples) -> Objective:
