@@ -16,6 +16,7 @@ from tests.training import ranks, toy_runs
 from towers.training import TrainingFailed, logs, states
 
 FULL = os.environ.get("TOWERS_FAULTS") == "full"
+PARTS = range(5 if FULL else 1)  # of the long tests, for several workers to share
 KINDS = [(1, "fp32"), (1, "bf16"), (2, "fp32"), (2, "bf16")]
 STEPS = toy_runs.RECIPE.steps
 VARIANTS = (
@@ -51,12 +52,13 @@ def checkpoints(folder):
     return states.Checkpoints(folder / "checkpoints", 2)
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize(("count", "precision"), KINDS)
-def test_a_run_cut_anywhere_goes_on_bit_by_bit(disk, reference, tally, count, precision):
+def test_a_run_cut_anywhere_goes_on_bit_by_bit(disk, reference, tally, count, precision, part):
     """Weights, moments, counts and the rows that are read next; workers may come and go."""
     tally.area = f"resume, {count} rank{'s' * (count > 1)}, {precision}"
-    draw = random.Random(f"{count} {precision}")
-    for number in range(55 if FULL else 3 - count):
+    draw = random.Random(f"{count} {precision} {part}")
+    for number in range(11 if FULL else 3 - count):
         variant = number % len(VARIANTS)
         bits, rows = reference(count, precision, variant)
         changes = {**VARIANTS[variant], "precision": precision}
@@ -74,12 +76,15 @@ def test_a_run_cut_anywhere_goes_on_bit_by_bit(disk, reference, tally, count, pr
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(disk, reference, tally, count):
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(
+    disk, reference, tally, count, part
+):
     """Whenever: while it starts, trains, writes or removes a checkpoint."""
     tally.area = f"kill -9 of {count} rank{'s' * (count > 1)}, any time"
-    steps, every, goal = 40, 2, (110 if FULL else 2)
-    draw, number = random.Random(count), 0
+    steps, every, goal = 40, 2, (22 if FULL else 2)
+    draw, number = random.Random(f"{count} {part}"), 0
     bits, _ = reference(count, "fp32", 0, steps)
     changes = {"steps": steps, "checkpoint_every": every}
     while tally.injected < goal:
@@ -120,16 +125,17 @@ def short():
         return toy_runs.bits(Path(folder), 6), ended.value
 
 
-def every(calls):
-    """All calls in the long suite; a few of them otherwise."""
+def every(calls, part):
+    """All calls in the long suite, in parts; a few of them otherwise."""
     numbers = range(1, calls + 1)
-    return numbers if FULL else sorted(random.Random(calls).sample(numbers, 4))
+    return numbers[part :: len(PARTS)] if FULL else sorted(random.Random(0).sample(numbers, 4))
 
 
-def test_a_kill_at_any_call_to_the_disk_leaves_a_run_that_goes_on(disk, short, tally):
+@pytest.mark.parametrize("part", PARTS)
+def test_a_kill_at_any_call_to_the_disk_leaves_a_run_that_goes_on(disk, short, tally, part):
     tally.area = "kill -9 at each call to the disk"
     bits, calls = short
-    for at in every(calls):
+    for at in every(calls, part):
         for after in (False, True) if FULL else (bool(at % 2),):
             folder = disk / f"{at}-{after}"
             (killed,) = ranks.run(toy_runs.failing, folder, at, 0, after, **CALLS)
@@ -141,13 +147,16 @@ def test_a_kill_at_any_call_to_the_disk_leaves_a_run_that_goes_on(disk, short, t
             shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_a_disk_that_fails_at_any_call_stops_the_run_and_harms_nothing(disk, short, tally, number):
+def test_a_disk_that_fails_at_any_call_stops_the_run_and_harms_nothing(
+    disk, short, tally, number, part
+):
     """One line with the cause, the checkpoint before still loads, and the run goes on later."""
     tally.area = f"{errno.errorcode[number]} at each call to the disk"
     bits, calls = short
     stopped = 0
-    for at in every(calls):
+    for at in every(calls, part):
         folder = disk / f"{at}"
         with faulty_disk.strikes(at, faulty_disk.error(number), lasting=at % 2 == 0):
             try:
@@ -169,7 +178,7 @@ def test_a_disk_that_fails_at_any_call_stops_the_run_and_harms_nothing(disk, sho
 def test_a_full_disk_of_one_rank_stops_the_others(disk, short, tally):
     tally.area = "ENOSPC on rank 0 of 2"
     _, calls = short
-    for at in every(calls)[1::8] if FULL else (calls // 2,):
+    for at in range(2, calls, 8) if FULL else (calls // 2,):
         folder = disk / f"{at}"
         ended = ranks.run(toy_runs.failing, folder, at, errno.ENOSPC, **CALLS, ranks=2, within=30)
         fine = [one.code for one in ended] == [1, 1] or [one.code for one in ended] == [0, 0]
