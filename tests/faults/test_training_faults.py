@@ -17,7 +17,7 @@ from towers.training import TrainingFailed, logs, states
 
 FULL = os.environ.get("TOWERS_FAULTS") == "full"
 PARTS = range(5 if FULL else 1)  # of the long tests, for several workers to share
-KINDS = [(1, "fp32"), (1, "bf16"), (2, "fp32"), (2, "bf16")]
+KINDS = [(1, "fp32"), (1, "bf16"), (2, "fp32"), (2, "bf16"), *([(4, "fp32")] if FULL else [])]
 STEPS = toy_runs.RECIPE.steps
 VARIANTS = (
     {}, {"workers": 2}, {"accumulate": 1, "chunk": 3}, {"accumulate": 1, "checkpoint_every": 5},

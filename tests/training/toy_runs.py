@@ -124,3 +124,22 @@ def failing(folder, at, number, after=False, **changes):
 def finished(folder, **changes):
     """A run to its end; the updates that were done before."""
     return train(folder, **changes).resumed
+
+
+def sharded(folder, stop=None):
+    """A run whose weights are spread; which share of the moments' bytes this rank holds."""
+    trainers, make = [], loop.Trainer.__init__
+
+    def noted(self, *arguments):
+        make(self, *arguments)
+        trainers.append(self)
+
+    loop.Trainer.__init__ = noted
+    seen(folder, stop, shard=True)
+    if stop is not None:
+        return None
+    values = [
+        value for moments in trainers[0].optimiser.state.values() for value in moments.values()
+    ]
+    mine = sum(getattr(value, "_local_tensor", value).numel() for value in values)
+    return mine / sum(value.numel() for value in values)

@@ -65,6 +65,7 @@ class Recipe:
         accumulate: parts that an update's batch is taken in one after another, each with its own
             negatives only (`chunk` keeps them all).
         chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
+        shard: whether several ranks share the memory of weights, gradients and moments.
         tile: rows of the similarity matrix that are held at a time.
         augment: "crop" takes a random square of the resized picture, "none" prepares a picture as
             in evaluation.
@@ -96,6 +97,7 @@ class Recipe:
     precision: str = "fp32"
     accumulate: int = 1
     chunk: int = 0
+    shard: bool = False
     tile: int = 1024
     augment: str = "none"
     max_bad: float = 0.05
@@ -252,6 +254,8 @@ def _disagreements(recipe: Recipe):
             f"expected accumulate instead of chunk for {recipe.objective}, got chunk "
             f"{recipe.chunk}; its pairs are not each other's negatives"
         )
+    if recipe.shard and recipe.precision == "fp16":
+        yield "expected precision bf16 or fp32 with shard, got fp16; its scaler sees one rank only"
     betas_fit = len(recipe.betas) == 2 and all(0 <= beta < 1 for beta in recipe.betas)
     if not betas_fit:
         yield f"expected two betas in [0, 1), got {list(recipe.betas)}"

@@ -103,9 +103,9 @@ def train(
         first = run.restore()
         with run.logged(first, evaluate, progress) as after:
             run.trainer.run(_batches(run.trainer, recipe, data, order, first), first, after)
-        run.finish()
+        objective = run.finish()
     seconds = time.monotonic() - begun
-    return Finished(folder, run.trainer.module.eval(), plan.steps, first, run.bad, seconds)
+    return Finished(folder, objective, plan.steps, first, run.bad, seconds)
 
 
 class _Run:
@@ -176,11 +176,12 @@ class _Run:
             if log:
                 log.close()
 
-    def finish(self) -> None:
-        """Write the trained pair."""
-        pair, path = self.trainer.module.dual, self.folder / FINAL
-        pair.name = self.recipe.title
-        processes.agree(self.accelerator, lambda: models.save(pair, path), only_main=True)
+    def finish(self) -> Objective:
+        """Write the trained pair; what was trained."""
+        objective, path = self.trainer.whole().eval(), self.folder / FINAL
+        objective.dual.name = self.recipe.title
+        processes.agree(self.accelerator, lambda: models.save(objective.dual, path), only_main=True)
+        return objective
 
     def _count(self, update: Update) -> None:
         self.bad += update.bad
@@ -198,15 +199,15 @@ class _Run:
         processes.agree(self.accelerator, lambda: self.checkpoints.write(state), only_main=True)
 
     def _evaluate(self, step: int, evaluate: Evaluation, log: logs.Log | None) -> None:
-        module = self.trainer.objective
+        objective = self.trainer.whole()
 
         def work() -> None:
-            module.eval()
+            objective.eval()
             with torch.no_grad():
-                log.evaluation(step, evaluate(self.trainer.module))
-            module.train()
+                log.evaluation(step, evaluate(objective))
 
         processes.agree(self.accelerator, work, only_main=True)
+        self.trainer.objective.train()
 
     def _say(self, line: str) -> None:
         if self.accelerator.is_main_process:
