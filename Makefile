@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book test smoke bench lint clean setup
+.PHONY: book test smoke faults bench lint clean setup
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -22,6 +22,9 @@ test: $(READY) lint
 	$(BIN)/python tests/browser_setup.py
 	$(BIN)/towers data get
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+faults: $(READY)
+	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(JOBS) --dist loadgroup
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt

@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_list(commands)
     _add_run(commands)
+    _add_train(commands)
     _add_data(commands)
     _add_export(commands)
     _add_report(commands)
@@ -199,6 +200,32 @@ def _given(experiment: Any, pairs: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"-p {name} is given twice")
         given[name] = experiments.from_text(experiment, name, text)
     return given
+
+
+def _add_train(commands: Any) -> None:
+    command = _command(
+        commands, "train", _train, "Train towers from a recipe, here or as a launcher's rank",
+        "torchrun --nproc-per-node 2 -m towers.cli train recipe.yaml --folder runs/first",
+    )  # fmt: skip
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file")
+    command.add_argument("--folder", type=Path, metavar="PATH", help="default: in the cache")
+    command.add_argument(
+        "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a field"
+    )
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="go on where it stopped; the default")
+    how.add_argument("--fresh", action="store_true", help="remove what is there and begin again")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from towers.training import command
+
+    for line in command.run(
+        arguments.recipe, arguments.given, arguments.folder, not arguments.fresh, arguments.dry_run
+    ):
+        print(line, flush=True)
+    return 0
 
 
 def _add_data(commands: Any) -> None:

@@ -292,14 +292,32 @@ class TestTwoRanks:
         for single, double in zip(one, both, strict=True):
             assert single == pytest.approx(double, rel=1e-4), (single, double)
 
-    def test_in_chunks_end_with_the_same_weights(self, tmp_path):
-        ended = ranks.run(plain, tmp_path / "two", 3, ranks=2)
+    @pytest.mark.parametrize("changes", [
+        {"chunk": 3, "accumulate": 1}, {"shard": True},
+        {"shard": True, "chunk": 3, "accumulate": 1},
+    ])  # fmt: skip
+    def test_in_chunks_or_shards_do_as_one_process_does(self, tmp_path, changes):
+        ended = ranks.run(plain, tmp_path / "two", **changes, ranks=2)
         assert [rank.code for rank in ended] == [0, 0], ended
         assert ended[0].value == ended[1].value
-        assert ranks.run(plain, tmp_path / "one", 3)[0].code == 0
+        assert ended[0].value == models.weights.checksum(
+            models.checkpoints.read(tmp_path / "two/final.safetensors")[1]
+        )
+        assert ranks.run(plain, tmp_path / "one", **changes)[0].code == 0
         one, both = (told(tmp_path / name) for name in ("one", "two"))
         for single, double in zip(one, both, strict=True):
             assert single == pytest.approx(double, rel=1e-4), (single, double)
+
+    def test_in_shards_resume_exactly_and_hold_a_half_each(self, tmp_path):
+        for name, cuts in (("whole", ()), ("cut", (7,))):
+            for cut in (*cuts, None):
+                ended = ranks.run(toy_runs.sharded, tmp_path / name, cut, ranks=2)
+                assert [rank.code for rank in ended] == [0, 0], ended
+        assert bits(tmp_path / "cut", 12) == bits(tmp_path / "whole", 12)
+        assert told(tmp_path / "cut") == told(tmp_path / "whole")
+        shares = [rank.value for rank in ended]
+        assert all(0.4 < share < 0.6 for share in shares)
+        assert sum(shares) == pytest.approx(1, abs=0.01)  # the scale and the steps are on both
 
     @pytest.mark.parametrize("rank", [0, 1])
     def test_stop_together_when_one_of_them_meets_a_nan(self, tmp_path, rank):
@@ -325,8 +343,7 @@ class TestTwoRanks:
             assert "expected a batch that 3 ranks share equally in 2 parts, got 8" in one.said
 
 
-def plain(folder, chunk=0):
+def plain(folder, **changes):
     """A run whose towers know nothing of ranks; a hash of this rank's weights."""
-    dual = toy_towers.dual().requires_grad_(True)
-    changes = {"chunk": chunk, "accumulate": 1} if chunk else {}
-    return models.weights.checksum(train(folder, dual=dual, **changes).dual.state_dict())
+    done = train(folder, dual=toy_towers.dual().requires_grad_(True), **changes)
+    return models.weights.checksum(done.dual.state_dict())

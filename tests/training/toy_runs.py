@@ -7,8 +7,9 @@ import os
 import torch
 
 from tests import toy_towers
+from tests.faults import faulty_disk
 from towers import training
-from towers.training import samples, states
+from towers.training import loop, samples, states
 
 PAIRS = 44
 RECIPE = training.Recipe(
@@ -82,3 +83,63 @@ def unreadable(folder, rank):
 
     object.__setattr__(data, "read", breaking)
     train(folder, source=data)
+
+
+def seen(folder, stop=None, **changes):
+    """A run that notes which rows it reads, in order, and may be stopped after some updates."""
+    data, rows = source(toy_towers.trainable()), []
+    read, update = type(data).read, loop.Trainer.update
+
+    def noted(wanted, picks):
+        rows.append((wanted.tolist(), picks.tolist()))
+        return read(data, wanted, picks)
+
+    def stopping(self, step, batches):
+        if step == stop:
+            raise RuntimeError("stopped")
+        return update(self, step, batches)
+
+    object.__setattr__(data, "read", noted)
+    loop.Trainer.update = stopping
+    try:
+        train(folder, source=data, **changes)
+    except RuntimeError as error:
+        if "stopped" not in str(error):
+            raise
+    finally:
+        loop.Trainer.update = update
+    return rows
+
+
+def failing(folder, at, number, after=False, **changes):
+    """A run during which rank 0's disk fails, or with 0 for the error kills it, at a call."""
+    if int(os.environ.get("RANK", 0)):
+        return train(folder, **changes).steps
+    act = faulty_disk.error(number) if number else faulty_disk.die
+    with faulty_disk.strikes(at, act, lasting=bool(number), after=after) as counter:
+        train(folder, **changes)
+    return counter.seen
+
+
+def finished(folder, **changes):
+    """A run to its end; the updates that were done before."""
+    return train(folder, **changes).resumed
+
+
+def sharded(folder, stop=None):
+    """A run whose weights are spread; which share of the moments' bytes this rank holds."""
+    trainers, make = [], loop.Trainer.__init__
+
+    def noted(self, *arguments):
+        make(self, *arguments)
+        trainers.append(self)
+
+    loop.Trainer.__init__ = noted
+    seen(folder, stop, shard=True)
+    if stop is not None:
+        return None
+    values = [
+        value for moments in trainers[0].optimiser.state.values() for value in moments.values()
+    ]
+    mine = sum(getattr(value, "_local_tensor", value).numel() for value in values)
+    return mine / sum(value.numel() for value in values)

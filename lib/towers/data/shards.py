@@ -61,8 +61,15 @@ class Member:
 
 
 @dataclass
-class _Sample:
-    """Members of one name; the first fault condemns them all."""
+class Sample:
+    """Members of one name; the first fault condemns them all.
+
+    Attributes:
+        name: without endings.
+        parts: ending -> content.
+        offsets: ending -> where the content starts in the tar.
+        fault: why it is not used; None for a good one.
+    """
 
     name: str
     parts: dict[str, bytes] = field(default_factory=dict)
@@ -99,6 +106,26 @@ def from_shards(pattern: str, tally: Tally) -> Iterator[Item]:
     yield from _items(pattern, tally, 256, lambda member, picture: member, progress=True)
 
 
+def expanded(pattern: str) -> list[str]:
+    """What a pattern with {000..123} and {a,b} stands for.
+
+    Raises:
+        DataError: too many names, or braces that are not paired.
+    """
+    ranges = [(int(low), int(high)) for low, high in _RANGE.findall(pattern)]
+    if any(abs(high - low) >= MAX_SHARDS for low, high in ranges) or len(ranges) > 4:
+        raise DataError(f"expected at most {MAX_SHARDS} shards, got {pattern[:80]!r}; narrow it")
+    try:
+        found = list(islice(braceexpand(pattern), MAX_SHARDS + 1))
+    except (UnbalancedBracesError, ValueError) as error:
+        raise DataError(
+            f"expected paired braces in {pattern[:80]!r} ({error}); pair them"
+        ) from None
+    if len(found) > MAX_SHARDS:
+        raise DataError(f"expected at most {MAX_SHARDS} shards, got {pattern[:80]!r}; narrow it")
+    return found
+
+
 def shard_paths(pattern: str) -> list[Path]:
     """The files that a pattern stands for; one that braces name and that is absent is kept.
 
@@ -109,17 +136,8 @@ def shard_paths(pattern: str) -> list[Path]:
         raise DataError(
             f"expected local shards, got {pattern[:80]!r}; fetch them to a folder first"
         )
-    ranges = [(int(low), int(high)) for low, high in _RANGE.findall(pattern)]
-    if any(abs(high - low) >= MAX_SHARDS for low, high in ranges) or len(ranges) > 4:
-        raise DataError(f"expected at most {MAX_SHARDS} shards, got {pattern[:80]!r}; narrow it")
-    try:
-        expanded = list(islice(braceexpand(pattern), MAX_SHARDS + 1))
-    except (UnbalancedBracesError, ValueError) as error:
-        raise DataError(
-            f"expected paired braces in {pattern[:80]!r} ({error}); pair them"
-        ) from None
     paths: list[Path] = []
-    for name in expanded:
+    for name in expanded(pattern):
         paths += map(Path, sorted(glob.glob(name)) if glob.has_magic(name) else [name])
     if not 0 < len(paths) <= MAX_SHARDS or not any(path.is_file() for path in paths):
         raise DataError(
@@ -143,7 +161,7 @@ def _items(
         names = _class_names(shard)
         for sample in _samples(shard, tally):
             try:
-                ending, draft = _draft(sample, names, tally)
+                ending, item = draft(sample, names, tally)
                 data = sample.parts[ending]
                 picture = open_image(data, size=size)
             except BadImage as error:
@@ -151,12 +169,12 @@ def _items(
                 continue
             tally.kept += 1
             member = Member(shard, sample.offsets[ending], len(data))
-            yield replace(draft, key=content_key(data), image=source(member, picture))
+            yield replace(item, key=content_key(data), image=source(member, picture))
         tally.refuse_if_bad(f"shards:{pattern}")
     tally.refuse_if_empty(f"shards:{pattern}")
 
 
-def _samples(shard: Path, tally: Tally) -> Iterator[_Sample]:
+def _samples(shard: Path, tally: Tally) -> Iterator[Sample]:
     """Neighbouring members of one name, gathered; damage between them is counted."""
     if not shard.is_file():
         tally.dropped["missing shard"] += 1
@@ -168,7 +186,7 @@ def _samples(shard: Path, tally: Tally) -> Iterator[_Sample]:
                 tally.dropped[entry.fault] += 1
                 continue
             try:
-                name, ending = _parted(safe_name(entry.name))
+                name, ending = parted(safe_name(entry.name))
                 fault = entry.fault
             except BadImage as error:
                 name, ending, fault = entry.name, "", error.reason
@@ -177,20 +195,20 @@ def _samples(shard: Path, tally: Tally) -> Iterator[_Sample]:
             if sample is None or sample.name != name:
                 if sample is not None:
                     yield sample
-                sample = _Sample(name)
+                sample = Sample(name)
             _add(sample, ending, file, entry.offset, entry.length, fault)
     if sample is not None:
         yield sample
 
 
-def _parted(name: str) -> tuple[str, str | None]:
+def parted(name: str) -> tuple[str, str | None]:
     """A member's name without and with its ending; no ending: it is no part of a sample."""
     found = _NAME.fullmatch(name)
     return (found.group(1), found.group(2).lower()) if found else (name, None)
 
 
 def _add(
-    sample: _Sample, ending: str, file: BinaryIO, offset: int, length: int, fault: str | None
+    sample: Sample, ending: str, file: BinaryIO, offset: int, length: int, fault: str | None
 ) -> None:
     """Read one member into its sample, or note why the sample is lost."""
     if sample.fault or not (fault or ending in PICTURES or ending in TEXTS):
@@ -209,7 +227,7 @@ def _add(
         sample.parts.clear()
 
 
-def _draft(sample: _Sample, names: list[str], tally: Tally) -> tuple[str, Item]:
+def draft(sample: Sample, names: list[str], tally: Tally) -> tuple[str, Item]:
     """The ending of the picture, and the item without it; BadImage says why there is none."""
     if sample.fault:
         raise BadImage(sample.fault)

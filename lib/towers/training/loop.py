@@ -6,6 +6,7 @@ between updates but weights, optimiser and scaler.
 """
 
 import contextlib
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from towers.training import sharding
 from towers.training.batches import Batch, Texts
 from towers.training.caching import cached_step
 from towers.training.errors import TrainingFailed
@@ -47,6 +49,7 @@ class Plan:
         precision: "fp32", "bf16" or "fp16" for the towers' arithmetic.
         accumulate: forward passes per update.
         chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
+        shard: whether ranks share the weights' memory.
         seed: of all that is random inside the model.
     """
 
@@ -61,6 +64,7 @@ class Plan:
     precision: str = "fp32"
     accumulate: int = 1
     chunk: int = 0
+    shard: bool = False
     seed: int = 0
 
     def rate(self, step: int) -> float:
@@ -102,16 +106,25 @@ class Trainer:
 
     def __init__(self, objective: Objective, plan: Plan, accelerator: Accelerator) -> None:
         self.plan, self.accelerator, self.module = plan, accelerator, objective
+        self.sharded = plan.shard and accelerator.num_processes > 1
+        if self.sharded:
+            self._copy = copy.deepcopy(objective)
+            self.objective = sharding.shard(objective, accelerator)
+        else:
+            self.objective = accelerator.prepare(objective)
         self.optimiser = torch.optim.AdamW(
             decay_groups(objective, plan.weight_decay), lr=plan.lr, betas=plan.betas, eps=plan.eps
         )
-        self.objective = accelerator.prepare(objective)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
 
     @property
     def device(self) -> torch.device:
         """Where this rank computes."""
         return self.accelerator.device
+
+    def whole(self) -> Objective:
+        """The objective with all its weights, for use on one rank; all ranks call this."""
+        return sharding.gathered(self.module, self._copy) if self.sharded else self.module
 
     def run(self, batches: Iterator[Batch], first: int, after: Callable[[Update], None]) -> None:
         """All updates from the first one on.
@@ -140,9 +153,11 @@ class Trainer:
         """
         scale = self._scale(step)
         seen = [self._backward(step, part, next(batches)) for part in range(self.plan.accumulate)]
+        if self.sharded:
+            sharding.share_gradients(self.module)
         self.scaler.unscale_(self.optimiser)
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        norm = nn.utils.clip_grad_norm_(weights, self.plan.clip_norm or math.inf)
+        norm = sharding.clip(weights, self.plan.clip_norm)
         loss, pairs, norm, bad = self._agreed(step, seen, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate(step)
@@ -168,7 +183,7 @@ class Trainer:
                     seed=seed, backward=self._go_back, no_sync=self._unshared,
                 )  # fmt: skip
             else:
-                torch.manual_seed(seed)
+                _seed(self.device, seed)
                 loss = loss_of(*self._forward(batch.images, batch.texts))
                 self._go_back(loss)
         return loss.detach(), sound[0], batch
@@ -189,6 +204,8 @@ class Trainer:
         return contextlib.nullcontext() if last else self._unshared()
 
     def _unshared(self) -> contextlib.AbstractContextManager:
+        if self.sharded:
+            return sharding.unshared(self.objective)
         return self.accelerator.no_sync(self.objective)
 
     def _agreed(
@@ -236,8 +253,15 @@ class Trainer:
         return scale
 
 
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed what a forward pass draws from, and no other device's generator."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable weights with decay, and those without: gains, biases and scales.
+    """Trainable weights with decay, and those without: gains, biases, and scales for themselves.
 
     A weight decays if it has two axes or more and is not the gain of a norm.
 
@@ -249,12 +273,12 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         if isinstance(module, GAINS)
         for weight in module.parameters(recurse=False)
     }
-    trainable = [weight for weight in model.parameters() if weight.requires_grad]
-    decays = [weight.ndim >= 2 and id(weight) not in gains for weight in trainable]
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for weight in model.parameters():
+        if weight.requires_grad:
+            decays = weight.ndim >= 2 and id(weight) not in gains
+            groups.setdefault((decays, weight.ndim > 0), []).append(weight)
     return [
-        {
-            "params": [weight for weight, its in zip(trainable, decays, strict=True) if its == on],
-            "weight_decay": weight_decay if on else 0.0,
-        }
-        for on in (True, False)
+        {"params": weights, "weight_decay": weight_decay if decays else 0.0}
+        for (decays, _), weights in groups.items()
     ]

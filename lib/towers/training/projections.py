@@ -14,8 +14,8 @@ from towers.data import duplicates
 from towers.models import checkpoints
 from towers.training import batches, loop, objectives, order, pairs, schedules
 from towers.training.errors import TrainingError
+from towers.training.loading import captioned as collection
 from towers.training.pairs import History, fit
-from towers.training.samples import captioned as collection
 
 CODE = (
     sys.modules[__name__], pairs, loop, objectives, batches, order, schedules, losses.contrastive,

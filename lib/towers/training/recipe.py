@@ -45,7 +45,7 @@ class Recipe:
     Attributes:
         image: image tower, as `models.load` takes it.
         text: text tower.
-        data: collections, scenes or shards, as `training.samples.load` takes them; one that is
+        data: collections, scenes or shards, as `training.loading.load` takes them; one that is
             named twice is seen twice as often.
         steps: updates; 0 where `epochs` says how long.
         epochs: passes over the data; 0 where `steps` says how long.
@@ -65,6 +65,7 @@ class Recipe:
         accumulate: parts that an update's batch is taken in one after another, each with its own
             negatives only (`chunk` keeps them all).
         chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
+        shard: whether several ranks share the memory of weights, gradients and moments.
         tile: rows of the similarity matrix that are held at a time.
         augment: "crop" takes a random square of the resized picture, "none" prepares a picture as
             in evaluation.
@@ -96,6 +97,7 @@ class Recipe:
     precision: str = "fp32"
     accumulate: int = 1
     chunk: int = 0
+    shard: bool = False
     tile: int = 1024
     augment: str = "none"
     max_bad: float = 0.05
@@ -252,6 +254,8 @@ def _disagreements(recipe: Recipe):
             f"expected accumulate instead of chunk for {recipe.objective}, got chunk "
             f"{recipe.chunk}; its pairs are not each other's negatives"
         )
+    if recipe.shard and recipe.precision == "fp16":
+        yield "expected precision bf16 or fp32 with shard, got fp16; its scaler sees one rank only"
     betas_fit = len(recipe.betas) == 2 and all(0 <= beta < 1 for beta in recipe.betas)
     if not betas_fit:
         yield f"expected two betas in [0, 1), got {list(recipe.betas)}"

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from towers import files, models
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
-from towers.training import logs, processes, samples, states
+from towers.training import loading, logs, processes, samples, states
 from towers.training.batches import Batches, share, stream
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
@@ -95,6 +95,7 @@ def train(
     with processes.watched(accelerator), alone(accelerator, folder):
         pair = dual or processes.agree(accelerator, lambda: _pair(recipe))
         data = source or processes.agree(accelerator, lambda: _samples(recipe, pair))
+        _refuse_if_bad(recipe, data)
         order = Order(data.blocks, recipe.batch, recipe.seed, recipe.accumulate)
         plan = _plan(recipe, order)
         claim(accelerator, folder, recipe, data.digest, resume)
@@ -102,9 +103,9 @@ def train(
         first = run.restore()
         with run.logged(first, evaluate, progress) as after:
             run.trainer.run(_batches(run.trainer, recipe, data, order, first), first, after)
-        run.finish()
+        objective = run.finish()
     seconds = time.monotonic() - begun
-    return Finished(folder, run.trainer.module.eval(), plan.steps, first, run.bad, seconds)
+    return Finished(folder, objective, plan.steps, first, run.bad, seconds)
 
 
 class _Run:
@@ -175,11 +176,12 @@ class _Run:
             if log:
                 log.close()
 
-    def finish(self) -> None:
-        """Write the trained pair."""
-        pair, path = self.trainer.module.dual, self.folder / FINAL
-        pair.name = self.recipe.title
-        processes.agree(self.accelerator, lambda: models.save(pair, path), only_main=True)
+    def finish(self) -> Objective:
+        """Write the trained pair; what was trained."""
+        objective, path = self.trainer.whole().eval(), self.folder / FINAL
+        objective.dual.name = self.recipe.title
+        processes.agree(self.accelerator, lambda: models.save(objective.dual, path), only_main=True)
+        return objective
 
     def _count(self, update: Update) -> None:
         self.bad += update.bad
@@ -197,15 +199,15 @@ class _Run:
         processes.agree(self.accelerator, lambda: self.checkpoints.write(state), only_main=True)
 
     def _evaluate(self, step: int, evaluate: Evaluation, log: logs.Log | None) -> None:
-        module = self.trainer.objective
+        objective = self.trainer.whole()
 
         def work() -> None:
-            module.eval()
+            objective.eval()
             with torch.no_grad():
-                log.evaluation(step, evaluate(self.trainer.module))
-            module.train()
+                log.evaluation(step, evaluate(objective))
 
         processes.agree(self.accelerator, work, only_main=True)
+        self.trainer.objective.train()
 
     def _say(self, line: str) -> None:
         if self.accelerator.is_main_process:
@@ -223,7 +225,17 @@ def _pair(recipe: Recipe) -> models.DualTower:
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
     crop = recipe.augment == "crop"
-    return samples.load(recipe.data, pair.image.transform, recipe.languages, crop)
+    return loading.load(recipe.data, pair.image.transform, recipe.languages, crop)
+
+
+def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
+    bad = sum(n for reason, n in data.left_out.items() if reason not in samples.NO_FAULT)
+    if samples.too_many_bad(bad, bad + len(data), recipe.max_bad):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.most_common())
+        raise TrainingError(
+            f"expected at most a share of {recipe.max_bad:g} unreadable samples, got {bad} of "
+            f"{bad + len(data)} ({reasons}); check the data or raise max_bad"
+        )
 
 
 def _objective(recipe: Recipe, pair: models.DualTower, data: samples.Samples) -> Objective:

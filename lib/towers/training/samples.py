@@ -18,14 +18,17 @@ from PIL import Image
 from towers import data, files
 from towers.data import BadImage
 from towers.models import Preprocessing
-from towers.training.errors import TrainingError, TrainingFailed
-from towers.training.order import key, mixed
+from towers.training.errors import TrainingFailed
+from towers.training.order import drawn, key
 
 TRIES = 32
 """Rows that are tried in the place of an unreadable one before the run gives up."""
 
 FORGIVEN = 10
 """Unreadable samples that never stop a run, whatever their share."""
+
+NO_FAULT = ("no caption", "no picture")
+"""Reasons to leave a sample out that say nothing bad about it."""
 
 _CAPTION, _CROP, _OTHER = (key(word) for word in ("caption", "crop", "other"))
 
@@ -50,12 +53,14 @@ class Samples(Protocol):
     Attributes:
         blocks: lengths of the stretches that lie together; their sum is the length.
         digest: names the content; another one is other data.
+        left_out: reason -> samples that were found bad before they were asked for.
 
     `captions` gives the texts that may be drawn, row after row.
     """
 
     blocks: tuple[int, ...]
     digest: str
+    left_out: Counter
 
     def __len__(self) -> int: ...
 
@@ -89,9 +94,13 @@ class Squares:
         scaled = [max(size, round(side * ratio)) for side in image.size]
         pixels = np.asarray(image.convert("RGB").resize(scaled, Image.Resampling.BICUBIC))
         top, left = (
-            _drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
+            drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
         )
         return np.ascontiguousarray(pixels[top : top + size, left : left + size])
+
+    def keeps(self, size: int) -> bool:
+        """Whether a square picture of a size comes out as it is."""
+        return size == self.transform.size and self.transform.crop_fraction == 1
 
     @property
     def recipe(self) -> str:
@@ -123,6 +132,11 @@ class CollectionSamples:
         """SHA-256 over the collection's digest, the squares and the languages."""
         parts = (self.collection.digest, self.squares.recipe, *self.languages)
         return files.sha256("\0".join(parts).encode())
+
+    @property
+    def left_out(self) -> Counter:
+        """None: what loading drops is judged, and reported, by the collection itself."""
+        return Counter()
 
     def __len__(self) -> int:
         return len(self.collection)
@@ -168,6 +182,11 @@ class Joined:
         """SHA-256 over the parts' digests."""
         return files.sha256("\0".join(part.digest for part in self.parts).encode())
 
+    @property
+    def left_out(self) -> Counter:
+        """Of all parts."""
+        return sum((part.left_out for part in self.parts), Counter())
+
     def __len__(self) -> int:
         return self._ends[-1]
 
@@ -189,46 +208,6 @@ class Joined:
                 images[place], texts[place] = image, text
             bad += found.bad
         return Read(np.stack(images), texts, bad)
-
-
-def load(
-    names: Sequence[str],
-    transform: Preprocessing,
-    languages: tuple[str, ...] = ("en",),
-    crop: bool = False,
-) -> Samples:
-    """The samples of some data sets, ready to be read.
-
-    Args:
-        names: collections, as `data.load` takes them.
-        transform: of the image tower that will see them.
-        languages: of the captions.
-        crop: whether to take a random square of each picture.
-
-    Raises:
-        ValueError: an unknown collection.
-        TrainingError: no item of one has a caption in one of the languages.
-    """
-    squares = Squares(transform, crop)
-    parts = [CollectionSamples(captioned(name, languages), squares, languages) for name in names]
-    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
-
-
-def captioned(name: str, languages: tuple[str, ...]) -> data.Collection:
-    """The items of a collection with captions in the languages.
-
-    Raises:
-        ValueError: an unknown collection.
-        TrainingError: no item has a caption in one of the languages.
-    """
-    loaded = data.load(name)
-    kept = loaded.where(predicate=lambda item: any(code in item.captions for code in languages))
-    if not len(kept):
-        raise TrainingError(
-            f"expected captions in {', '.join(languages)} in {name}, "
-            f"got {', '.join(loaded.languages()) or 'no captions'}"
-        )
-    return kept
 
 
 def one_by_one(
@@ -265,7 +244,7 @@ def caption(texts: Sequence[str], pick: int) -> str:
     """
     if not texts:
         raise BadImage("no caption")
-    return texts[_drawn(pick, _CAPTION, len(texts))]
+    return texts[drawn(pick, _CAPTION, len(texts))]
 
 
 def too_many_bad(bad: int, seen: int, max_bad: float) -> bool:
@@ -285,13 +264,8 @@ def _readable(
             return read(row, pick)
         except BadImage as error:
             bad[error.reason] += 1
-            row = _drawn(pick, key(_OTHER, attempt), count)
+            row = drawn(pick, key(_OTHER, attempt), count)
     raise TrainingFailed(
         f"expected a readable sample, got {TRIES + 1} bad ones in a row "
         f"({', '.join(sorted(bad))}); check the data"
     )
-
-
-def _drawn(pick: int, what: int, count: int) -> int:
-    """A number below `count` that a pick draws for one of its purposes."""
-    return int(mixed(np.array([pick], dtype=np.uint64), what)[0]) % count

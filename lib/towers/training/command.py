@@ -1,0 +1,85 @@
+"""What `towers train` does: a recipe, some changes, a folder, and a line or two about them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from towers import files
+from towers.experiments import strict_yaml
+from towers.experiments.parameters import ExperimentError
+from towers.training import logs, states
+from towers.training.errors import TrainingError
+from towers.training.folder import CHECKPOINTS
+from towers.training.recipe import Recipe
+from towers.training.runs import train
+
+
+def run(
+    path: Path,
+    given: Sequence[str] = (),
+    folder: Path | None = None,
+    resume: bool = True,
+    dry: bool = False,
+) -> Iterator[str]:
+    """Train what a recipe describes, in this process or as one of a launcher's ranks.
+
+    Args:
+        path: of the recipe.
+        given: "field=value" for each field to change, the value as in YAML.
+        folder: of the run; default: `default_folder`.
+        resume: go on with what is in the folder; False: begin afresh.
+        dry: only say what would be done; nothing is read but the recipe and the folder.
+
+    Yields:
+        Lines for a person, on rank 0 only.
+
+    Raises:
+        TrainingError: a mistake in the recipe or the changes, before anything else happens.
+    """
+    recipe = Recipe.from_yaml(path, changes(given))
+    folder = folder or default_folder(path, recipe)
+    first = int(os.environ.get("RANK", 0)) == 0
+    if dry:
+        if first:
+            yield from _outlook(recipe, folder, resume)
+        return
+    done = train(recipe, folder, resume)
+    if first:
+        losses = [line["loss"] for line in logs.read(folder) if "loss" in line]
+        yield (
+            f"{recipe.title}: {done.steps} steps, {done.resumed} of them earlier, loss "
+            f"{losses[-1]:.3f}, {done.seconds:.1f} s, {files.shown(folder)}"
+        )
+
+
+def changes(given: Sequence[str]) -> dict[str, Any]:
+    """Fields and values of "field=value" texts.
+
+    Raises:
+        TrainingError: another form, no YAML, or a field that is given twice.
+    """
+    found: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals or not name or name in found:
+            raise TrainingError(f"expected -p FIELD=VALUE, each field once, got {pair!r}")
+        try:
+            found[name] = strict_yaml.load(text)
+        except ExperimentError as error:
+            raise TrainingError(f"expected a value of YAML for {name}, got {error}") from None
+    return found
+
+
+def default_folder(path: Path, recipe: Recipe) -> Path:
+    """Where a run lies whose folder nobody names: in the cache, by the recipe's name and digest."""
+    return files.cache_home() / "runs" / f"{Path(path).stem}-{recipe.digest[:12]}"
+
+
+def _outlook(recipe: Recipe, folder: Path, resume: bool) -> Iterator[str]:
+    """What a run would do."""
+    yield from (f"{name}: {value}" for name, value in recipe.mapping().items())
+    yield f"digest: {recipe.digest}"
+    yield f"folder: {files.shown(folder)}"
+    steps = states.Checkpoints(folder / CHECKPOINTS, recipe.keep).steps() if resume else []
+    yield f"begins: after step {steps[0]}" if steps else "begins: afresh"

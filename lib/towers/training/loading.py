@@ -1,0 +1,128 @@
+"""The samples of data sets by their names."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Int, UInt64
+from PIL import Image
+
+from towers import data, files
+from towers.data import scenes
+from towers.data.scenes import Scenes
+from towers.models import Preprocessing
+from towers.training.errors import TrainingError
+from towers.training.samples import CollectionSamples, Joined, Read, Samples, Squares
+from towers.training.shards import ShardSamples, local
+
+
+@dataclass(frozen=True, eq=False)
+class SceneSamples:
+    """Scenes, drawn when they are asked for; none of them is ever bad.
+
+    Attributes:
+        scenes: speak only languages that are wanted.
+        squares: what their pictures become.
+    """
+
+    scenes: Scenes
+    squares: Squares
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Any scene is as near as any other."""
+        return (len(self.scenes),)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the scenes' digest and the squares."""
+        return files.sha256(f"{self.scenes.digest} {self.squares.recipe}".encode())
+
+    @property
+    def left_out(self) -> Counter:
+        """None."""
+        return Counter()
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def captions(self) -> Iterator[str]:
+        """All captions in the languages."""
+        rows = range(len(self))
+        return (text for row in rows for texts in self.scenes.texts(row).values() for text in texts)
+
+    def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
+        """One square and one caption for each row."""
+        images, texts = self.scenes.read(rows, picks)
+        if not self.squares.keeps(self.scenes.size):
+            pairs = zip(images, picks.tolist(), strict=True)
+            images = np.stack([self.squares(Image.fromarray(image), pick) for image, pick in pairs])
+        return Read(images, texts, Counter())
+
+
+def load(
+    names: Sequence[str],
+    transform: Preprocessing,
+    languages: tuple[str, ...] = ("en",),
+    crop: bool = False,
+) -> Samples:
+    """The samples of some data sets, ready to be read.
+
+    Args:
+        names: scenes ("scenes:train?count=20000"), shards, local or remote
+            ("shards:https://host/{000..127}.tar"), or collections, as `data.load` takes them.
+        transform: of the image tower that will see them.
+        languages: of the captions.
+        crop: whether to take a random square of each picture.
+
+    Raises:
+        ValueError: an unknown name, or data that cannot be had.
+        TrainingError: one of them has no caption in one of the languages.
+    """
+    squares = Squares(transform, crop)
+    parts = [_named(name, squares, languages) for name in names]
+    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
+
+
+def _named(name: str, squares: Squares, languages: tuple[str, ...]) -> Samples:
+    kind, _, rest = name.partition(":")
+    if kind == "scenes":
+        return SceneSamples(spoken(name, languages), squares)
+    if kind == "shards":
+        return ShardSamples(local(rest), squares, languages)
+    return CollectionSamples(captioned(name, languages), squares, languages)
+
+
+def captioned(name: str, languages: tuple[str, ...]) -> data.Collection:
+    """The items of a collection with captions in the languages.
+
+    Raises:
+        ValueError: an unknown collection.
+        TrainingError: no item has a caption in one of the languages.
+    """
+    loaded = data.load(name)
+    kept = loaded.where(predicate=lambda item: any(code in item.captions for code in languages))
+    if not len(kept):
+        raise TrainingError(
+            f"expected captions in {', '.join(languages)} in {name}, "
+            f"got {', '.join(loaded.languages()) or 'no captions'}"
+        )
+    return kept
+
+
+def spoken(name: str, languages: tuple[str, ...]) -> Scenes:
+    """The scenes of a name, with captions in those of their languages that are wanted.
+
+    Raises:
+        ValueError: no such scenes.
+        TrainingError: they speak none of the languages.
+    """
+    found = scenes.from_name(name)
+    common = tuple(code for code in found.languages if code in languages)
+    if not common:
+        raise TrainingError(
+            f"expected captions in {', '.join(languages)} in {name}, got "
+            f"{', '.join(found.languages)}; name them there: {name}&languages={languages[0]}"
+        )
+    return replace(found, languages=common)

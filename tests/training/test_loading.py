@@ -1,0 +1,359 @@
+"""Samples of every source: the right rows, pictures and captions, whatever is damaged."""
+
+import dataclasses
+import http.server
+import io
+import json
+import tarfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import toy_towers
+from tests.training import toy_runs
+from towers import models, training
+from towers.data import BadImage, DataError
+from towers.training import loading, samples, shards
+from towers.training.order import Order
+from towers.training.samples import CollectionSamples, Joined, Squares
+
+PREPARED = models.Preprocessing(size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+PICKS = np.arange(100, 140, dtype=np.uint64)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path / "home"))
+
+
+def collection(count=10, captions=2):
+    return toy_towers.collection([tuple(f"{n}/{k}" for k in range(captions)) for n in range(count)])
+
+
+def samples_of(loaded, crop=False, languages=("en",)):
+    return CollectionSamples(loaded, Squares(PREPARED, crop), languages)
+
+
+class TestCollections:
+    def test_rows_become_the_towers_squares_and_one_of_their_captions(self):
+        loaded = collection()
+        rows = np.array([7, 0, 7, 3])
+        read = samples_of(loaded).read(rows, PICKS[:4])
+        for row, image, text in zip(rows, read.images, read.texts, strict=True):
+            assert np.array_equal(image, PREPARED.pixels(loaded.image(int(row))))
+            assert text in (f"{row}/0", f"{row}/1")
+        assert read.images.dtype == np.uint8
+        assert not read.bad
+
+    def test_captions_of_all_wanted_languages_are_drawn_about_as_often(self):
+        loaded = toy_towers.collection([{"en": ("a", "b"), "fr": ("c",), "de": ("d",)}])
+        picks = np.random.default_rng(0).integers(0, 2**64, 3000, dtype=np.uint64)
+        read = samples_of(loaded, languages=("en", "fr")).read(np.zeros(3000, int), picks)
+        counts = Counter(read.texts)
+        assert counts.keys() == {"a", "b", "c"}
+        assert all(abs(count - 1000) < 160 for count in counts.values())  # six deviations
+
+    def test_the_digest_knows_data_languages_and_squares(self):
+        loaded = collection()
+        digests = {
+            samples_of(loaded).digest,
+            samples_of(collection(11)).digest,
+            samples_of(loaded, crop=True).digest,
+            samples_of(loaded, languages=("fr", "en")).digest,
+            CollectionSamples(loaded, Squares(dataclasses.replace(PREPARED, size=9))).digest,
+        }
+        assert len(digests) == 5
+
+    def test_only_items_with_a_caption_are_loaded(self, monkeypatch):
+        loaded = toy_towers.collection([{"en": ("a",)}, {"fr": ("b",)}])
+        monkeypatch.setattr(loading.data, "load", lambda name: loaded)
+        found = loading.load(["toys"], PREPARED, ("fr",))
+        assert (len(found), list(found.captions())) == (1, ["b"])
+        with pytest.raises(training.TrainingError, match="expected captions in de in toys, got"):
+            loading.load(["toys"], PREPARED, ("de",))
+
+
+class TestCrops:
+    def test_a_crop_is_a_square_of_the_scaled_picture(self):
+        """Columns of different brightness tell where the square was cut."""
+        wide = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8)[None, :, None], (16, 1, 3)))
+        squares = Squares(dataclasses.replace(PREPARED, size=16), crop=True)
+        lefts = set()
+        for pick in range(300):
+            pixels = squares(wide, pick)
+            assert pixels.shape == (16, 16, 3)
+            assert np.array_equal(np.diff(pixels[:, :, 0].astype(int), axis=1), np.ones((16, 15)))
+            lefts.add(int(pixels[0, 0, 0]))
+        assert lefts == set(range(49))
+        assert np.array_equal(squares(wide, 5), squares(wide, 5))
+
+    @pytest.mark.parametrize("shape", [(5, 200), (200, 5), (8, 8), (1, 1), (300, 299)])
+    def test_any_shape_gives_a_square(self, shape):
+        image = Image.new("L", shape, 7)
+        assert Squares(PREPARED, crop=True)(image, 2**63 + 1).shape == (8, 8, 3)
+
+
+class TestBadSamples:
+    def test_are_replaced_by_others_and_counted_by_reason(self):
+        loaded = collection()
+        object.__setattr__(loaded[3], "image", b"")
+        object.__setattr__(loaded[4], "image", b"what is this")
+        rows = np.array([3, 1, 4, 3])
+        read = samples_of(loaded).read(rows, PICKS[:4])
+        assert read.bad >= Counter({"empty": 2, "unknown type": 1})
+        assert read.texts[1].startswith("1/")
+        assert not any(text.startswith(("3/", "4/")) for text in read.texts)
+        again = samples_of(loaded).read(rows, PICKS[:4])
+        assert (again.texts, again.bad) == (read.texts, read.bad)
+        assert read.texts[0] != samples_of(loaded).read(rows, PICKS[4:8]).texts[0]
+
+    def test_stop_a_run_when_nothing_else_is_there(self):
+        loaded = collection(3)
+        for item in loaded:
+            object.__setattr__(item, "image", b"")
+        with pytest.raises(training.TrainingFailed, match=r"got 33 bad ones in a row \(empty\)"):
+            samples_of(loaded).read(np.array([0]), PICKS[:1])
+
+    def test_ten_are_forgiven(self):
+        assert not samples.too_many_bad(10, 11, 0.0)
+        assert samples.too_many_bad(11, 100, 0.1)
+        assert not samples.too_many_bad(11, 110, 0.1)
+
+
+def test_joined_sources_are_read_as_one():
+    first, second = samples_of(collection(4)), samples_of(collection(6))
+    both = Joined((first, second))
+    assert (len(both), both.blocks) == (10, (4, 6))
+    rows = np.array([9, 0, 4, 3])
+    read = both.read(rows, PICKS[:4])
+    parts = [second.read(np.array([5, 0]), PICKS[[0, 2]]), first.read(rows[[1, 3]], PICKS[[1, 3]])]
+    assert read.texts == [
+        parts[0].texts[0],
+        parts[1].texts[0],
+        parts[0].texts[1],
+        parts[1].texts[1],
+    ]
+    assert np.array_equal(read.images[[0, 2]], parts[0].images)
+    assert np.array_equal(read.images[[1, 3]], parts[1].images)
+    assert both.digest != Joined((second, first)).digest
+    assert len(list(both.captions())) == 20
+
+
+class TestScenes:
+    def test_are_drawn_as_they_are_asked_for(self):
+        found = loading.load(["scenes:train?count=50&size=32"],
+                             dataclasses.replace(PREPARED, size=32))  # fmt: skip
+        rows = np.array([49, 3])
+        read = found.read(rows, PICKS[:2])
+        assert np.array_equal(read.images, found.scenes.pixels(rows))
+        for row, text in zip(rows, read.texts, strict=True):
+            assert text in found.scenes.texts(int(row))["en"]
+        assert set(found.captions()) >= set(read.texts)
+
+    def test_are_brought_to_the_towers_size(self):
+        read = loading.load(["scenes:train?count=50&size=32"], PREPARED).read(
+            np.arange(3), PICKS[:3]
+        )
+        assert read.images.shape == (3, 8, 8, 3)
+
+    def test_that_speak_no_wanted_language_are_refused(self):
+        with pytest.raises(training.TrainingError, match=r"got en; name them there: .*=fr"):
+            loading.load(["scenes:train"], PREPARED, ("fr",))
+        found = loading.load(["scenes:train?count=9&languages=de,fr"], PREPARED, ("fr",))
+        assert found.scenes.languages == ("fr",)
+
+
+def tar(path, members):
+    """A tar of (name, content) pairs; a name alone is a folder."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def members(numbers, first=0):
+    return [
+        part
+        for n in numbers
+        for part in (
+            (f"{first + n:05d}.png", toy_towers.picture(first + n)),
+            (f"{first + n:05d}.txt", f"caption {first + n}\nother {first + n}".encode()),
+        )
+    ]
+
+
+@pytest.fixture
+def three(tmp_path):
+    for number, count in enumerate((5, 3, 7)):
+        tar(tmp_path / f"{number}.tar", members(range(count), 100 * number))
+    return tmp_path
+
+
+class TestShards:
+    def test_any_row_is_read_from_its_place(self, three):
+        found = loading.load([f"shards:{three}/{{0..2}}.tar"], PREPARED)
+        assert (len(found), found.blocks, found.left_out) == (15, (5, 3, 7), Counter())
+        rows = np.array([14, 0, 5, 7, 8])
+        read = found.read(rows, PICKS[:5])
+        names = [206, 0, 100, 102, 200]
+        for name, image, text in zip(names, read.images, read.texts, strict=True):
+            picture = Image.open(io.BytesIO(toy_towers.picture(name))).convert("RGB")
+            assert np.array_equal(image, PREPARED.pixels(picture))
+            assert text in (f"caption {name}", f"other {name}")
+        assert len(list(found.captions())) == 30
+
+    def test_json_captions_come_by_language(self, tmp_path):
+        about = {"captions": {"en": ["a"], "fr": ["b", "c"]}}
+        path = tar(tmp_path / "a.tar", [("1.png", toy_towers.picture(1)),
+                                        ("1.json", json.dumps(about).encode())])  # fmt: skip
+        found = loading.load([f"shards:{path}"], PREPARED, ("fr",))
+        assert list(found.captions()) == ["b", "c"]
+
+    def test_what_is_no_sample_is_left_out_and_counted(self, tmp_path):
+        good = members(range(2))
+        bad = [
+            ("10.png", toy_towers.picture(1)), ("11.txt", b"words"),
+            ("12.png", b"x"), ("12.png", b"y"), ("12.txt", b"z"), ("13.png", b""), ("13.txt", b"z"),
+            ("../14.png", b"x"), ("../14.txt", b"x"), ("15.pyd", b"cos\nsystem\n."),
+            ("README", b"r"),
+        ]  # fmt: skip
+        path = tar(tmp_path / "a.tar", [*good, *bad])
+        content = path.read_bytes()
+        path.write_bytes(content[:-10240] + b"\1" * 512 + content[-10240:])
+        found = shards.ShardSamples((path,), Squares(PREPARED))
+        assert len(found) == 2
+        assert found.left_out == Counter({
+            "no caption": 1, "no picture": 1, "duplicate member": 1, "empty": 1,
+            "unsafe name": 2, "damaged header": 1,
+        })  # fmt: skip
+
+    def test_damage_inside_a_member_is_found_when_it_is_read(self, tmp_path):
+        path = tar(tmp_path / "a.tar", [*members(range(3)), ("7.png", b"no"), ("7.txt", b"words")])
+        found = shards.ShardSamples((path,), Squares(PREPARED))
+        assert len(found) == 4
+        read = found.read(np.array([3]), PICKS[:1])
+        assert read.bad["unknown type"] >= 1
+        assert read.texts != ["words"]
+
+    def test_a_shard_that_is_gone_is_a_bad_sample_not_a_crash(self, three):
+        found = loading.load([f"shards:{three}/0.tar"], PREPARED)
+        assert len(found) == 5
+        (three / "0.tar").unlink()
+        with pytest.raises(BadImage, match="missing"):
+            found._one(0, 1)
+
+    def test_the_index_is_kept_and_made_anew_for_another_file(self, three, monkeypatch):
+        path = three / "0.tar"
+        first = shards.index(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(shards, "_scan", pytest.fail)
+            assert np.array_equal(shards.index(path).places, first.places)
+        (cached,) = (three / "home/shards").glob("*.index")
+        cached.write_bytes(cached.read_bytes()[:-8] + b"12345678")
+        assert np.array_equal(shards.index(path).places, first.places)  # damage is noticed
+        tar(path, members(range(9)))
+        assert len(shards.index(path).places) == 9
+
+    def test_digests_differ_with_the_content(self, three):
+        names = [f"shards:{three}/0.tar", f"shards:{three}/{{0..1}}.tar"]
+        assert len({loading.load([name], PREPARED).digest for name in names}) == 2
+
+    def test_the_order_opens_few_shards_at_a_time(self, three):
+        found = loading.load([f"shards:{three}/{{0..2}}.tar"], PREPARED)
+        order = Order(found.blocks, 5, 0, group=1)
+        runs = []
+        for step in range(3):
+            for row in order.draw(step).rows:
+                shard = int(np.searchsorted((5, 8, 15), row, side="right"))
+                if not runs or runs[-1] != shard:
+                    runs.append(shard)
+        assert sorted(runs) == [0, 1, 2]  # each is left once and for all
+
+    @pytest.mark.parametrize(("pattern", "message"), [
+        ("nowhere.tar", "expected 1 to 100000 shards"), ("{0..2.tar", "expected paired braces"),
+        ("http://x/{0..99999999}.tar", "expected at most 100000 shards"),
+    ])  # fmt: skip
+    def test_patterns_that_name_nothing_are_refused(self, pattern, message):
+        with pytest.raises(DataError, match=message):
+            loading.load([f"shards:{pattern}"], PREPARED)
+
+    def test_train_and_resume_a_run(self, three, monkeypatch):
+        dual = toy_towers.trainable()
+        data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
+        done = toy_runs.train(three / "run", dual=dual, source=data, workers=2, steps=6)
+        assert (done.steps, done.bad.total()) == (6, 0)
+
+
+@pytest.fixture
+def server(three):
+    """Serves a folder; `server.cut` names files that are cut short, `server.asked` is a list."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(three))
+
+        def log_message(self, *_):
+            pass
+
+        def copyfile(self, source, outputfile):
+            content = source.read()
+            serving.asked.append(self.path)
+            cut = self.path in serving.cut
+            outputfile.write(content[: len(content) // 2] if cut else content)
+
+    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving.cut, serving.asked = [], []
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    yield serving
+    serving.shutdown()
+    serving.server_close()
+
+
+class TestRemoteShards:
+    def test_are_fetched_once_and_read_as_local_ones(self, three, server):
+        pattern = f"shards:http://127.0.0.1:{server.server_port}/{{0..2}}.tar"
+        found = loading.load([pattern], PREPARED)
+        near = loading.load([f"shards:{three}/{{0..2}}.tar"], PREPARED)
+        rows = np.arange(15)
+        assert found.read(rows, PICKS[:15]).texts == near.read(rows, PICKS[:15]).texts
+        assert len(loading.load([pattern], PREPARED)) == 15
+        assert sorted(server.asked) == ["/0.tar", "/1.tar", "/2.tar"]
+
+    def test_that_come_cut_short_are_not_kept(self, three, server, monkeypatch):
+        monkeypatch.setattr(shards.time, "sleep", lambda _: None)
+        server.cut.append("/1.tar")
+        url = f"http://127.0.0.1:{server.server_port}/1.tar"
+        with pytest.raises(DataError, match=r"expected a whole shard at .* got \d+ bytes of \d+"):
+            shards.fetched(url)
+        assert server.asked == ["/1.tar"] * shards.ATTEMPTS
+        assert [path.suffix for path in (three / "home/shards").iterdir()] in ([], [".lock"])
+        server.cut.clear()
+        assert shards.fetched(url).read_bytes() == (three / "1.tar").read_bytes()
+
+    def test_that_are_tars_cut_off_at_the_source_are_refused(self, three, monkeypatch):
+        monkeypatch.setattr(shards.time, "sleep", lambda _: None)
+        short = three / "short.tar"
+        short.write_bytes((three / "0.tar").read_bytes()[:2000])
+        with pytest.raises(DataError, match="a tar that is cut off in 1 place"):
+            shards.fetched(short.as_uri())
+
+    def test_that_are_not_there_are_one_line(self, server, monkeypatch):
+        monkeypatch.setattr(shards.time, "sleep", lambda _: None)
+        for url, cause in (
+            (f"http://127.0.0.1:{server.server_port}/no.tar", "File not found"),
+            ("http://127.0.0.1:1/no.tar", "refused"),
+            ("nosuchprotocol://x/y.tar", "nosuchprotocol"),
+        ):
+            with pytest.raises(DataError, match=cause) as caught:
+                shards.fetched(url)
+            assert "\n" not in str(caught.value)
+
+    def test_lie_in_the_cache(self, three):
+        path = shards.fetched((three / "2.tar").as_uri())
+        assert path.is_relative_to(Path(three / "home/shards"))
