@@ -175,7 +175,7 @@ def prompt_sets(name: str, most: int = 0) -> dict[str, tuple[str, ...]]:
     Raises:
         DataError: a name without a colon that is no data set with templates.
     """
-    own = _data_set(name)
+    own = data_set(name)
     chosen = templates(own)
     count = min(most, len(chosen)) or len(chosen)
     task = {} if own == "generic" else {"task prompt": chosen[:1]}
@@ -187,7 +187,7 @@ def prompt_sets(name: str, most: int = 0) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _data_set(name: str) -> str:
+def data_set(name: str) -> str:
     """Whose templates a collection takes."""
     kind, colon, rest = _BRACKETS.sub("", name).partition(":")
     sub = rest.partition(":")[0].lower() if kind == "torchvision" else rest
