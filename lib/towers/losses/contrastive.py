@@ -43,10 +43,8 @@ def clip_loss(
 
     Source: Radford et al. 2021, Fig. 3.
     """
-    _check(image_embeds, text_embeds, logit_scale)
-    precision = torch.promote_types(
-        torch.promote_types(image_embeds.dtype, text_embeds.dtype), torch.float32
-    )
+    check(image_embeds, text_embeds, logit_scale)
+    precision = computing_dtype(image_embeds, text_embeds)
     with torch.autocast(device_type=image_embeds.device.type, enabled=False):
         sims = image_embeds.to(precision) @ text_embeds.to(precision).T  # (images, texts)
         logits_per_image = logit_scale.to(precision) * sims
@@ -56,7 +54,19 @@ def clip_loss(
         return (loss_per_image + loss_per_text) / 2
 
 
-def _check(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor) -> None:
+def computing_dtype(image_embeds: Tensor, text_embeds: Tensor) -> torch.dtype:
+    """In which their loss is computed: float32, or float64 where either comes in that."""
+    return torch.promote_types(
+        torch.promote_types(image_embeds.dtype, text_embeds.dtype), torch.float32
+    )
+
+
+def check(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor) -> None:
+    """Refuse what has no contrastive loss; the scale is read for it.
+
+    Raises:
+        ValueError: as `clip_loss`.
+    """
     images, texts = tuple(image_embeds.shape), tuple(text_embeds.shape)
     if images != texts or len(images) != 2 or 0 in images:
         raise ValueError(

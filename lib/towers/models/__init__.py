@@ -4,19 +4,23 @@ from towers.models.checkpoints import save
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower, Tower
 from towers.models.features import features, quick_dtype
+from towers.models.paper import PaperModel, paper_models
 from towers.models.preprocessing import Preprocessing
-from towers.models.pretrained import dual, image_tower, load, text_tower
+from towers.models.pretrained import continued, dual, image_tower, load, text_tower
 
 __all__ = [
     "DualTower",
     "ImageTower",
+    "PaperModel",
     "Preprocessing",
     "TextTower",
     "Tower",
+    "continued",
     "dual",
     "features",
     "image_tower",
     "load",
+    "paper_models",
     "quick_dtype",
     "save",
     "text_tower",

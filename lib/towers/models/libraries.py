@@ -20,11 +20,19 @@ _OPENAI_ONLY = ("input_resolution", "context_length", "vocab_size")
 
 
 class OpenClipText(nn.Module):
-    """The text half of an open_clip model: token ids to the projected state, not normalised."""
+    """The text half of an open_clip model: token ids to the projected state, not normalised.
+
+    The scale of the logits, and its bias where there is one, are kept as plain tensors: nothing in
+    this tower uses them, and a parameter that gets no gradient stops distributed training.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         del model.visual
+        for name in ("logit_scale", "logit_bias"):
+            if isinstance(unused := getattr(model, name, None), nn.Parameter):
+                delattr(model, name)
+                model.register_buffer(name, unused.detach())
         self.model = model
 
     def forward(self, ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch width"]:
@@ -56,7 +64,25 @@ def open_clip_dual(name: str, arch: str, tag: str, resize: Resize | None = None)
             f"expected an architecture of open_clip, got {arch!r}; "
             "open_clip.list_models() lists them"
         )
-    model = _open_clip_model(arch, tag)
+    return _open_clip_pair(name, arch, _open_clip_model(arch, tag), resize).requires_grad_(False)
+
+
+def open_clip_shapes(name: str, arch: str) -> DualTower:
+    """An open_clip model on the meta device: shapes without memory, trainable.
+
+    Args:
+        name: of the pair and of both towers.
+        arch: as `open_clip.list_models()` has it.
+    """
+    with torch.device("meta"):
+        model = _created(arch, "random", device="meta")
+    return _open_clip_pair(name, arch, model, None).to("meta")
+
+
+def _open_clip_pair(name: str, arch: str, model: nn.Module, resize: Resize | None) -> DualTower:
+    """The two towers of an open_clip model, in evaluation mode."""
+    import open_clip
+
     if not isinstance(model, open_clip.CLIP | open_clip.CustomTextCLIP):
         raise ValueError(
             f"expected an architecture with two plain towers, got {type(model).__name__} for "
@@ -70,9 +96,10 @@ def open_clip_dual(name: str, arch: str, tag: str, resize: Resize | None = None)
                          "max_tokens": tokenizer.context_length})  # fmt: skip
     image = ImageTower(name, visual, width, transform)
     text = TextTower(name, OpenClipText(model), width, lambda t: {"ids": tokenizer(t)}, recipe)
-    dual = DualTower(image.freeze(), text.freeze(), None, name)
-    with torch.no_grad():
-        dual.log_scale.copy_(log_scale)
+    dual = DualTower(image.eval(), text.eval(), None, name)
+    if not log_scale.is_meta:
+        with torch.no_grad():
+            dual.log_scale.copy_(log_scale)
     return dual
 
 

@@ -10,17 +10,18 @@
     file:PATH                      pair that `models.save` wrote
 
 Options follow a question mark, joined by "&". Image towers and open_clip take
-`resize=crop|pad|squash` (how pictures become square, instead of the model's own way), `hf:` takes
-`pooling=cls|mean`. Each name brings its own preprocessing or tokenizer, and weights are read as
-data, never executed.
+`resize=crop|pad|squash` (how pictures become square, instead of the model's own way), open_clip
+`image=PIXELS` (see `resolution.continued`), `hf:` takes `pooling=cls|mean`. Each name brings its
+own preprocessing or tokenizer, and weights are read as data, never executed.
 """
 
+import re
 from collections.abc import Callable
 from typing import get_args
 
 import torch
 
-from towers.models import checkpoints, libraries, packaged, scratch, sentences
+from towers.models import checkpoints, libraries, packaged, resolution, scratch, sentences
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Resize
@@ -32,7 +33,8 @@ GRAMMAR = (
     "package:efficientnet-lite0, package:minilm, open_clip:ARCH/TAG, timm:NAME[/FILE], "
     "hf:NAME_OR_PATH, scratch:KIND?OPTIONS or file:PATH"
 )
-_RESIZE = {"resize": get_args(Resize)}
+_RESIZE = {"resize": "|".join(get_args(Resize))}
+_SIZES = _RESIZE | {"image": "[1-9][0-9]{0,3}"}
 
 
 def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
@@ -83,6 +85,8 @@ def dual(
 ) -> DualTower:
     """A pair to train: towers from scratch are trainable, all others frozen.
 
+    From scratch are `scratch:` and `open_clip:ARCH/random`, whose seed is always 0.
+
     Args:
         image: name of the image tower.
         text: name of the text tower.
@@ -103,10 +107,27 @@ def dual(
 
 
 def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:
-    if not name.startswith(scratch.PREFIX):
+    if name.startswith(scratch.PREFIX):
+        seeded = name if "seed=" in name else f"{name}{'&' if '?' in name else '?'}seed={seed}"
+        return scratch.tower(seeded, device)
+    arch = re.fullmatch("open_clip:([^/?]+)/random", name)
+    if not arch:
         return load(name, device)
-    seeded = name if "seed=" in name else f"{name}{'&' if '?' in name else '?'}seed={seed}"
-    return scratch.tower(seeded, device)
+    if torch.device(device).type == "meta":
+        pair = libraries.open_clip_shapes(name, arch[1])
+    else:
+        pair = load(name, device).requires_grad_(True)
+    pair.image.named = pair.text.named = False
+    return pair
+
+
+def continued(model: str | ImageTower | DualTower, image: int = 336) -> ImageTower | DualTower:
+    """`resolution.continued`, also by name: the model at another resolution.
+
+    Raises:
+        ValueError: as `load` and `resolution.continued`.
+    """
+    return resolution.continued(load(model) if isinstance(model, str) else model, image)
 
 
 def _half(model: AnyTower, kind: type, name: str):
@@ -132,14 +153,15 @@ def _package(name: str, rest: str) -> ImageTower | TextTower:
 
 
 def _open_clip(name: str, rest: str) -> DualTower:
-    place, options = _options(name, rest, _RESIZE)
+    place, options = _options(name, rest, _SIZES)
     arch, _, tag = place.partition("/")
     if not arch or not tag:
         raise ValueError(
             f"expected open_clip:ARCH/TAG, where TAG is a tag of open_clip, a weight file or "
             f"random, got {name!r}"
         )
-    return libraries.open_clip_dual(name, arch, tag, options.get("resize"))
+    pair = libraries.open_clip_dual(name, arch, tag, options.get("resize"))
+    return resolution.continued(pair, int(options["image"])) if "image" in options else pair
 
 
 def _timm(name: str, rest: str) -> ImageTower:
@@ -151,7 +173,7 @@ def _timm(name: str, rest: str) -> ImageTower:
 
 
 def _hf(name: str, rest: str) -> TextTower:
-    source, options = _options(name, rest, {"pooling": get_args(sentences.Pooling)})
+    source, options = _options(name, rest, {"pooling": "|".join(get_args(sentences.Pooling))})
     return sentences.sentence_tower(name, source, options.get("pooling"))
 
 
@@ -174,9 +196,7 @@ def _file(name: str, rest: str) -> DualTower:
     return checkpoints.restore(header, tensors, image, text, rest)
 
 
-def _options(
-    name: str, rest: str, allowed: dict[str, tuple[str, ...]]
-) -> tuple[str, dict[str, str]]:
+def _options(name: str, rest: str, allowed: dict[str, str]) -> tuple[str, dict[str, str]]:
     """What stands before the last question mark, and the options after it, each one allowed."""
     place, mark, listed = rest.rpartition("?")
     if not mark:
@@ -184,8 +204,8 @@ def _options(
     options = {}
     for option in listed.split("&"):
         key, _, value = option.partition("=")
-        if value not in allowed.get(key, ()) or key in options:
-            forms = " or ".join(f"{k}={'|'.join(values)}" for k, values in allowed.items())
+        if key in options or not re.fullmatch(allowed.get(key, "(?!)"), value):
+            forms = " or ".join(f"{known}={values}" for known, values in allowed.items())
             raise ValueError(f"expected each option once, as {forms}, got {option!r} in {name!r}")
         options[key] = value
     return place, options

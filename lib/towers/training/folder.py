@@ -69,10 +69,8 @@ def claim(accelerator: Accelerator, folder: Path, recipe: Recipe, data: str, res
         theirs = _read(path)
         if theirs is not None:
             other = differences(theirs["recipe"], mine["recipe"])
-            if theirs["data"] != data.digest:
-                other.append(
-                    f"data with digest {theirs['data'][:12]} there, {data.digest[:12]} here"
-                )
+            if theirs["data"] != data:
+                other.append(f"data with digest {theirs['data'][:12]} there, {data[:12]} here")
             if other:
                 raise TrainingError(
                     f"expected the recipe of the run in {files.shown(folder)}, got another one: "

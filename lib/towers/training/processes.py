@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 
@@ -19,6 +20,7 @@ def start() -> Accelerator:
     would add up the same numbers in another order.
     """
     return Accelerator(
+        cpu=not torch.accelerator.is_available(),
         mixed_precision="no",
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )

@@ -1,0 +1,280 @@
+"""Whole runs: learn, stop anywhere, go on bit by bit, and refuse what does not belong together."""
+
+import json
+import os
+
+import pytest
+import torch
+
+from tests import toy_towers
+from tests.training import ranks, toy_runs
+from tests.training.toy_runs import bits, recipe, train
+from towers import models, training
+from towers.training import logs, loop, states
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def stopped(monkeypatch, folder, after, **changes):
+    """A run that is interrupted after some updates, before anything is done about the last."""
+    update = loop.Trainer.update
+
+    def interrupted(self, step, batches):
+        if step == after:
+            raise toy_runs.Stop
+        return update(self, step, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "update", interrupted)
+        with pytest.raises(toy_runs.Stop):
+            train(folder, **changes)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run from beginning to end."""
+    folder = tmp_path_factory.mktemp("whole")
+    torch.set_num_threads(1)
+    train(folder)
+    return folder
+
+
+def told(folder):
+    """The log without what depends on the clock and the machine."""
+    drop = ("pairs_per_second", "peak_memory_bytes")
+    return [{k: v for k, v in line.items() if k not in drop} for line in logs.read(folder)]
+
+
+def test_a_run_learns_and_leaves_what_it_promises(tmp_path):
+    done = train(tmp_path, steps=60, checkpoint_every=25, accumulate=1, batch=16, precision="bf16")
+    losses = [line["loss"] for line in told(tmp_path)]
+    assert len(losses) == 60
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".lock", "checkpoints", "final.safetensors", "log.jsonl", "recipe.json", "tensorboard",
+    ]  # fmt: skip
+    steps = states.Checkpoints(tmp_path / "checkpoints", 1).steps()
+    assert steps == [60, 50]  # the newest two of 25, 50 and the last
+    assert (done.steps, done.resumed, done.bad.total()) == (60, 0, 0)
+    header, tensors = models.checkpoints.read(tmp_path / "final.safetensors")
+    assert header.stored == ("image", "text")
+    own = done.dual.state_dict()
+    assert all(torch.equal(tensors[name], own[name]) for name in tensors)
+    assert os.listdir(tmp_path / "tensorboard")
+    last = logs.read(tmp_path)[-1]
+    assert last["peak_memory_bytes"] > 10**6
+    assert last["pairs_per_second"] > 0
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_run_cut_after_any_update_ends_as_if_it_had_not_been(monkeypatch, tmp_path, whole, cut):
+    """Cuts lie inside epochs (5 steps each) and between checkpoints; parts are accumulated."""
+    stopped(monkeypatch, tmp_path, cut)
+    done = train(tmp_path)
+    assert done.resumed == cut - cut % 3
+    assert bits(tmp_path, 12) == bits(whole, 12)
+    assert told(tmp_path) == told(whole)
+
+
+def test_the_number_of_workers_changes_nothing(monkeypatch, tmp_path, whole):
+    stopped(monkeypatch, tmp_path, 7, workers=2)
+    train(tmp_path, workers=1)
+    assert bits(tmp_path, 12) == bits(whole, 12)
+    assert told(tmp_path) == told(whole)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_other_precisions_resume_exactly_too(monkeypatch, tmp_path, precision):
+    train(tmp_path / "whole", precision=precision)
+    stopped(monkeypatch, tmp_path / "cut", 8, precision=precision)
+    train(tmp_path / "cut", precision=precision)
+    assert bits(tmp_path / "cut", 12) == bits(tmp_path / "whole", 12)
+    scaler = states.Checkpoints(tmp_path / "cut/checkpoints", 1).read(12).scaler
+    assert (scaler != {}) == (precision == "fp16")
+
+
+def test_the_next_batches_are_those_of_the_uninterrupted_run(monkeypatch, tmp_path):
+    seen = {}
+
+    def reading(name):
+        data = toy_runs.source(toy_towers.trainable())
+        read = type(data).read
+
+        def noted(rows, picks):
+            seen.setdefault(name, []).append((rows.tolist(), picks.tolist()))
+            return read(data, rows, picks)
+
+        object.__setattr__(data, "read", noted)
+        return data
+
+    train(tmp_path / "a", source=reading("whole"))
+    stopped(monkeypatch, tmp_path / "b", 7, source=reading("cut"))
+    train(tmp_path / "b", source=reading("resumed"))
+    assert seen["resumed"] == seen["whole"][2 * 6 :]  # two parts a step, from step 6 on
+    assert seen["cut"][: 2 * 7] == seen["whole"][: 2 * 7]
+
+
+def test_a_damaged_checkpoint_is_passed_over(monkeypatch, tmp_path, whole, capsys):
+    stopped(monkeypatch, tmp_path, 8)
+    newest = tmp_path / "checkpoints/step-00000006/weights.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    assert train(tmp_path).resumed == 3
+    assert bits(tmp_path, 12) == bits(whole, 12)
+    lines = capsys.readouterr().err.splitlines()
+    assert "another content of weights.safetensors; trying the one before" in lines[0]
+    assert "resuming after step 3 of 12" in lines[1]
+
+
+def test_a_finished_run_is_not_trained_again(whole):
+    before = (whole / "final.safetensors").read_bytes(), bits(whole, 12)
+    done = train(whole)
+    assert (done.resumed, done.steps) == (12, 12)
+    assert ((whole / "final.safetensors").read_bytes(), bits(whole, 12)) == before
+
+
+def test_another_recipe_is_refused_and_names_the_fields(tmp_path, whole):
+    with pytest.raises(training.TrainingError) as caught:
+        train(whole, lr=0.5, seed=3)
+    assert "\n" not in str(caught.value)
+    assert "lr 0.01 there, 0.5 here; seed 0 there, 3 here; name another folder" in str(caught.value)
+    train(whole, keep=1, checkpoint_every=5, name="mine")  # these change no weight
+
+
+def test_other_data_is_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(training.TrainingError, match=r"data with digest [0-9a-f]{12} there"):
+        train(tmp_path, source=toy_runs.source(toy_towers.trainable(), 45))
+
+
+def test_a_fresh_run_leaves_nothing_of_the_old_one(tmp_path, whole):
+    train(tmp_path, seed=5, steps=20)
+    done = train(tmp_path, resume=False)
+    assert done.resumed == 0
+    assert bits(tmp_path, 12) == bits(whole, 12)
+    assert told(tmp_path) == told(whole)
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path):
+    def evaluate(_):
+        with pytest.raises(training.TrainingError, match="expected no other run in"):
+            train(tmp_path)
+        return {"refused": 1.0}
+
+    train(tmp_path, evaluate=evaluate)
+    assert told(tmp_path)[-1] == {"step": 12, "evaluation": {"refused": 1.0}}
+
+
+def test_evaluation_happens_on_time_and_disturbs_nothing(tmp_path, whole):
+    def evaluate(dual):
+        assert not dual.training
+        assert not torch.is_grad_enabled()
+        return {"draw": torch.rand(()).item()}
+
+    train(tmp_path, evaluate=evaluate, evaluate_every=5)
+    assert [line["step"] for line in told(tmp_path) if "evaluation" in line] == [5, 10, 12]
+    assert bits(tmp_path, 12) == bits(whole, 12)
+
+
+def test_epochs_are_counted_in_whole_batches(tmp_path):
+    assert train(tmp_path, steps=0, epochs=3).steps == 3 * (44 // 8)
+    with pytest.raises(training.TrainingError, match="warmup below the 5 steps of 1 epochs, got 9"):
+        train(tmp_path / "b", steps=0, epochs=1, warmup=9)
+
+
+def test_data_smaller_than_a_batch_is_refused(tmp_path):
+    with pytest.raises(training.TrainingError, match="a batch of at most 44 rows"):
+        train(tmp_path, batch=64)
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "recipe.json").write_text("[]")
+    with pytest.raises(training.TrainingError, match=r"expected a recipe in .*recipe.json, got"):
+        train(tmp_path)
+
+
+def test_nothing_is_recorded_of_a_loss_that_is_not_finite(tmp_path, monkeypatch):
+    dual = toy_towers.trainable()
+    forward = dual.image.forward
+
+    def poisoned(images):
+        features = forward(images)
+        return features * float("nan") if len(logs.read(tmp_path)) == 7 else features
+
+    dual.image.forward = poisoned
+    with pytest.raises(training.TrainingFailed, match=r"^expected a finite loss, got nan .* 8 of"):
+        train(tmp_path, dual=dual)
+    assert len(logs.read(tmp_path)) == 7
+    assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [6, 3]
+    state = states.Checkpoints(tmp_path / "checkpoints", 1).read(6)
+    assert all(torch.isfinite(tensor).all() for tensor in state.weights.values())
+
+
+def test_a_gradient_that_is_not_finite_is_caught_though_the_loss_is(tmp_path):
+    dual = toy_towers.trainable()
+    dual.image_proj.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(
+        training.TrainingFailed, match=r"^expected finite gradients, got .* step 1 "
+    ):
+        train(tmp_path, dual=dual)
+    assert not (tmp_path / "final.safetensors").exists()
+
+
+def test_bad_samples_are_counted_across_an_interruption(monkeypatch, tmp_path):
+    def damaged():
+        data = toy_runs.source(toy_towers.trainable())
+        for row in (3, 17):
+            object.__setattr__(data.collection[row], "image", b"\x89PNG\r\n\x1a\n broken")
+        return data
+
+    train(tmp_path / "whole", source=damaged())
+    stopped(monkeypatch, tmp_path / "cut", 8, source=damaged())
+    done = train(tmp_path / "cut", source=damaged())
+    assert done.bad.total() > 1
+    assert set(done.bad) <= {"truncated", "damaged"}
+    assert bits(tmp_path / "cut", 12) == bits(tmp_path / "whole", 12)
+    assert told(tmp_path / "cut")[-1]["bad"] == done.bad.total()
+
+
+def test_too_many_bad_samples_stop_a_run(tmp_path):
+    data = toy_runs.source(toy_towers.trainable())
+    for row in range(0, 44, 2):
+        object.__setattr__(data.collection[row], "image", b"")
+    with pytest.raises(
+        training.TrainingFailed, match=r"a share of 0.05 unreadable .* empty\)"
+    ) as caught:
+        train(tmp_path, source=data)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_recipe_lies_in_the_folder(whole):
+    written = json.loads((whole / "recipe.json").read_text())
+    assert training.Recipe.from_mapping(written["recipe"]).digest == recipe().digest
+
+
+class TestTwoRanks:
+    def test_see_the_same_batches_and_end_with_the_same_weights(self, tmp_path):
+        """Dropout differs by rank and statistics by share, so that only a run without is equal."""
+        ended = ranks.run(two, tmp_path / "two", ranks=2)
+        assert [rank.code for rank in ended] == [0, 0], ended
+        assert ended[0].value == ended[1].value  # the ranks' own weights, bit by bit
+        assert ranks.run(two, tmp_path / "one")[0].code == 0
+        one, both = (told(tmp_path / name) for name in ("one", "two"))
+        for single, double in zip(one, both, strict=True):
+            assert single == pytest.approx(double, rel=1e-4), (single, double)
+
+
+def two(folder):
+    """A run whose towers know nothing of ranks; a hash of this rank's weights."""
+    dual = toy_towers.dual()
+    dual.text.requires_grad_(True)
+    dual.image.requires_grad_(True)
+    done = train(folder, dual=dual)
+    return models.weights.checksum(done.dual.state_dict())
