@@ -191,7 +191,10 @@ class TestOthers:
         assert answer(capsys, "export", "a.xlsx")[0] == 2
 
     def test_help_of_every_command_has_an_example(self, capsys):
-        for command in ("list", "run", "data get", "data list", "export", "report", "doctor"):
+        for command in (
+            "list", "run", "data get", "data list", "data export shards", "export", "report",
+            "doctor",
+        ):  # fmt: skip
             code, out, _ = answer(capsys, *command.split(), "--help")
             assert code == 0
             assert f"example:\n  towers {command}" in out

@@ -211,6 +211,34 @@ def _add_data(commands: Any) -> None:
     )
     get.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     _command(actions, "list", _data_list, "List the sources and their state", "towers data list")
+    _add_data_export(actions)
+
+
+def _add_data_export(actions: Any) -> None:
+    example = 'towers data export shards "scenes:train?count=20000" scenes/'
+    export = _command(
+        actions, "export", _data_shards, "Write a collection in another form", example
+    )
+    forms = export.add_subparsers(metavar="FORM", required=True)
+    shards = _command(
+        forms, "shards", _data_shards, "Write a collection as WebDataset tars", example
+    )
+    shards.add_argument("name", metavar="NAME", help='as data.load takes it, for example "stamps"')
+    shards.add_argument("folder", type=Path, metavar="FOLDER", help="made if it is missing")
+    shards.add_argument(
+        "--per-shard", type=int, default=1000, metavar="N", help="items of a tar; default: 1000"
+    )
+
+
+def _data_shards(arguments: argparse.Namespace) -> int:
+    from towers import data
+    from towers.data.export import INDEX, export_shards
+
+    collection = data.load(arguments.name)
+    index = export_shards(collection, arguments.folder, arguments.per_shard)
+    where = arguments.folder / INDEX
+    print(f"{len(index['shards'])} shards, {index['samples']} samples {where}")
+    return 0
 
 
 def _data_get(arguments: argparse.Namespace) -> int:

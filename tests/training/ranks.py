@@ -25,7 +25,7 @@ class Ended:
     seconds: float
 
 
-def _rank(work, arguments, rank, ranks, port, pipe):
+def _rank(work, arguments, options, rank, ranks, port, pipe):
     import torch
 
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks),
@@ -38,7 +38,7 @@ def _rank(work, arguments, rank, ranks, port, pipe):
     said, value, code = io.StringIO(), None, 0
     try:
         with contextlib.redirect_stderr(said):
-            value = work(*arguments)
+            value = work(*arguments, **options)
     except (ValueError, RuntimeError, OSError) as error:
         said.write(f"{type(error).__name__}: {error}")
         if os.environ.get("TOWERS_TRACEBACK"):
@@ -51,7 +51,7 @@ def _rank(work, arguments, rank, ranks, port, pipe):
 class Ranks:
     """Some ranks under way."""
 
-    def __init__(self, work, *arguments, ranks=1):
+    def __init__(self, work, *arguments, ranks=1, **options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -60,7 +60,7 @@ class Ranks:
         for rank in range(ranks):
             mine, theirs = SERVER.Pipe(duplex=False)
             process = SERVER.Process(
-                target=_rank, args=(work, arguments, rank, ranks, port, theirs), daemon=False
+                target=_rank, args=(work, arguments, options, rank, ranks, port, theirs)
             )
             process.start()
             theirs.close()
@@ -93,6 +93,6 @@ class Ranks:
         return found
 
 
-def run(work, *arguments, ranks=1, within=60):
+def run(work, *arguments, ranks=1, within=60, **options):
     """Start ranks and wait for their ends."""
-    return Ranks(work, *arguments, ranks=ranks).ended(within)
+    return Ranks(work, *arguments, ranks=ranks, **options).ended(within)

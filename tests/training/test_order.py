@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from towers import training
+from towers.training import order as order_module
 from towers.training.order import Order, key, mixed, permuted
 
 
@@ -48,6 +49,11 @@ def test_mixing_is_a_bijection_and_flips_half_of_the_bits():
     assert len(np.unique(out)) == len(values)
     flips = np.bitwise_count(mixed(values ^ np.uint64(1), 5) ^ out)
     assert flips.mean() == pytest.approx(32, abs=0.1)
+
+
+def test_one_number_is_mixed_as_many_are():
+    values = np.array([0, 1, 2**64 - 1, 12345], dtype=np.uint64)
+    assert [order_module._mixed_one(int(v), 77) for v in values] == mixed(values, 77).tolist()
 
 
 def test_keys_of_different_words_numbers_and_places_differ():

@@ -120,7 +120,7 @@ def test_dropout_keeps_the_mean():
     dual = toy_towers.dual(embed=toy_towers.WIDTH)
     seen = []
     dual.embed_images = dual.embed_texts = lambda features: seen.append(features) or features
-    training.pairs.Dropped(dual, 0.25).embeds(torch.ones(1000, 20), torch.ones(1000, 20))
+    training.pairs.Dropped(dual, 0.25)(torch.ones(1000, 20), torch.ones(1000, 20))
     assert seen[0].unique().tolist() == pytest.approx([0, 4 / 3])
     assert seen[0].mean().item() == pytest.approx(1, abs=0.02)  # 5 standard errors
     assert not torch.equal(*seen)
@@ -133,9 +133,8 @@ def test_a_run_that_diverges_stops_with_one_line():
 
 
 def test_a_loss_that_is_not_finite_updates_nothing(monkeypatch):
-    monkeypatch.setattr(
-        training.objectives.losses, "clip_loss", lambda *embeds: embeds[2] * math.nan
-    )
+    losses = training.objectives.losses
+    monkeypatch.setattr(losses, "sharded_clip_loss", lambda i, t, scale, _: scale * math.nan)
     dual = toy_towers.dual()
     before = weights(dual).clone()
     with pytest.raises(

@@ -36,7 +36,7 @@ def test_the_paper_settings_are_those_of_table_18():
 OTHERS = {
     "steps": 201, "schedule": "constant", "precision": "bf16", "augment": "crop",
     "betas": (0.5, 0.6), "data": ("x", "y"), "languages": ("fr",), "accumulate": 2,
-    "max_bad": 0.5,
+    "max_bad": 0.5, "objective": "captions",
 }  # fmt: skip
 
 
@@ -81,6 +81,7 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
         ({"batch": 10, "accumulate": 3}, "in each of 3 equal parts, got batch 10"),
         ({"batch": 4, "accumulate": 4}, "in each of 4 equal parts"),
         ({"chunk": 2, "accumulate": 2}, "chunk or accumulate"),
+        ({"chunk": 2, "objective": "captions"}, "accumulate instead of chunk for captions"),
         ({"schedule": "step"}, "schedule as one of cosine, constant, reciprocal-sqrt; got 'step'"),
         ({"precision": "fp8"}, "precision as one of fp32, bf16, fp16"),
         ({"max_bad": 1.5}, "max_bad in \\[0, 1\\], got 1.5"),

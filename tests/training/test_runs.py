@@ -173,8 +173,8 @@ def test_a_folder_has_one_run_at_a_time(tmp_path):
 
 
 def test_evaluation_happens_on_time_and_disturbs_nothing(tmp_path, whole):
-    def evaluate(dual):
-        assert not dual.training
+    def evaluate(objective):
+        assert not objective.dual.training
         assert not torch.is_grad_enabled()
         return {"draw": torch.rand(()).item()}
 
@@ -259,22 +259,74 @@ def test_the_recipe_lies_in_the_folder(whole):
     assert training.Recipe.from_mapping(written["recipe"]).digest == recipe().digest
 
 
+def test_chunks_change_nothing_but_rounding(tmp_path):
+    """The towers' statistics and dropout would differ by chunk: these towers have neither."""
+    for name, chunk in (("whole", 0), ("chunks", 3)):
+        dual = toy_towers.dual().requires_grad_(True)
+        train(tmp_path / name, dual=dual, chunk=chunk, accumulate=1)
+    for whole, chunks in zip(told(tmp_path / "whole"), told(tmp_path / "chunks"), strict=True):
+        assert whole == pytest.approx(chunks, rel=1e-4)  # 12 updates amplify the last bit
+
+
+@pytest.mark.parametrize("changes", [
+    {"chunk": 3, "accumulate": 1}, {"objective": "bag-of-words"}, {"objective": "captions"},
+])  # fmt: skip
+def test_other_ways_to_learn_resume_exactly_too(monkeypatch, tmp_path, changes):
+    train(tmp_path / "whole", **changes)
+    stopped(monkeypatch, tmp_path / "cut", 8, **changes)
+    done = train(tmp_path / "cut", **changes)
+    assert bits(tmp_path / "cut", 12) == bits(tmp_path / "whole", 12)
+    losses = [line["loss"] for line in told(tmp_path / "cut")]
+    assert losses[-1] < losses[0]
+    assert ("objective" in changes) == hasattr(done.objective, "head")
+
+
 class TestTwoRanks:
     def test_see_the_same_batches_and_end_with_the_same_weights(self, tmp_path):
         """Dropout differs by rank and statistics by share, so that only a run without is equal."""
-        ended = ranks.run(two, tmp_path / "two", ranks=2)
+        ended = ranks.run(plain, tmp_path / "two", ranks=2)
         assert [rank.code for rank in ended] == [0, 0], ended
         assert ended[0].value == ended[1].value  # the ranks' own weights, bit by bit
-        assert ranks.run(two, tmp_path / "one")[0].code == 0
+        assert ranks.run(plain, tmp_path / "one")[0].code == 0
         one, both = (told(tmp_path / name) for name in ("one", "two"))
         for single, double in zip(one, both, strict=True):
             assert single == pytest.approx(double, rel=1e-4), (single, double)
 
+    def test_in_chunks_end_with_the_same_weights(self, tmp_path):
+        ended = ranks.run(plain, tmp_path / "two", 3, ranks=2)
+        assert [rank.code for rank in ended] == [0, 0], ended
+        assert ended[0].value == ended[1].value
+        assert ranks.run(plain, tmp_path / "one", 3)[0].code == 0
+        one, both = (told(tmp_path / name) for name in ("one", "two"))
+        for single, double in zip(one, both, strict=True):
+            assert single == pytest.approx(double, rel=1e-4), (single, double)
 
-def two(folder):
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_stop_together_when_one_of_them_meets_a_nan(self, tmp_path, rank):
+        ended = ranks.run(toy_runs.poisoned, tmp_path, 7, rank, ranks=2, within=30)
+        for one in ended:
+            assert one.code == 1
+            assert one.said.startswith("TrainingFailed: expected a finite loss, got nan at step 8")
+            assert f"first on rank {rank}; lower lr" in one.said
+            assert "\n" not in one.said
+        assert abs(ended[0].seconds - ended[1].seconds) < 10
+        assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [6, 3]
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_stop_with_one_line_when_one_of_them_cannot_read(self, tmp_path, rank):
+        ended = ranks.run(toy_runs.unreadable, tmp_path, rank, ranks=2, within=30)
+        assert [one.code for one in ended] == [1, 1], ended
+        assert "the shelf broke (at step 8)" in ended[rank].said
+        assert "\n" not in ended[rank].said.strip()
+
+    def test_refuse_a_batch_that_they_cannot_share(self, tmp_path):
+        ended = ranks.run(toy_runs.train, tmp_path, ranks=3, within=30)
+        for one in ended:
+            assert "expected a batch that 3 ranks share equally in 2 parts, got 8" in one.said
+
+
+def plain(folder, chunk=0):
     """A run whose towers know nothing of ranks; a hash of this rank's weights."""
-    dual = toy_towers.dual()
-    dual.text.requires_grad_(True)
-    dual.image.requires_grad_(True)
-    done = train(folder, dual=dual)
-    return models.weights.checksum(done.dual.state_dict())
+    dual = toy_towers.dual().requires_grad_(True)
+    changes = {"chunk": chunk, "accumulate": 1} if chunk else {}
+    return models.weights.checksum(train(folder, dual=dual, **changes).dual.state_dict())

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import os
 
 import torch
 
 from tests import toy_towers
+from tests.faults import faulty_disk
 from towers import training
-from towers.training import samples, states
+from towers.training import loop, samples, states
 
 PAIRS = 44
 RECIPE = training.Recipe(
@@ -50,3 +52,75 @@ def bits(folder, step):
 
 class Stop(Exception):
     """Ends a run from outside, as an interruption does."""
+
+
+def poisoned(folder, step, rank):
+    """A run in whose update after `step` others the images of one rank become NaN."""
+    dual = toy_towers.trainable()
+    forward = dual.image.forward
+    calls = []
+
+    def image(images):
+        calls.append(len(images))
+        mine = int(os.environ.get("RANK", 0)) == rank
+        poison = mine and len(calls) == step * RECIPE.accumulate + 1
+        return forward(images) * (float("nan") if poison else 1)
+
+    dual.image.forward = image
+    train(folder, dual=dual)
+
+
+def unreadable(folder, rank):
+    """A run in which one rank cannot read the batch of step 8."""
+    data = source(toy_towers.trainable())
+    read, calls = type(data).read, []
+
+    def breaking(rows, picks):
+        calls.append(len(rows))
+        if int(os.environ["RANK"]) == rank and len(calls) == 7 * RECIPE.accumulate + 1:
+            raise OSError("the shelf broke")
+        return read(data, rows, picks)
+
+    object.__setattr__(data, "read", breaking)
+    train(folder, source=data)
+
+
+def seen(folder, stop=None, **changes):
+    """A run that notes which rows it reads, in order, and may be stopped after some updates."""
+    data, rows = source(toy_towers.trainable()), []
+    read, update = type(data).read, loop.Trainer.update
+
+    def noted(wanted, picks):
+        rows.append((wanted.tolist(), picks.tolist()))
+        return read(data, wanted, picks)
+
+    def stopping(self, step, batches):
+        if step == stop:
+            raise RuntimeError("stopped")
+        return update(self, step, batches)
+
+    object.__setattr__(data, "read", noted)
+    loop.Trainer.update = stopping
+    try:
+        train(folder, source=data, **changes)
+    except RuntimeError as error:
+        if "stopped" not in str(error):
+            raise
+    finally:
+        loop.Trainer.update = update
+    return rows
+
+
+def failing(folder, at, number, after=False, **changes):
+    """A run during which rank 0's disk fails, or with 0 for the error kills it, at a call."""
+    if int(os.environ.get("RANK", 0)):
+        return train(folder, **changes).steps
+    act = faulty_disk.error(number) if number else faulty_disk.die
+    with faulty_disk.strikes(at, act, lasting=bool(number), after=after) as counter:
+        train(folder, **changes)
+    return counter.seen
+
+
+def finished(folder, **changes):
+    """A run to its end; the updates that were done before."""
+    return train(folder, **changes).resumed

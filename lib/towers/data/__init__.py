@@ -8,6 +8,7 @@ emoji, emoji:STYLE    emoji in the styles openmoji and noto, names in 14 languag
 stamps                Tux Paint's stamps: photos and drawings, captions in dozens of languages
 digits                scikit-learn's handwritten digits
 samples, samples:SET  twenty labelled pictures each of imagenet, cifar10, ...
+scenes:SPLIT?...      a world of simple things, made by us: see towers.data.scenes
 folder:PATH, ...      your own data, see towers.data.custom
 ====================  ========================================================================
 
@@ -17,7 +18,7 @@ A part of a collection is named in brackets, as the collection itself is called:
 import re
 from collections.abc import Callable
 
-from towers.data import bundled, clipart, custom, emoji, stamps
+from towers.data import bundled, clipart, custom, emoji, scenes, stamps
 from towers.data.errors import BadImage, DataError
 from towers.data.items import PARTS, Collection, Item, Report
 
@@ -29,6 +30,7 @@ EMBEDDED: dict[str, Callable[..., Collection]] = {
     "stamps": stamps.stamps,
     "digits": bundled.digits,
     "samples": bundled.samples,
+    "scenes": lambda rest="": scenes.from_name(rest).collection(),
 }
 _BRACKETS = re.compile(rf"(.+)\[({'|'.join(PARTS)})\]")
 

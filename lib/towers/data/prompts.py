@@ -83,6 +83,13 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "mnist": _DIGIT,
     "oxfordiiitpet": ("a photo of a {}, a type of pet.",),
     "pcam": ("this is a photo of {}.", "a slide of {} under a microscope."),
+    "scenes": (
+        "a picture of one {}",
+        "an image with one {}",
+        "a drawing of one {}",
+        "we can see one {}",
+        "one {}",
+    ),
     "stamps": (
         "a picture of a {}.",
         "a photo of a {}.",

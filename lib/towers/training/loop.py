@@ -17,9 +17,10 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from towers.training.batches import Batch
+from towers.training.batches import Batch, Texts
+from towers.training.caching import cached_step
 from towers.training.errors import TrainingFailed
-from towers.training.objectives import Contrastive
+from towers.training.objectives import Objective
 from towers.training.order import key
 from towers.training.schedules import SCHEDULES
 
@@ -45,6 +46,7 @@ class Plan:
         clip_norm: largest norm of all gradients together; 0: any.
         precision: "fp32", "bf16" or "fp16" for the towers' arithmetic.
         accumulate: forward passes per update.
+        chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
         seed: of all that is random inside the model.
     """
 
@@ -58,6 +60,7 @@ class Plan:
     clip_norm: float = 0.0
     precision: str = "fp32"
     accumulate: int = 1
+    chunk: int = 0
     seed: int = 0
 
     def rate(self, step: int) -> float:
@@ -97,7 +100,7 @@ class Trainer:
         scaler: of the loss in fp16; does nothing otherwise.
     """
 
-    def __init__(self, objective: Contrastive, plan: Plan, accelerator: Accelerator) -> None:
+    def __init__(self, objective: Objective, plan: Plan, accelerator: Accelerator) -> None:
         self.plan, self.accelerator, self.module = plan, accelerator, objective
         self.optimiser = torch.optim.AdamW(
             decay_groups(objective, plan.weight_decay), lr=plan.lr, betas=plan.betas, eps=plan.eps
@@ -151,15 +154,42 @@ class Trainer:
 
     def _backward(self, step: int, part: int, batch: Batch) -> tuple[Tensor, Tensor, Batch]:
         """Forward and backward pass over one part; gradients are shared at the last one."""
-        torch.manual_seed(key(self.plan.seed, "update", step, part, self._rank) >> 1)
-        batch = batch.to(self.device)
+        seed = key(self.plan.seed, "update", step, part, self.accelerator.process_index) >> 1
+        batch, sound = batch.to(self.device), []
+
+        def loss_of(*outputs: Tensor) -> Tensor:
+            sound.append(torch.stack([output.isfinite().all() for output in outputs]).all())
+            return self.module.loss(*outputs)
+
+        with self._apart(part):
+            if self.plan.chunk:
+                loss = cached_step(
+                    self._forward, batch.images, batch.texts, loss_of, chunk=self.plan.chunk,
+                    seed=seed, backward=self._go_back, no_sync=self._unshared,
+                )  # fmt: skip
+            else:
+                _seed(self.device, seed)
+                loss = loss_of(*self._forward(batch.images, batch.texts))
+                self._go_back(loss)
+        return loss.detach(), sound[0], batch
+
+    def _forward(self, images: Tensor, texts: Texts) -> tuple[Tensor, ...]:
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        kind = kinds.get(self.plan.precision)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+            return self.objective(images, texts)
+
+    def _go_back(self, loss: Tensor) -> None:
+        """Gradients of a part's loss; ranks' gradients are averaged when they are shared."""
+        ranks = self.accelerator.num_processes if self.module.adds_up else 1
+        self.scaler.scale(loss * (ranks / self.plan.accumulate)).backward()
+
+    def _apart(self, part: int) -> contextlib.AbstractContextManager:
         last = part == self.plan.accumulate - 1
-        apart = contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective)
-        with apart:
-            with self._autocast():
-                loss, sound = self.objective(batch.images, batch.texts)
-            self.scaler.scale(loss / self.plan.accumulate).backward()
-        return loss.detach(), sound, batch
+        return contextlib.nullcontext() if last else self._unshared()
+
+    def _unshared(self) -> contextlib.AbstractContextManager:
+        return self.accelerator.no_sync(self.objective)
 
     def _agreed(
         self, step: int, seen: list[tuple[Tensor, Tensor, Batch]], norm: Tensor
@@ -205,14 +235,12 @@ class Trainer:
             self._fail("a finite logit_scale above 0", f"{scale}", step)
         return scale
 
-    def _autocast(self) -> torch.autocast:
-        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        kind = kinds.get(self.plan.precision)
-        return torch.autocast(self.device.type, kind, enabled=kind is not None)
 
-    @property
-    def _rank(self) -> int:
-        return self.accelerator.process_index
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed what a forward pass draws from, and no other device's generator."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -1,11 +1,14 @@
-"""What is learnt: modules that take a batch and give the loss of the whole batch on all ranks."""
+"""What is learnt: modules that turn a batch into outputs, and outputs into a loss."""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 
 from towers import losses, models
+from towers.models.objectives import BagOfWords, Captioner
 from towers.training.batches import Texts
 
 
@@ -15,41 +18,81 @@ class Contrastive(nn.Module):
     Attributes:
         dual: the pair that learns.
         tile: rows of the similarity matrix that are held at a time.
+        adds_up: whether the gradient on a batch is the sum of those that the ranks hold; else it
+            is their mean.
     """
+
+    adds_up: ClassVar[bool] = True
 
     def __init__(self, dual: models.DualTower, tile: int = 1024) -> None:
         super().__init__()
         self.dual, self.tile = dual, tile
 
-    def forward(self, images: Tensor, texts: Texts) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
-        """The loss of one pass over a batch, and whether this rank's embeddings are finite.
+    def tokenize(self, texts: list[str]) -> Mapping[str, Tensor]:
+        """Captions as `forward` takes them."""
+        return self.dual.text.tokenize(texts)
+
+    def forward(
+        self, images: Tensor, texts: Texts
+    ) -> tuple[Float[Tensor, "batch embed"], Float[Tensor, "batch embed"], Float[Tensor, ""]]:
+        """Unit-norm embeddings of this rank's pairs, and the scale of the logits.
 
         Args:
-            images: this rank's pixels (uint8, channels last), or image features.
-            texts: this rank's tokens, or text features.
-
-        Returns:
-            The loss over the pairs of all ranks, equal on all of them; the mean over the ranks of
-            its gradients is the gradient on the whole batch.
+            images: pixels (uint8, channels last), or image features.
+            texts: tokens, or text features.
         """
-        image_embeds, text_embeds = self.embeds(images, texts)
-        sound = torch.isfinite(image_embeds.detach()).all() & torch.isfinite(text_embeds).all()
-        return self.loss(image_embeds, text_embeds), sound
-
-    def embeds(
-        self, images: Tensor, texts: Texts
-    ) -> tuple[Float[Tensor, "batch embed"], Float[Tensor, "batch embed"]]:
-        """Unit-norm embeddings of both sides."""
-        if images.dtype == torch.uint8:
-            images = self.dual.image.transform.normalised(images)
-        return self.dual.embed_images(images), self.dual.embed_texts(texts)
+        image_embeds = self.dual.embed_images(pixels(self.dual, images))
+        return image_embeds, self.dual.embed_texts(texts), self.dual.logit_scale
 
     def loss(
-        self, image_embeds: Float[Tensor, "batch embed"], text_embeds: Float[Tensor, "batch embed"]
+        self,
+        image_embeds: Float[Tensor, "batch embed"],
+        text_embeds: Float[Tensor, "batch embed"],
+        logit_scale: Float[Tensor, ""],
     ) -> Float[Tensor, ""]:
-        """The loss over the embeddings of all ranks."""
-        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-            image_embeds, text_embeds = (
-                torch.cat(all_gather(embeds)) for embeds in (image_embeds, text_embeds)
-            )
-        return losses.clip_loss(image_embeds, text_embeds, self.dual.logit_scale)
+        """The loss over the pairs of all ranks, equal on all of them."""
+        return losses.sharded_clip_loss(image_embeds, text_embeds, logit_scale, self.tile)
+
+
+class Predictive(nn.Module):
+    """The objectives that CLIP is compared with: to predict a picture's words.
+
+    Attributes:
+        dual: whose image tower learns; its text tower and projections are left alone.
+        head: predicts words from image features.
+        adds_up: as for `Contrastive`; a batch's loss is the mean over its ranks.
+
+    Source: Radford et al. 2021, sec. 2.3 and Fig. 2.
+    """
+
+    adds_up: ClassVar[bool] = False
+
+    def __init__(self, dual: models.DualTower, head: BagOfWords | Captioner) -> None:
+        super().__init__()
+        self.dual, self.head = dual, head
+
+    def tokenize(self, texts: list[str]) -> Mapping[str, Tensor]:
+        """What the head is to predict."""
+        if isinstance(self.head, BagOfWords):
+            return {"words": self.head.vocabulary.bags(texts)}
+        return {"words": self.head.vocabulary.tokens(texts, self.head.context)}
+
+    def forward(self, images: Tensor, texts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits of the words, and the words."""
+        features, words = self.dual.image(pixels(self.dual, images)), texts["words"]
+        bags = isinstance(self.head, BagOfWords)
+        return (self.head(features) if bags else self.head(features, words)), words
+
+    def loss(self, logits: Tensor, words: Tensor) -> Float[Tensor, ""]:
+        """The loss over this rank's pairs."""
+        if isinstance(self.head, BagOfWords):
+            return losses.bag_of_words_loss(logits, words)
+        return losses.caption_loss(logits, words)
+
+
+Objective = Contrastive | Predictive
+
+
+def pixels(dual: models.DualTower, images: Tensor) -> Tensor:
+    """Squares of pixels as the image tower takes them; features stay as they are."""
+    return dual.image.transform.normalised(images) if images.dtype == torch.uint8 else images

@@ -127,10 +127,21 @@ def key(*parts: int | str) -> int:
     for part in parts:
         number = int.from_bytes(part.encode()) if isinstance(part, str) else part
         while number:
-            value = int(mixed(np.array([value ^ (number & _MASK)], dtype=np.uint64), _STRIDE)[0])
+            value = _mixed_one(value ^ (number & _MASK), _STRIDE)
             number >>= 64
-        value = int(mixed(np.array([value], dtype=np.uint64), 1)[0])
+        value = _mixed_one(value, 1)
     return value
+
+
+def drawn(pick: int, what: int, count: int) -> int:
+    """A number below `count` that a pick draws for one of its purposes, each equally often.
+
+    Args:
+        pick: 64 random bits.
+        what: the purpose, a `key`.
+        count: at least 1, far below 2**64.
+    """
+    return _mixed_one(pick, what) % count
 
 
 def mixed(values: UInt64[np.ndarray, " n"], secret: int) -> UInt64[np.ndarray, " n"]:
@@ -145,6 +156,17 @@ def mixed(values: UInt64[np.ndarray, " n"], secret: int) -> UInt64[np.ndarray, "
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         values = values ^ (values >> np.uint64(31))
     return values
+
+
+def _mixed_one(value: int, secret: int) -> int:
+    """`mixed` for one number, without the cost of an array."""
+    value ^= secret
+    for _ in range(2):
+        value = (value + _STRIDE) & _MASK
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+        value ^= value >> 31
+    return value
 
 
 def _feistel(values: np.ndarray, half: int, secret: int) -> np.ndarray:

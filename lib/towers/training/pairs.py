@@ -87,9 +87,9 @@ class Dropped(Contrastive):
         super().__init__(dual)
         self.share = share
 
-    def embeds(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit-norm embeddings of what is left, scaled up to keep the mean."""
-        return super().embeds(*(F.dropout(side, self.share) for side in (images, texts)))
+    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings of what is left, scaled up to keep the mean, and the scale of the logits."""
+        return super().forward(*(F.dropout(side, self.share) for side in (images, texts)))
 
 
 def fit(

@@ -1,15 +1,30 @@
-"""The ranks of a run: how they start and agree."""
+"""The ranks of a run: how they start, agree, and notice that one of them is gone."""
 
-from collections.abc import Callable
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from torch.distributed import TCPStore
 
 from towers.training.errors import TrainingError, TrainingFailed
 
 T = TypeVar("T")
+
+BEAT = 1.0
+"""Seconds between two signs of life."""
+
+PATIENCE = 20.0
+"""Seconds without a sign of life after which a rank counts as gone."""
+
+_BYE = b"bye"
 
 
 def start() -> Accelerator:
@@ -62,7 +77,82 @@ def everywhere(accelerator: Accelerator, values: list[T]) -> list[T]:
     return gather_object(values) if accelerator.num_processes > 1 else values
 
 
-def _said(error: Exception) -> str:
+@contextlib.contextmanager
+def watched(accelerator: Accelerator) -> Iterator[None]:
+    """Let all ranks stop with one line when one of them fails or is gone.
+
+    A rank whose peer is gone waits for it in the next exchange: for half an hour, as NCCL does, or
+    until it is told by the system. So each rank gives signs of life, and watches its neighbour's.
+    An error in one rank reaches the others as its words.
+
+    Raises:
+        TrainingFailed: for an error of the exchange between ranks.
+    """
+    if accelerator.num_processes == 1 or "MASTER_ADDR" not in os.environ:
+        yield
+        return
+    watch = _Watch(accelerator.process_index, accelerator.num_processes)
+    try:
+        yield
+    except BaseException as error:
+        watch.stop(_said(error))
+        if isinstance(error, RuntimeError) and not isinstance(error, TrainingFailed):
+            raise TrainingFailed(f"another rank is gone ({_said(error)[:200]})") from error
+        raise
+    watch.stop()
+
+
+class _Watch:
+    """A thread that gives signs of life and ends this process when another rank is gone."""
+
+    def __init__(self, rank: int, ranks: int) -> None:
+        self.rank, self.neighbour = rank, (rank + 1) % ranks
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        self.store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=PATIENCE))
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._beat, daemon=True, name="watch")
+        self.thread.start()
+
+    def stop(self, words: str = "") -> None:
+        """Say good-bye; or, where this rank failed, why."""
+        self.over.set()
+        self.thread.join()
+        with contextlib.suppress(RuntimeError):  # the rank that kept the store may be gone
+            self.store.set(f"towers/{self.rank}", _BYE)
+            if words and not self.store.check(["towers/failed"]):
+                self.store.set("towers/failed", f"rank {self.rank}: {words}")
+
+    def _beat(self) -> None:
+        number, seen, since = 0, b"", time.monotonic()
+        while not self.over.wait(BEAT):
+            number += 1
+            try:
+                self.store.set(f"towers/{self.rank}", str(number))
+                heard = self._get(f"towers/{self.neighbour}")
+                failed = self._get("towers/failed")
+            except RuntimeError:
+                return self._end("rank 0 is gone")
+            if failed:
+                self._end(failed.decode())
+            if heard != seen or heard == _BYE:
+                seen, since = heard, time.monotonic()
+            elif time.monotonic() - since > PATIENCE:
+                words = f"rank {self.neighbour} is gone"
+                self.store.set("towers/failed", words)
+                self._end(words)
+
+    def _get(self, name: str) -> bytes:
+        return self.store.get(name) if self.store.check([name]) else b""
+
+    def _end(self, words: str) -> None:
+        """Stop this process from its second thread: the first one waits for who is gone."""
+        if self.over.wait(2 * BEAT):  # the first one is stopping by itself
+            return
+        print(f"towers: error: {words}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def _said(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the disk'}: {error.strerror}"
     return " ".join(str(error).split())[:500] or type(error).__name__

@@ -18,8 +18,9 @@ from towers.training.samples import captioned as collection
 
 CODE = (
     sys.modules[__name__], pairs, loop, objectives, batches, order, schedules, losses.contrastive,
-    models.duals,
+    losses.blocks, losses.tiled, losses.sharded, models.duals,
 )  # fmt: skip
+"""Modules that what is trained depends on."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ PAPER_ADAM: dict[str, dict[str, Any]] = {
 """The paper's settings of Adam for each family of image towers (Radford et al. 2021, Table 18)."""
 
 CHOICES = {
-    "objective": ("clip",),
+    "objective": ("clip", "bag-of-words", "captions"),
     "schedule": tuple(SCHEDULES),
     "precision": ("fp32", "bf16", "fp16"),
     "augment": ("none", "crop"),
@@ -51,7 +51,8 @@ class Recipe:
         epochs: passes over the data; 0 where `steps` says how long.
         languages: of the captions; an item without any in them is left out.
         embed: axis length of the shared space.
-        objective: what is learnt.
+        objective: what is learnt: "clip", or to predict the captions' words from the pictures, as
+            "bag-of-words" or one after the other, as "captions".
         batch: pairs per update, over all ranks; the others are a pair's negatives.
         lr: peak learning rate.
         betas: of AdamW.
@@ -245,6 +246,11 @@ def _disagreements(recipe: Recipe):
         yield (
             f"expected chunk or accumulate, got chunk {recipe.chunk} and accumulate "
             f"{recipe.accumulate}; chunk alone keeps all negatives"
+        )
+    if recipe.chunk and recipe.objective != "clip":
+        yield (
+            f"expected accumulate instead of chunk for {recipe.objective}, got chunk "
+            f"{recipe.chunk}; its pairs are not each other's negatives"
         )
     betas_fit = len(recipe.betas) == 2 and all(0 <= beta < 1 for beta in recipe.betas)
     if not betas_fit:

@@ -1,6 +1,7 @@
 """A whole run: from a recipe and a folder to a trained pair, resumed wherever it stopped."""
 
 import contextlib
+import itertools
 import sys
 import time
 from collections import Counter
@@ -12,16 +13,20 @@ import torch
 from accelerate import Accelerator
 
 from towers import files, models
+from towers.models.objectives import BagOfWords, Captioner, Vocabulary
 from towers.training import logs, processes, samples, states
 from towers.training.batches import Batches, share, stream
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
 from towers.training.loop import Plan, Trainer, Update
-from towers.training.objectives import Contrastive
+from towers.training.objectives import Contrastive, Objective, Predictive
 from towers.training.order import Order
 from towers.training.recipe import Recipe
 
-Evaluation = Callable[[models.DualTower], Mapping[str, float]]
+Evaluation = Callable[[Objective], Mapping[str, float]]
+
+VOCABULARY_TEXTS = 100_000
+"""Captions that the words of a predictive objective are counted in."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Finished:
 
     Attributes:
         folder: with `recipe.json`, `log.jsonl`, `checkpoints/` and `final.safetensors`.
-        dual: the trained pair, in evaluation mode.
+        objective: what was trained, in evaluation mode: `dual`, and the `head` of a predictive one.
         steps: updates in all.
         resumed: updates that an earlier process had done.
         bad: reason -> unreadable samples that were replaced.
@@ -38,11 +43,16 @@ class Finished:
     """
 
     folder: Path
-    dual: models.DualTower
+    objective: Objective
     steps: int
     resumed: int
     bad: Counter
     seconds: float
+
+    @property
+    def dual(self) -> models.DualTower:
+        """The trained pair."""
+        return self.objective.dual
 
 
 def train(
@@ -67,8 +77,8 @@ def train(
             remove what an earlier run left there.
         dual: train this pair; by default the one that the recipe names.
         source: read these samples; by default the data that the recipe names.
-        evaluate: called on rank 0 with the pair in evaluation mode, every `evaluate_every`
-            updates and after the last one; what it returns is logged.
+        evaluate: called on rank 0 with the objective (`.dual`) in evaluation mode, every
+            `evaluate_every` updates and after the last one; what it returns is logged.
         progress: show a bar on a terminal.
 
     Raises:
@@ -82,19 +92,19 @@ def train(
     accelerator = processes.start()
     folder = Path(folder)
     _check(recipe, accelerator)
-    with alone(accelerator, folder):
+    with processes.watched(accelerator), alone(accelerator, folder):
         pair = dual or processes.agree(accelerator, lambda: _pair(recipe))
         data = source or processes.agree(accelerator, lambda: _samples(recipe, pair))
         order = Order(data.blocks, recipe.batch, recipe.seed, recipe.accumulate)
         plan = _plan(recipe, order)
         claim(accelerator, folder, recipe, data.digest, resume)
-        run = _Run(recipe, folder, Trainer(Contrastive(pair, recipe.tile), plan, accelerator))
+        run = _Run(recipe, folder, Trainer(_objective(recipe, pair, data), plan, accelerator))
         first = run.restore()
         with run.logged(first, evaluate, progress) as after:
             run.trainer.run(_batches(run.trainer, recipe, data, order, first), first, after)
         run.finish()
     seconds = time.monotonic() - begun
-    return Finished(folder, pair.eval(), plan.steps, first, run.bad, seconds)
+    return Finished(folder, run.trainer.module.eval(), plan.steps, first, run.bad, seconds)
 
 
 class _Run:
@@ -192,7 +202,7 @@ class _Run:
         def work() -> None:
             module.eval()
             with torch.no_grad():
-                log.evaluation(step, evaluate(self.trainer.module.dual))
+                log.evaluation(step, evaluate(self.trainer.module))
             module.train()
 
         processes.agree(self.accelerator, work, only_main=True)
@@ -216,6 +226,16 @@ def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
     return samples.load(recipe.data, pair.image.transform, recipe.languages, crop)
 
 
+def _objective(recipe: Recipe, pair: models.DualTower, data: samples.Samples) -> Objective:
+    """What the recipe names, over the pair; the words that are predicted are the data's."""
+    if recipe.objective == "clip":
+        return Contrastive(pair, recipe.tile)
+    words = Vocabulary.of(itertools.islice(data.captions(), VOCABULARY_TEXTS))
+    if recipe.objective == "bag-of-words":
+        return Predictive(pair, BagOfWords(pair.image.width, words, recipe.seed))
+    return Predictive(pair, Captioner(pair.image.width, words, seed=recipe.seed))
+
+
 def _plan(recipe: Recipe, order: Order) -> Plan:
     """How weights are updated, once the length of an epoch is known."""
     steps = recipe.steps or recipe.epochs * order.steps_per_epoch
@@ -229,9 +249,9 @@ def _plan(recipe: Recipe, order: Order) -> Plan:
 
 
 def _batches(trainer: Trainer, recipe: Recipe, data: samples.Samples, order: Order, first: int):
-    accelerator, pair = trainer.accelerator, trainer.module.dual
+    accelerator = trainer.accelerator
     batches = Batches(
-        data, order, pair.text.tokenize, accelerator.process_index, accelerator.num_processes
+        data, order, trainer.module.tokenize, accelerator.process_index, accelerator.num_processes
     )
     parts = recipe.accumulate
     pin = trainer.device.type == "cuda"

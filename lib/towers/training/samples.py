@@ -6,7 +6,7 @@ every rank, worker and repetition finds the same; its reason is counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -19,7 +19,7 @@ from towers import data, files
 from towers.data import BadImage
 from towers.models import Preprocessing
 from towers.training.errors import TrainingError, TrainingFailed
-from towers.training.order import key, mixed
+from towers.training.order import drawn, key
 
 TRIES = 32
 """Rows that are tried in the place of an unreadable one before the run gives up."""
@@ -50,12 +50,16 @@ class Samples(Protocol):
     Attributes:
         blocks: lengths of the stretches that lie together; their sum is the length.
         digest: names the content; another one is other data.
+
+    `captions` gives the texts that may be drawn, row after row.
     """
 
     blocks: tuple[int, ...]
     digest: str
 
     def __len__(self) -> int: ...
+
+    def captions(self) -> Iterator[str]: ...
 
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read: ...
 
@@ -85,7 +89,7 @@ class Squares:
         scaled = [max(size, round(side * ratio)) for side in image.size]
         pixels = np.asarray(image.convert("RGB").resize(scaled, Image.Resampling.BICUBIC))
         top, left = (
-            _drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
+            drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
         )
         return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
@@ -123,14 +127,20 @@ class CollectionSamples:
     def __len__(self) -> int:
         return len(self.collection)
 
+    def captions(self) -> Iterator[str]:
+        """All captions in the languages."""
+        return (text for row in range(len(self)) for text in self._texts(row))
+
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
         """One square and one caption for each row."""
         return one_by_one(self._one, rows, picks, len(self))
 
     def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
+        return self.squares(self.collection.image(row), pick), caption(self._texts(row), pick)
+
+    def _texts(self, row: int) -> list[str]:
         captions = self.collection[row].captions
-        texts = [text for code in self.languages for text in captions.get(code, ())]
-        return self.squares(self.collection.image(row), pick), caption(texts, pick)
+        return [text for code in self.languages for text in captions.get(code, ())]
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,10 @@ class Joined:
 
     def __len__(self) -> int:
         return self._ends[-1]
+
+    def captions(self) -> Iterator[str]:
+        """The captions of all parts."""
+        return (text for part in self.parts for text in part.captions())
 
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
         """Rows of all parts, in the order asked for; each part reads its own at once."""
@@ -251,7 +265,7 @@ def caption(texts: Sequence[str], pick: int) -> str:
     """
     if not texts:
         raise BadImage("no caption")
-    return texts[_drawn(pick, _CAPTION, len(texts))]
+    return texts[drawn(pick, _CAPTION, len(texts))]
 
 
 def too_many_bad(bad: int, seen: int, max_bad: float) -> bool:
@@ -271,13 +285,8 @@ def _readable(
             return read(row, pick)
         except BadImage as error:
             bad[error.reason] += 1
-            row = _drawn(pick, key(_OTHER, attempt), count)
+            row = drawn(pick, key(_OTHER, attempt), count)
     raise TrainingFailed(
         f"expected a readable sample, got {TRIES + 1} bad ones in a row "
         f"({', '.join(sorted(bad))}); check the data"
     )
-
-
-def _drawn(pick: int, what: int, count: int) -> int:
-    """A number below `count` that a pick draws for one of its purposes."""
-    return int(mixed(np.array([pick], dtype=np.uint64), what)[0]) % count

@@ -1,0 +1,219 @@
+"""Training is cut, killed, starved and poisoned: it goes on bit by bit, or stops with one line."""
+
+import errno
+import functools
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from tests.faults import faulty_disk
+from tests.training import ranks, toy_runs
+from towers.training import TrainingFailed, logs, states
+
+FULL = os.environ.get("TOWERS_FAULTS") == "full"
+KINDS = [(1, "fp32"), (1, "bf16"), (2, "fp32"), (2, "bf16")]
+STEPS = toy_runs.RECIPE.steps
+VARIANTS = (
+    {}, {"workers": 2}, {"accumulate": 1, "chunk": 3}, {"accumulate": 1, "checkpoint_every": 5},
+    {"seed": 9, "checkpoint_every": 1, "schedule": "reciprocal-sqrt"},
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The uninterrupted run of a kind: its bits at the end, and what each rank read."""
+
+    @functools.cache
+    def of(count, precision, variant, steps=STEPS):
+        folder = tmp_path_factory.mktemp("whole")
+        changes = {**VARIANTS[variant], "precision": precision, "steps": steps, "workers": 0}
+        ended = ranks.run(toy_runs.seen, folder, **changes, ranks=count)
+        assert [one.code for one in ended] == [0] * count, ended
+        return toy_runs.bits(folder, steps), [one.value for one in ended]
+
+    return of
+
+
+def checkpoints(folder):
+    return states.Checkpoints(folder / "checkpoints", 2)
+
+
+@pytest.mark.parametrize(("count", "precision"), KINDS)
+def test_a_run_cut_anywhere_goes_on_bit_by_bit(disk, reference, tally, count, precision):
+    """Weights, moments, counts and the rows that are read next; workers may come and go."""
+    tally.area = f"resume, {count} rank{'s' * (count > 1)}, {precision}"
+    draw = random.Random(f"{count} {precision}")
+    for number in range(55 if FULL else 3 - count):
+        variant = number % len(VARIANTS)
+        bits, rows = reference(count, precision, variant)
+        changes = {**VARIANTS[variant], "precision": precision}
+        cut, parts = draw.randrange(1, STEPS), changes.get("accumulate", 2)
+        folder = disk / f"{number}"
+        stopped = ranks.run(toy_runs.seen, folder, cut, **changes, ranks=count)
+        changes["workers"] = 0  # so that this process sees what is read
+        resumed = ranks.run(toy_runs.seen, folder, **changes, ranks=count)
+        every = changes.get("checkpoint_every", 3)
+        first = (cut - cut % every) * parts
+        fine = [one.code for one in (*stopped, *resumed)] == [0] * (2 * count)
+        fine = fine and toy_runs.bits(folder, STEPS) == bits
+        fine = fine and [one.value for one in resumed] == [its[first:] for its in rows]
+        tally.struck(fine)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(disk, reference, tally, count):
+    """Whenever: while it starts, trains, writes or removes a checkpoint."""
+    tally.area = f"kill -9 of {count} rank{'s' * (count > 1)}, any time"
+    steps, every, goal = 40, 2, (110 if FULL else 2)
+    draw, number = random.Random(count), 0
+    bits, _ = reference(count, "fp32", 0, steps)
+    changes = {"steps": steps, "checkpoint_every": every}
+    while tally.injected < goal:
+        folder, fine, number = disk / f"{number}", True, number + 1
+        while fine and tally.injected < goal:
+            logged = max([line["step"] for line in logs.read(folder)], default=0)
+            under_way = ranks.Ranks(toy_runs.finished, folder, **changes, ranks=count)
+            time.sleep(draw.uniform(0.05, 0.5 + 0.4 * count))
+            # who waits for a rank that never came is its launcher's to stop
+            started = max([line["step"] for line in logs.read(folder)], default=0) > logged
+            under_way.kill(draw.randrange(count) if started and draw.random() < 0.5 else None)
+            ended = under_way.ended(30)
+            newest = checkpoints(folder).newest(pytest.fail)
+            reached = max([line["step"] for line in logs.read(folder)], default=0)
+            fine = None not in [one.code for one in ended]
+            fine = fine and reached - (newest.step if newest else 0) <= every
+            fine = fine and max(reached, logged) <= steps
+            if all(one.code == 0 for one in ended):
+                break
+            tally.struck(fine)
+        ended = ranks.run(toy_runs.finished, folder, **changes, ranks=count)
+        same = [one.code for one in ended] == [0] * count and toy_runs.bits(folder, steps) == bits
+        tally.lost += not same
+        shutil.rmtree(folder)
+
+
+CALLS = {"steps": 6, "checkpoint_every": 2, "keep": 1}
+
+
+@pytest.fixture(scope="module")
+def short():
+    """A short run: its bits, and how many calls it makes that change the disk."""
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        (ended,) = ranks.run(toy_runs.failing, Path(folder), None, 0, **CALLS)
+        return toy_runs.bits(Path(folder), 6), ended.value
+
+
+def every(calls):
+    """All calls in the long suite; a few of them otherwise."""
+    numbers = range(1, calls + 1)
+    return numbers if FULL else sorted(random.Random(calls).sample(numbers, 4))
+
+
+def test_a_kill_at_any_call_to_the_disk_leaves_a_run_that_goes_on(disk, short, tally):
+    tally.area = "kill -9 at each call to the disk"
+    bits, calls = short
+    for at in every(calls):
+        for after in (False, True) if FULL else (bool(at % 2),):
+            folder = disk / f"{at}-{after}"
+            (killed,) = ranks.run(toy_runs.failing, folder, at, 0, after, **CALLS)
+            (ended,) = ranks.run(toy_runs.finished, folder, **CALLS)
+            fine = killed.code == -signal.SIGKILL and ended.code == 0
+            tally.struck(fine and toy_runs.bits(folder, 6) == bits)
+            fine = not list((folder / "checkpoints").glob(".*"))
+            tally.lost += not fine
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_at_any_call_stops_the_run_and_harms_nothing(disk, short, tally, number):
+    """One line with the cause, the checkpoint before still loads, and the run goes on later."""
+    tally.area = f"{errno.errorcode[number]} at each call to the disk"
+    bits, calls = short
+    stopped = 0
+    for at in every(calls):
+        folder = disk / f"{at}"
+        with faulty_disk.strikes(at, faulty_disk.error(number), lasting=at % 2 == 0):
+            try:
+                toy_runs.train(folder, **CALLS)
+                said = None
+            except (OSError, TrainingFailed) as error:
+                said = str(error)
+        fine = said is None or (os.strerror(number) in said and "\n" not in said)
+        stopped += said is not None
+        reached = max([line["step"] for line in logs.read(folder)], default=0)
+        newest = checkpoints(folder).newest(pytest.fail)
+        fine = fine and reached - (newest.step if newest else 0) <= 2
+        toy_runs.train(folder, **CALLS)
+        tally.struck(fine and toy_runs.bits(folder, 6) == bits)
+        shutil.rmtree(folder)
+    assert stopped >= 0.5 * tally.injected  # the others meet what is there already, or a removal
+
+
+def test_a_full_disk_of_one_rank_stops_the_others(disk, short, tally):
+    tally.area = "ENOSPC on rank 0 of 2"
+    _, calls = short
+    for at in every(calls)[1::8] if FULL else (calls // 2,):
+        folder = disk / f"{at}"
+        ended = ranks.run(toy_runs.failing, folder, at, errno.ENOSPC, **CALLS, ranks=2, within=30)
+        fine = [one.code for one in ended] == [1, 1] or [one.code for one in ended] == [0, 0]
+        fine = fine and all("\n" not in one.said.strip() for one in ended)
+        if ended[0].code:
+            fine = fine and "No space left on device" in ended[0].said
+        again = ranks.run(toy_runs.finished, folder, **CALLS, ranks=2)
+        tally.struck(fine and [one.code for one in again] == [0, 0])
+
+
+def test_nan_on_any_rank_at_any_step_stops_all_at_once(disk, tally):
+    tally.area = "NaN on one rank"
+    draw = random.Random(0)
+    for number in range(50 if FULL else 2):
+        count, step = draw.choice((1, 2, 2)), draw.randrange(STEPS)
+        rank, folder = draw.randrange(count), disk / f"{number}"
+        ended = ranks.run(toy_runs.poisoned, folder, step, rank, ranks=count, within=30)
+        where = f"at step {step + 1} of {STEPS}" + (f", first on rank {rank}" if count > 1 else "")
+        fine = all(one.code == 1 and where in one.said for one in ended)
+        fine = fine and max(one.seconds for one in ended) < 10
+        fine = fine and checkpoints(folder).steps()[:1] == [step - step % 3][: step // 3]
+        fine = fine and len(logs.read(folder)) == step
+        tally.struck(fine)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP] if FULL else [signal.SIGKILL])
+def test_a_rank_that_is_gone_takes_all_down_and_the_run_goes_on(disk, reference, tally, how):
+    tally.area = f"{how.name} of one rank of 2"
+    steps = 80
+    draw = random.Random(how)
+    bits, _ = reference(2, "fp32", 3, steps)
+    for number in range({signal.SIGKILL: 20, signal.SIGSTOP: 2}[how] if FULL else 1):
+        folder, victim = disk / f"{number}", draw.randrange(2)
+        under_way = ranks.Ranks(toy_runs.finished, folder, steps=steps, **VARIANTS[3], ranks=2)
+        while len(logs.read(folder)) < 10:
+            time.sleep(0.05)
+        os.kill(under_way.processes[victim].pid, how)
+        since = time.monotonic()
+        other = under_way.processes[1 - victim]
+        other.join(30)
+        fine = other.exitcode == 1 and time.monotonic() - since < 30
+        under_way.kill()
+        under_way.ended(5)
+        ended = ranks.run(toy_runs.finished, folder, steps=steps, **VARIANTS[3], ranks=2)
+        fine = fine and [one.code for one in ended] == [0, 0] and ended[0].value >= 3
+        tally.struck(fine and toy_runs.bits(folder, steps) == bits)
+        shutil.rmtree(folder)
