@@ -193,3 +193,12 @@ def test_a_pair_without_anything_to_train_is_refused():
     frozen = models.dual(VIT, BAG, 8).requires_grad_(False)
     with pytest.raises(ValueError, match="expected something to train"):
         plan(frozen)
+
+
+def test_plans_become_records_and_rows(dual):
+    made = plan(dual, ranks=4)
+    rows = {row.metric: row for row in planning.evaluate([made])}
+    assert {row.data for row in rows.values()} == {"4 x A100-80GB"}
+    assert rows["planned memory per device (GB)"].value == made.memory / 1e9
+    assert rows["planned days"].value == made.summary()["days"] == made.days
+    assert rows["planned cost (dollars)"].value == made.cost
