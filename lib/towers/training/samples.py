@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int, UInt8, UInt64
@@ -33,7 +33,8 @@ NO_FAULT = ("no caption", "no picture")
 _CAPTION, _CROP, _OTHER = (key(word) for word in ("caption", "crop", "other"))
 
 
-class Read(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Read:
     """Rows as they were read.
 
     Attributes:
