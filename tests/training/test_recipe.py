@@ -37,6 +37,7 @@ OTHERS = {
     "steps": 201, "schedule": "constant", "precision": "bf16", "augment": "crop",
     "betas": (0.5, 0.6), "data": ("x", "y"), "languages": ("fr",), "accumulate": 2,
     "max_bad": 0.5, "objective": "captions", "shard": True,
+    "validation": ("z",),
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ CHOICES = {
 }
 """What the fields of few values may be."""
 
-FREE = ("workers", "checkpoint_every", "keep", "evaluate_every", "name")
+FREE = ("workers", "checkpoint_every", "keep", "validation", "evaluate_every", "name")
 """Fields that change no weight: a run may be resumed with others."""
 
 _ABOVE_ZERO = ("embed", "batch", "lr", "eps", "accumulate", "tile", "checkpoint_every", "keep")
@@ -74,7 +74,8 @@ class Recipe:
         workers: processes per rank that read samples; 0: the training process itself.
         checkpoint_every: updates from one checkpoint to the next; the last update makes one too.
         keep: newest checkpoints that stay.
-        evaluate_every: updates from one evaluation to the next; 0: none.
+        validation: data that is looked at in evaluations and never learnt from.
+        evaluate_every: updates from one evaluation to the next; 0: only after the last one.
         name: of the trained pair, in records; where empty, its towers' names.
     """
 
@@ -105,6 +106,7 @@ class Recipe:
     workers: int = 0
     checkpoint_every: int = 1000
     keep: int = 2
+    validation: tuple[str, ...] = ()
     evaluate_every: int = 0
     name: str = ""
 
