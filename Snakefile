@@ -1,10 +1,10 @@
-"""The graph: experiment x scale -> results. What is stale is decided by fingerprints of code,
-parameters and data, not by file times; Snakemake orders the work and spreads it over cores, Slurm
+"""The graph: experiment x scale -> results. What is stale is decided by fingerprints of code
+and parameters, not by file times; Snakemake orders the work and spreads it over cores, Slurm
 or Kubernetes:
 
     towers report --scale laptop --jobs 2                      # this machine, then the book
     snakemake -F --cores 2 --config scale=smoke part=clip      # this machine, results only
-    snakemake -F --executor slurm --jobs 20 --config scale=paper
+    snakemake -F --executor slurm --jobs 20 --config scale=paper  # plugin: see book/running.md
 """
 
 from towers import experiments
@@ -16,7 +16,7 @@ ALL = experiments.find()
 STALE = {
     name
     for name in ALL
-    if name.startswith(PART) and (FORCE or experiments.staleness(ALL[name], SCALE))
+    if PART in ("", name.split("/")[0]) and (FORCE or experiments.staleness(ALL[name], SCALE))
 }
 
 

@@ -1,8 +1,10 @@
 """Run every benchmark beside its peer and print one table: `python -m benchmarks [NAME ...]`.
 
 A benchmark is a module of this folder with METRIC, PEER, GOAL, PEER_SETTINGS, `prepare` and
-`agree`. Both sides run in this process, in turns; the peer first looks for its fastest setting.
+`agree`. Both sides run in this process, in turns; the peer first looks for its best setting.
 A ratio is the peer's time over ours, so higher is better; it counts only after the results agree.
+Where a module has UNIT and `measure`, they stand for something else than seconds, as memory; and
+its REPEATS for the usual number of turns.
 """
 
 import argparse
@@ -26,42 +28,44 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):
         parser.error(f"unknown {sorted(unknown)}; expected some of {names}")
-    print("| metric | peer | setting | ours s | peer s | times faster (range) | goal |")
+    print("| metric | peer | setting | ours | peer | times less (range) | goal |")
     print("|---|---|---|---|---|---|---|", flush=True)
     met = [run(name, max(1, options.repeats)) for name in options.names or names]
     return 0 if all(met) else 1
 
 
 def run(name: str, repeats: int) -> bool:
-    """Time one benchmark in turns, print its row, and tell whether it met its goal."""
+    """Measure one benchmark in turns, print its row, and tell whether it met its goal."""
     module = importlib.import_module(f"benchmarks.{name}")
+    measure, unit = getattr(module, "measure", answered), getattr(module, "UNIT", "s")
     ours, peer = module.prepare()
-    setting, wanted = fastest_setting(module, peer)
-    if not module.agree(ours(), wanted):
+    setting, wanted = best_setting(module, peer, measure)
+    if not module.agree(measure(ours)[1], wanted):
         print(f"| {module.METRIC} | {module.PEER} | results differ: no ratio | | | | |")
         return False
-    turns = [(answered(ours)[0], answered(peer, **setting)[0]) for _ in range(repeats)]
+    repeats = min(repeats, getattr(module, "REPEATS", repeats))
+    turns = [(measure(ours)[0], measure(peer, **setting)[0]) for _ in range(repeats)]
     ratios = [theirs / own for own, theirs in turns]
     own, theirs = (statistics.median(side) for side in zip(*turns, strict=True))
     ratio = statistics.median(ratios)
     print(
         f"| {module.METRIC} | {module.PEER} | "
-        f"{', '.join(f'{key} {value}' for key, value in setting.items())} | {own:.2f} | "
-        f"{theirs:.2f} | {ratio:.1f} ({min(ratios):.1f} to {max(ratios):.1f}) | "
-        f">= {module.GOAL:g} |",
+        f"{', '.join(f'{key} {value}' for key, value in setting.items())} | {own:.3g} {unit} | "
+        f"{theirs:.3g} {unit} | {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
+        f">= {module.GOAL:.3g} |",
         flush=True,
     )
     return ratio >= module.GOAL
 
 
-def fastest_setting(module: ModuleType, peer: Callable) -> tuple[dict, object]:
-    """The peer's setting with the shortest time, and what the peer answers."""
+def best_setting(module: ModuleType, peer: Callable, measure: Callable) -> tuple[dict, object]:
+    """The peer's setting with the least time (or what else is measured), and its answer."""
     settings = [
         dict(zip(module.PEER_SETTINGS, values, strict=True))
         for values in itertools.product(*module.PEER_SETTINGS.values())
     ]
-    times, answers = zip(*(answered(peer, **setting) for setting in settings), strict=True)
-    best = times.index(min(times))
+    amounts, answers = zip(*(measure(peer, **setting) for setting in settings), strict=True)
+    best = amounts.index(min(amounts))
     return settings[best], answers[best]
 
 

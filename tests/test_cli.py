@@ -155,14 +155,15 @@ class TestOthers:
         code, out, _ = answer(capsys, "list", "--scale", "smoke")
         lines = out.splitlines()
         assert code == 0
-        assert lines[0].split()[:3] == ["NAME", "TITLE", "SERVES"]
+        assert lines[0].split()[:4] == ["NAME", "TITLE", "PAPER", "SERVES"]
         columns = re.split(r" {2,}", lines[1])
         assert columns == [
             "clip/first",
             "Tiny",
+            "clip",
             "Table 1",
             "smoke",
-            "2026-01-02 10:00 UTC, 0 s",
+            "2026-01-02 10:00 UTC, 0s",
             "fresh",
         ]
         assert lines[2].split()[-2:] == ["never", "run"]

@@ -52,6 +52,30 @@ def test_dots_names_a_missing_column():
         plots.dots(FRAME.drop(columns="high"), rows="task")
 
 
+def zero_lines(figure) -> list[int]:
+    """How many vertical lines each panel has at zero, in view."""
+    return [
+        sum(list(line.get_xdata()) == [0, 0] for line in axis.lines)
+        * (axis.get_xlim()[0] <= 0 <= axis.get_xlim()[1])
+        for axis in figure.axes
+    ]
+
+
+def test_dots_marks_zero_where_an_interval_crosses_it():
+    assert zero_lines(plots.dots(FRAME, rows="task")) == [0]
+    gains = FRAME.assign(low=[-0.1, 0.2, 0.03, 0.04])
+    assert zero_lines(plots.dots(gains, rows="task")) == [1]
+    assert zero_lines(plots.dots(gains, rows="task", panel="prompt")) == [1, 1]
+    losses = FRAME.assign(value=-FRAME.value, low=-FRAME.high, high=-FRAME.low)
+    assert zero_lines(plots.dots(losses, rows="task")) == [1]
+
+
+def test_dots_says_that_there_is_nothing_to_draw():
+    with pytest.raises(ValueError, match="at least one row to draw as task") as caught:
+        plots.dots(FRAME[:0], rows="task", colour="prompt", panel="prompt")
+    assert "\n" not in str(caught.value)
+
+
 def test_figures_fit_the_page():
     for figure in (
         plots.dots(FRAME, rows="task"),
@@ -92,3 +116,20 @@ def test_predictions_colour_right_and_wrong():
 @pytest.mark.parametrize(("text", "expected"), [("short", "short"), ("a longer text", "a long…")])
 def test_shorten_marks_what_it_cut(text, expected):
     assert plots.shorten(text, 7) == expected
+
+
+def test_similarity_draws_each_matrix_with_its_numbers_and_frames_partners():
+    sims = np.array([[0.31, -0.02], [0.05, 0.22]])
+    rows, columns = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.7, 0.4], [0.3, 0.6]])
+    images = [Image.new("RGB", size, "red") for size in ((30, 20), (8, 40))]
+    figure = plots.similarity(images, ["a long caption of a red thing", "two"], sims, rows, columns)
+    written = [[text.get_text() for text in axis.texts] for axis in figure.axes]
+    assert written[0] == ["0.31", "-0.02", "0.05", "0.22"]
+    assert written[1] == ["90%", "10%", "20%", "80%"]
+    assert written[2] == ["70%", "40%", "30%", "60%"]
+    for axis in figure.axes:
+        framed = [patch.get_xy() for patch in axis.patches]
+        assert framed == [(-0.47, -0.47), (0.53, 0.53)]
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["1  a long caption of a r…", "2  two"]
+    assert (pixels(figure)[..., 3] == 255).all()

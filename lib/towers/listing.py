@@ -1,11 +1,13 @@
 """What there is, as text: experiments and their state, data sources, and the machine's health."""
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,14 +19,37 @@ PACKAGES = (
     "towers", "torch", "torchvision", "timm", "open_clip_torch", "transformers", "accelerate",
     "numpy", "scikit-learn", "pandas", "papermill", "ipykernel", "snakemake", "jupyter-book",
 )  # fmt: skip
+WIDTH = 100
+"""Characters in a line of the list of experiments."""
+GAP = "  "
 
 
-def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """Rows as left-aligned columns under a header."""
+def table(rows: Sequence[Sequence[object]], header: Sequence[str], width: int | None = None) -> str:
+    """Rows as left-aligned columns under a header.
+
+    Args:
+        rows: cells, shown as `str` shows them.
+        header: one heading a column.
+        width: characters that a line may have; cells of the widest columns are then broken
+            between words, as far as words allow. None: each row is one line.
+    """
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
-    return "\n".join(lines)
+    columns = list(zip(*cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    while width and sum(widths) + len(GAP) * (len(widths) - 1) > width:
+        spare = [index for index, least in enumerate(words) if widths[index] > least]
+        if not spare:
+            break
+        widths[max(spare, key=widths.__getitem__)] -= 1
+    lines = []
+    for row in cells:
+        broken = [
+            textwrap.wrap(cell, size, break_on_hyphens=False) if len(cell) > size else [cell]
+            for cell, size in zip(row, widths, strict=True)
+        ]
+        lines += itertools.zip_longest(*broken, fillvalue="")
+    return "\n".join(GAP.join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def experiments(scale: str = "laptop", results: Path | None = None, as_json: bool = False) -> str:
@@ -44,8 +69,10 @@ def experiments(scale: str = "laptop", results: Path | None = None, as_json: boo
         entries = [_entry(item, results) for item in found]
         return json.dumps(entries, indent=1, ensure_ascii=False)
     rows = [_row(item, scale, results) for item in found]
-    header = ("NAME", "TITLE", "SERVES", "HAS RUN AT", f"LAST RUN ({scale})", f"STATE ({scale})")
-    return table(rows, header)
+    header = (
+        "NAME", "TITLE", "PAPER", "SERVES", "HAS RUN AT", f"LAST RUN ({scale})", f"STATE ({scale})"
+    )  # fmt: skip
+    return table(rows, header, WIDTH)
 
 
 def _run(item: catalogue.Experiment, scale: str, results: Path | None) -> dict | None:
@@ -83,8 +110,17 @@ def _row(item: catalogue.Experiment, scale: str, results: Path | None) -> tuple[
     else:
         state = "fresh" if run["stale"] is None else f"stale: {run['stale']}"
     if run and run["started"]:
-        when = f"{run['started'][:16].replace('T', ' ')} UTC, {run['wall_seconds']:.0f} s"
-    return item.name, item.title, ", ".join(item.serves) or "-", scales or "-", when, state
+        when = f"{run['started'][:16].replace('T', ' ')} UTC, {run['wall_seconds']:.0f}s"
+    return item.name, item.title, item.paper or "-", _serves(item), scales or "-", when, state
+
+
+def _serves(item: catalogue.Experiment) -> str:
+    """Its tables and figures in short: "Table 1, 11; Figure 4"."""
+    numbers: dict[str, list[str]] = {}
+    for entry in item.serves:
+        kind, _, number = entry.rpartition(" ")
+        numbers.setdefault(kind, []).append(number)
+    return "; ".join(f"{kind} {', '.join(found)}".strip() for kind, found in numbers.items()) or "-"
 
 
 def sources() -> str:

@@ -101,8 +101,9 @@ def test_book_opens_from_disk_without_a_server(browser, html):
 
 
 def test_formulas_are_typeset_offline(browser, address):
-    page, _ = visit(browser, f"{address}/book/clip.html", WIDE, "light", address)
+    page, complaints = visit(browser, f"{address}/book/clip.html", WIDE, "light", address)
     page.wait_for_selector("mjx-container svg", timeout=20_000)
+    assert complaints == []
     page.close()
 
 

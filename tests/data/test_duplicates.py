@@ -81,6 +81,16 @@ def test_signatures_come_from_the_cache_the_second_time(monkeypatch):
     np.testing.assert_array_equal(duplicates.signatures(found), first)
 
 
+def test_what_others_show_is_left_out_and_nothing_else():
+    ours = collection("a", [picture(seed) for seed in range(8)])
+    theirs = [collection("b", [picture(2), picture(90)]), collection("c", [picture(5)])]
+    kept = duplicates.without(ours, theirs)
+    assert [item.key for item in kept] == [f"a{seed}" for seed in (0, 1, 3, 4, 6, 7)]
+    assert kept.name == "a[without near duplicates]"
+    assert duplicates.without(ours, [collection("d", [picture(90)])]) is ours
+    assert duplicates.without(ours, []) is ours
+
+
 @pytest.mark.parametrize("distance", [-1, 65])
 def test_distance_out_of_range_is_refused(distance):
     rows = np.zeros((1, 200), np.uint8)

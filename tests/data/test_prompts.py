@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from towers.data import prompts
 from towers.data.errors import DataError
 from towers.data.prompts import TEMPLATES, class_names, templates
+from towers.data.torchvision_sets import LAYOUTS
+
+ZERO_SHOT = Path(__file__).parents[2] / "notebooks/clip/zero_shot.yaml"
 
 LENGTHS = {
     "imagenet": 1000,
@@ -24,7 +29,7 @@ LENGTHS = {
 }
 
 
-@pytest.mark.parametrize("name", [*TEMPLATES, "imagenet"])
+@pytest.mark.parametrize("name", [*TEMPLATES, "imagenet", "generic"])
 def test_every_template_has_one_place_for_the_class(name):
     for template in templates(name):
         assert template.format("blackbird").count("blackbird") == 1
@@ -102,3 +107,42 @@ def test_a_smaller_ensemble_is_drawn_evenly():
     few = prompts.prompt_sets("samples:imagenet", most=8)["ensemble"]
     assert few == whole[::10]
     assert prompts.prompt_sets("stamps", most=99)["ensemble"] == prompts.templates("stamps")
+
+
+def test_every_task_of_the_zero_shot_experiment_has_a_prompt_of_its_own():
+    scales = yaml.safe_load(ZERO_SHOT.read_text(encoding="utf-8"))["scales"]
+    tasks = [task for scale in scales.values() for task in scale.get("tasks", ())]
+    assert any(task.startswith("torchvision:") for task in tasks)
+    for task in tasks:
+        sets = prompts.prompt_sets(task)
+        assert list(sets) == ["class name", "simple", "task prompt", "ensemble"], task
+
+
+@pytest.mark.parametrize("place", ["", "[test]", ":~/data", ":~/data[test]", ":/d/[raw]/x[test]"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_torchvision_names_find_their_templates(name, place):
+    own = name.lower()
+    known = own in (*TEMPLATES, "imagenet")
+    sets = prompts.prompt_sets(f"torchvision:{name}{place}")
+    assert sets["ensemble"] == templates(own if known else "generic")
+    assert ("task prompt" in sets) == known
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["imagefolder:~/pictures", "imagefolder:mnist", "folder:a/b[train]", "shards:d/{0..9}.tar",
+     "torchvision:Unheard", "samples:simple", "samples:"],
+)  # fmt: skip
+def test_a_set_without_templates_gets_the_generic_ones(name):
+    from open_clip import SIMPLE_IMAGENET_TEMPLATES
+
+    assert prompts.prompt_sets(name) == {
+        "class name": ("{}",),
+        "simple": ("A photo of a {}.",),
+        "ensemble": tuple(template("{}") for template in SIMPLE_IMAGENET_TEMPLATES),
+    }
+
+
+def test_a_misspelt_name_is_refused():
+    with pytest.raises(DataError, match=r"stamps.*got 'stampz'"):
+        prompts.prompt_sets("stampz")

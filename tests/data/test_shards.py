@@ -57,7 +57,7 @@ def test_stream_reads_no_further_than_asked(tmp_path):
 
 def test_every_text_of_a_sample_is_read(tmp_path):
     about = {
-        "captions": {"en": ["a", "b"], "pt_BR": "c", "not a tag": "d"},
+        "captions": {"en": ["a", "b"], "pt-br": "c", "pt_BR": ["e"], "not a tag": "d"},
         "label": "kite",
     }
     members = [
@@ -77,7 +77,7 @@ def test_every_text_of_a_sample_is_read(tmp_path):
     (tmp_path / "classnames.txt").write_text("apple\nkite\n")
     loaded = custom.load(f"shards:{tmp_path}/a.tar", max_bad=1)
     assert [dict(item.captions) for item in loaded] == [
-        {"en": ("a", "b"), "pt-br": ("c",)},
+        {"en": ("a", "b"), "pt_BR": ("c", "e")},
         {"fr": ("a",)},
         {"en": ("a",)},
         {},

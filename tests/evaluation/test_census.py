@@ -1,10 +1,13 @@
 """Counting a collection, by hand."""
 
+import dataclasses
+
 import pytest
 
 from tests import toy_towers
 from towers.data.items import Collection, Report
 from towers.evaluation import census
+from towers.metrics import intervals
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,20 @@ def test_counts_are_those_made_by_hand():
     assert found["words per caption"].value == pytest.approx(5 / 3)
     assert found["dropped: blank"].value == 1 / 4
     assert found["dropped: blank"].low < 1 / 4 < found["dropped: blank"].high
+
+
+def test_intervals_take_neither_captions_nor_near_duplicates_for_independent():
+    made = toys([("one", "a b"), ("a b c",), (), ("a b c d",)])
+    items = [
+        dataclasses.replace(item, group="twins" if number > 1 else None)
+        for number, item in enumerate(made)
+    ]
+    found = values(census.evaluate(dataclasses.replace(made, items=tuple(items)), seed=4))
+    row = found["words per caption"]
+    expected = intervals.bootstrap([1, 2, 3, 4], groups=[0, 0, 1, 2], seed=4)
+    assert (row.low, row.high, row.n) == (*expected, 4)
+    row = found["captions per item"]
+    assert (row.low, row.high) == intervals.bootstrap([2, 1, 0, 1], groups=[0, 1, 2, 2], seed=4)
 
 
 def test_overlap_counts_pictures_and_words_in_both_directions():

@@ -1,5 +1,7 @@
 """Retrieval against loops over every query, and what several captions and ties must do."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,22 @@ def test_intervals_resample_pictures_and_not_captions():
     ]
     assert (row.low, row.high) == intervals.proportion(hits, seed=3, groups=owner)
     assert (row.low, row.high) != intervals.proportion(hits, seed=3)
+
+
+def test_near_duplicates_are_drawn_together():
+    dual, made = toy_towers.dual(), toy_towers.collection(CAPTIONS)
+    items = [
+        dataclasses.replace(item, group="twins" if number < 2 else None)
+        for number, item in enumerate(made)
+    ]
+    toys = dataclasses.replace(made, items=tuple(items))
+    images, texts, owner = embedded(dual, toys)
+    hits = [float(hit(images @ text, [owner[t]], 2)) for t, text in enumerate(texts)]
+    rows = by_metric(retrieval.evaluate(dual, toys, ks=[2], seed=3, dtype="fp32"))
+    row = rows["image retrieval R@2"]
+    together = intervals.proportion(hits, groups=np.maximum(owner, 1), seed=3)
+    assert (row.low, row.high) == together
+    assert together != intervals.proportion(hits, groups=owner, seed=3)
 
 
 def test_counts_chance_and_names_belong_to_the_direction():

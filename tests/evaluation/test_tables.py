@@ -34,6 +34,15 @@ def test_by_prompt_splits_the_metric_and_adds_chance():
     assert gains.value.item() == pytest.approx(shown.value.iloc[1] - shown.value.iloc[0])
 
 
+def test_by_prompt_keeps_the_chance_of_each_model_and_seed():
+    toys = toy_towers.collection([()] * 6, labels=["owl", "cat", "sea"] * 2)
+    rows = frame(zero_shot.evaluate(toy_towers.dual(), toys, PROMPTS, ks=(1,)))
+    other = rows.assign(model="other", seed=7, value=rows.value / 2)
+    shown = zero_shot.by_prompt(pd.concat([rows, other], ignore_index=True), "top-1 accuracy")
+    assert dict(zip(shown.model, shown.chance, strict=True)) == {"toy": 1 / 3, "other": 1 / 6}
+    assert len(shown) == 4
+
+
 def test_guesses_are_the_most_probable_classes_best_first():
     toys = toy_towers.collection([()] * 4, labels=["owl", "cat", "sea", "owl"])
     dual = toy_towers.dual()
@@ -41,6 +50,25 @@ def test_guesses_are_the_most_probable_classes_best_first():
     for row, guess in zip(shares, zero_shot.guesses(dual, toys, ["{}"], k=2), strict=True):
         assert [name for name, _ in guess] == [toys.classes[i] for i in np.argsort(-row)[:2]]
         assert [share for _, share in guess] == sorted(row, reverse=True)[:2]
+
+
+def test_a_gallery_of_guesses_is_listed_guess_by_guess():
+    toys = toy_towers.collection([()] * 2, labels=["owl", "cat"])
+    guessed = zero_shot.guesses(toy_towers.dual(), toys, ["{}"], k=2)
+    rows = zero_shot.listed([toys], [guessed])
+    assert list(rows["rank"]) == [1, 2, 1, 2]
+    assert list(rows.label) == ["owl", "owl", "cat", "cat"]
+    assert list(zip(rows.guess, rows.probability, strict=True)) == [*guessed[0], *guessed[1]]
+
+
+def test_a_gallery_of_neighbours_is_listed_neighbour_by_neighbour():
+    toys = toy_towers.collection([{"en": (f"toy {n}",)} for n in range(5)])
+    found = retrieval.neighbours(toy_towers.dual(), toys, queries=2, k=3)
+    rows = retrieval.listed(found, toys)
+    assert list(rows["rank"]) == [1, 2, 3] * 2
+    assert list(rows["query"]) == [one.text for one in found for _ in range(3)]
+    assert list(rows.name) == [toys[item].name for one in found for item in one.items]
+    assert list(rows.right) == [right for one in found for right in one.right]
 
 
 def test_recalls_takes_names_apart_and_finds_the_chance_of_each_row():
@@ -62,6 +90,26 @@ def test_recalls_takes_names_apart_and_finds_the_chance_of_each_row():
         assert row.chance == expected
 
 
+@pytest.mark.parametrize("code", ["ca@valencia", "es_419", "zh_Hant_TW", "x-y"])
+def test_recalls_reads_every_language_code(code):
+    toys = toy_towers.collection([{code: ("a",)}, {code: ("b: c",)}], name="shards:a/{0..1}.tar")
+    for prompt in ("", "photo: of"):
+        found = retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,), prompt=prompt)
+        rows = retrieval.recalls(frame(found))
+        assert set(rows.language) == {code}
+        assert set(rows.prompt) == {prompt}
+        assert rows.chance.notna().all()
+
+
+def test_records_name_a_language_in_one_spelling():
+    toys = toy_towers.collection([{"pt_BR": ("a",)}] * 2)
+    ours, given = (
+        retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,))
+        for code in ("pt_BR", "pt-br")
+    )
+    assert ours == given
+
+
 def test_a_linear_probe_learns_what_is_linear():
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 240)
@@ -80,6 +128,18 @@ def test_the_penalty_is_the_one_that_validates_best():
     chosen = linear_probe.fit(*parts, strengths=(1e6, 1e-2))
     assert np.abs(strong.coef_).max() < 1e-3  # 1e6 leaves the weights at nothing
     assert np.abs(chosen.coef_).max() > 1e-2
+
+
+def test_the_penalty_stands_beside_the_mean_loss():
+    random = np.random.default_rng(2)
+    rows, labels = random.normal(size=(90, 4)), random.integers(0, 3, 90)
+    strength = 0.05
+    fitted = linear_probe.fit(rows[:60], labels[:60], rows[60:], labels[60:], (strength, strength))
+    errors = fitted.predict_proba(rows) - np.eye(3)[labels]
+    # at the minimum the gradients cancel, as far as L-BFGS goes by default
+    np.testing.assert_allclose(errors.T @ rows / 90, -strength * fitted.coef_, atol=1e-4)
+    np.testing.assert_allclose(errors.mean(axis=0), 0, atol=1e-4)
+    assert np.abs(strength * fitted.coef_).max() > 1e-2
 
 
 def test_a_linear_probe_needs_two_classes():

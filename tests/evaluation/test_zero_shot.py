@@ -1,5 +1,7 @@
 """Zero-shot classification against its formula, chance, and a reading of every row."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,29 @@ def test_every_row_says_what_it_measures():
     assert "top-1 gain (class name)" not in rows
     assert rows["top-1 chance"].value == 1 / 3
     assert not any(metric.startswith("top-3") for metric in rows)  # of three classes all are
+
+
+def test_bootstraps_draw_within_classes_and_whole_groups():
+    dual, labels = toy_towers.dual(seed=4), (LABELS * 6)[:40]
+    made = toy_towers.collection([()] * 40, labels=labels)
+    items = [
+        dataclasses.replace(item, group=f"twins {number // 2:02}")
+        for number, item in enumerate(made)
+    ]
+    pictures = dataclasses.replace(made, items=tuple(items))
+    rows = {row.metric: row for row in zero_shot.evaluate(dual, pictures, PROMPTS, seed=2)}
+    labelled = np.flatnonzero(pictures.labels >= 0)
+    truth, same = pictures.labels[labelled], {"groups": labelled // 2, "seed": 2}
+    plain, photo = (
+        (zero_shot.predict(dual, pictures, pictures.classes, templates)[labelled].argmax(axis=1)
+         == truth).astype(float)
+        for templates in (PROMPTS["class name"], PROMPTS["photo"])
+    )  # fmt: skip
+    row = rows["mean per class (photo)"]
+    assert (row.low, row.high) == intervals.proportion_per_class(photo, truth, **same)
+    row = rows["top-1 gain (photo)"]
+    assert (row.low, row.high) == intervals.paired_difference(photo, plain, **same)
+    assert row.low < row.high  # else no grouping could show
 
 
 def test_a_collapsed_model_scores_chance():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from towers.metrics import intervals
+from towers.metrics import intervals, mean_per_class
 
 
 @pytest.mark.parametrize("n", [1, 4, 157])
@@ -120,6 +120,77 @@ def test_proportion_is_the_bootstrap_except_where_that_is_blind():
     assert intervals.proportion(np.ones(9)) == intervals.clopper_pearson(9, 9)
 
 
+def test_strata_keep_every_stratum_at_its_size():
+    strata = np.array(["b"] * 4 + ["a"] * 3 + ["b"] * 2)
+    seen = []
+
+    def kept(rows):
+        seen.append(tuple(np.bincount(rows.astype(int))))
+        return rows.mean()
+
+    numbers = np.where(strata == "a", 0.0, 1.0)
+    assert intervals.bootstrap(numbers, kept, strata=strata, n_resamples=99) == (6 / 9, 6 / 9)
+    assert set(seen) == {(3, 6)}
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(40) // 3])
+def test_the_quick_mean_over_strata_is_that_of_the_resampled_items(groups):
+    values, strata = np.random.default_rng(5).normal(size=40), np.arange(40) % 7
+    same = {"groups": groups, "strata": strata, "n_resamples": 50, "seed": 7}
+    slow = intervals.bootstrap(values, lambda rows: rows.mean(), **same)
+    # the same sums in another order
+    assert intervals.bootstrap(values, **same) == pytest.approx(slow, abs=1e-12)
+
+
+def test_mean_per_class_is_resampled_within_classes():
+    rng = np.random.default_rng(2)
+    labels = np.repeat(["owl", "cat", "sea", "rare"], [400, 90, 30, 4])
+    hits = rng.binomial(1, 0.4, len(labels)).astype(float)
+    hits[-4:] = [1, 0, 1, 0]
+    slow = intervals.bootstrap(
+        np.column_stack([hits, np.unique(labels, return_inverse=True)[1]]),
+        lambda rows: mean_per_class(rows[:, 0], rows[:, 1]),
+        strata=labels,
+        seed=3,
+    )
+    quick = intervals.proportion_per_class(hits, labels, seed=3)
+    assert quick == pytest.approx(slow, abs=1e-12)  # the same sums in another order
+    shares = [hits[labels == name] for name in np.unique(labels)]
+    expected = np.sqrt(sum(part.var(ddof=0) / len(part) for part in shares)) / len(shares)
+    low, high = intervals.proportion_per_class(hits, labels, n_resamples=20_000)
+    # normal quantiles of a mean that one class of 4 dominates: its steps are 1/16
+    assert high - low == pytest.approx(2 * stats.norm.ppf(0.975) * expected, abs=1 / 32)
+
+
+def test_a_rare_class_never_leaves_the_mean():
+    hits, labels = np.repeat([1.0, 0.0], [500, 2]), np.repeat([0, 1], [500, 2])
+    assert intervals.proportion_per_class(hits, labels) == (0.5, 0.5)
+
+
+def test_classes_of_one_item_are_drawn_among_each_other():
+    hits = np.repeat([1.0, 0.0], [30, 70])
+    low, high = intervals.proportion_per_class(hits, np.arange(100), n_resamples=20_000)
+    # as the mean of items; its steps are 1/100, and quantiles are noisy by less
+    assert (low, high) == pytest.approx(intervals.bootstrap(hits, n_resamples=20_000), abs=0.011)
+
+
+def test_copies_in_one_group_do_not_narrow_the_mean_per_class():
+    rng = np.random.default_rng(9)
+    hits, labels = rng.binomial(1, 0.5, 60).astype(float), np.arange(60) % 7
+    once = intervals.proportion_per_class(hits, labels)
+    twice, names = np.repeat(hits, 2), np.repeat(labels, 2)
+    grouped = intervals.proportion_per_class(twice, names, groups=np.repeat(np.arange(60), 2))
+    assert grouped == pytest.approx(once, abs=1e-12)
+    plain = intervals.proportion_per_class(twice, names)
+    assert plain.high - plain.low < 0.9 * (once.high - once.low)
+
+
+def test_mean_per_class_of_equal_hits_still_has_some_width():
+    labels, groups = np.arange(40) % 3, np.arange(40) // 2
+    ends = intervals.proportion_per_class(np.zeros(40), labels, groups=groups)
+    assert ends == intervals.clopper_pearson(0, 20)
+
+
 def test_a_paired_difference_is_surer_than_two_intervals():
     rng = np.random.default_rng(8)
     hard = rng.random(500)
@@ -143,6 +214,13 @@ def test_a_paired_difference_is_surer_than_two_intervals():
         lambda: intervals.bootstrap([1.0], n_resamples=0),
         lambda: intervals.bootstrap([1.0], confidence=95),
         lambda: intervals.bootstrap([1.0, 2.0], groups=[0]),
+        lambda: intervals.bootstrap([1.0, 2.0], strata=[0]),
+        lambda: intervals.proportion_per_class([1.0, 0.0], [0]),
+        lambda: intervals.proportion_per_class([1.5, 0.5], [0, 0]),
+        lambda: intervals.proportion_per_class([1.0, np.nan], [0, 0]),
+        lambda: intervals.proportion_per_class([1.0, 0.0], [0, 0], n_resamples=0),
+        lambda: intervals.proportion_per_class([1.0, 0.0], [0, 0], groups=[0]),
+        lambda: intervals.proportion_per_class([], []),
         lambda: intervals.proportion([1.5, 0.5]),
         lambda: intervals.proportion([]),
         lambda: intervals.paired_difference([1.0], [1.0, 0.0]),

@@ -109,8 +109,9 @@ def small_dual(embed=4, **towers):
 class Colours:
     """A stand-in for a collection: plain pictures, one a colour."""
 
-    def __init__(self, count, digest="colours", size=(20, 30)):
-        self.count, self.digest, self.size, self.read = count, digest, size, []
+    def __init__(self, count, name="colours", size=(20, 30)):
+        self.count, self.size, self.read = count, size, []
+        self.picture_keys = [f"{name} {index}" for index in range(count)]
 
     def __len__(self):
         return self.count

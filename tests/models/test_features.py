@@ -26,7 +26,7 @@ def direct(tower, pictures):
 
 
 def cached(home):
-    return list((home / "features").glob("*.safetensors"))
+    return list((home / "features").glob("*/*.safetensors"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 23])
@@ -71,17 +71,29 @@ def test_the_second_call_reads_the_cache(home):
     [
         lambda m: features(small_image_tower(seed=1), Colours(3), dtype="fp32"),
         lambda m: features(small_image_tower(name="test:other"), Colours(3), dtype="fp32"),
-        lambda m: features(small_image_tower(), Colours(3, digest="others"), dtype="fp32"),
         lambda m: features(small_image_tower(), Colours(3), dtype="bf16"),
         lambda m: m.setattr(module, "FEATURES_VERSION", 0) or usual(),
         lambda m: m.setattr(module.metadata, "version", lambda name: "0") or usual(),
         lambda m: features(resized(), Colours(3), dtype="fp32"),
     ],
-    ids=["weights", "name", "data", "dtype", "version", "libraries", "recipe"],
+    ids=["weights", "name", "dtype", "version", "libraries", "recipe"],
 )
 def test_whatever_features_depend_on_is_in_the_key(home, monkeypatch, change):
     usual()
     change(monkeypatch)
+    assert len(cached(home)) == 2
+
+
+@pytest.mark.parametrize(
+    "library", ["timm", "transformers", "open_clip_torch", "torch", "torchvision", "pillow"]
+)
+def test_another_version_of_any_library_that_computes_is_in_the_key(home, monkeypatch, library):
+    usual()
+    known = module.metadata.version
+    monkeypatch.setattr(
+        module.metadata, "version", lambda name: "0" if name == library else known(name)
+    )
+    usual()
     assert len(cached(home)) == 2
 
 
@@ -101,11 +113,60 @@ def test_batch_size_is_not_in_the_key(home):
     assert len(cached(home)) == 1
 
 
-def test_the_order_of_texts_is_in_the_key(home):
+def test_pictures_and_texts_are_shared_whatever_collection_or_list_they_come_in(home):
+    pictures, tower = Colours(6), small_image_tower()
+    whole = features(tower, pictures, progress=False)
+    part = Colours(6)
+    part.picture_keys, part.count = [*part.picture_keys[4:1:-1], "colours 9"], 4
+    rows = features(tower, part, progress=False)
+    assert part.read == [3]  # only the picture that no other collection had
+    assert np.array_equal(rows[:3], whole[4:1:-1])
     forth = features(small_text_tower(), ["a", "b"], progress=False)
-    back = features(small_text_tower(), ["b", "a"], progress=False)
-    assert np.array_equal(forth, back[::-1])
-    assert not np.array_equal(forth, back)
+    assert np.array_equal(forth, features(small_text_tower(), ["b", "a"], progress=False)[::-1])
+
+
+def test_a_text_is_never_taken_for_a_picture_of_that_key(home):
+    features(small_image_tower(), Colours(1), progress=False)
+    features(small_text_tower(), ["colours 0"], progress=False)
+    stored = [module._read(path, width) for path in cached(home) for width in (5, 6)]
+    keys = {key for rows in stored if isinstance(rows, dict) for key in rows}
+    assert keys == {module.files.sha256(b"colours 0"), module.files.sha256(b"text colours 0")}
+
+
+def test_equal_pictures_are_computed_once(home):
+    pictures = Colours(5)
+    pictures.picture_keys[3] = pictures.picture_keys[1]
+    rows = features(small_image_tower(), pictures, progress=False)
+    assert sorted(pictures.read) == [0, 2, 3, 4]
+    assert np.array_equal(rows[3], rows[1])
+
+
+def test_an_interrupted_call_goes_on_where_it_was(home, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_PER_FILE", 4)
+
+    class Broken(Colours):
+        def image(self, index):
+            if index == 9:
+                raise KeyboardInterrupt
+            return super().image(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        features(small_image_tower(), Broken(11), batch=1, dtype="fp32", progress=False)
+    pictures = Colours(11)
+    rows = features(small_image_tower(), pictures, dtype="fp32", progress=False)
+    assert sorted(pictures.read) == [8, 9, 10]
+    np.testing.assert_allclose(rows, direct(small_image_tower(), Colours(11)), atol=1e-6)
+
+
+def test_new_rows_fill_up_the_files(home, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_PER_FILE", 4)
+    expected = direct(small_image_tower(), Colours(23))
+    for count in (1, 2, 5, 6, 13, 14, 15, 23):
+        rows = features(small_image_tower(), Colours(count), dtype="fp32", progress=False)
+        np.testing.assert_allclose(rows, expected[:count], atol=1e-6)
+        sizes = [len(module._read(path, 6)) for path in cached(home)]
+        assert sum(sizes) == count
+        assert sum(size < 4 for size in sizes) <= 1
 
 
 def damage_bytes(content):
@@ -116,7 +177,7 @@ def damage_bytes(content):
     "damage",
     [damage_bytes, lambda c: c[:-1], lambda c: c[:5], lambda c: b"", lambda c: b"x" * 200,
      lambda c: module.to_bytes({"features": np.zeros((3, 6), np.float32)}),
-     lambda c: module._packed(np.zeros((2, 6), np.float32))],
+     lambda c: module._packed({"00" * 32: np.zeros(5, np.float32)})],
     ids=["bit", "short", "header", "empty", "noise", "no checksum", "other shape"],
 )  # fmt: skip
 def test_a_damaged_file_is_computed_again_and_said_so(home, capsys, damage):
@@ -200,8 +261,8 @@ def test_a_trainable_tower_is_refused(home):
 
 
 class Photographs:
-    digest = "photographs"
     paths = sorted((Path(foolbox.__file__).parent / "data").glob("imagenet_*.jpg"))[:8]
+    picture_keys = tuple(path.name for path in paths)
 
     def __len__(self):
         return len(self.paths)

@@ -49,7 +49,7 @@ def test_names_outside_the_grammar_are_refused_in_one_line(name):
 def test_an_unknown_prefix_is_told_all_forms():
     with pytest.raises(ValueError, match="got 'clip:ViT-B-32'") as error:
         models.load("clip:ViT-B-32")
-    for prefix in ("package:", "open_clip:", "timm:", "hf:", "file:"):
+    for prefix in ("package:", "open_clip:", "timm:", "hf:", "scratch:", "file:"):
         assert prefix in str(error.value)
 
 
@@ -259,6 +259,29 @@ def test_pooling_can_be_said_in_the_name(bert):
     features = mean(mean.tokenize(TEXTS[:4]))
     torch.testing.assert_close(features, torch.cat(alone), rtol=0, atol=1e-6)
     assert first.recipe != mean.recipe
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Electra", "DistilBert", "Roberta", "MPNet"])
+@pytest.mark.parametrize("declared", [None, 40])
+def test_a_long_text_takes_every_position_that_there_is(bert, kind, declared):
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 32, "pad_token_id": 0}  # fmt: skip
+    family = {"Roberta": {"pad_token_id": 1}, "MPNet": {"pad_token_id": 1},
+              "DistilBert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}}  # fmt: skip
+    options = sizes | family.get(kind, {})
+    config = getattr(transformers, f"{kind}Config")(max_position_embeddings=64, **options)
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(bert)
+    settings = json.loads((bert / "tokenizer_config.json").read_text())
+    settings.pop("model_max_length", None)
+    settings |= {"model_max_length": declared} if declared else {}
+    (bert / "tokenizer_config.json").write_text(json.dumps(settings))
+    tower = models.load(f"hf:{bert}")
+    first = 2 if kind in ("Roberta", "MPNet") else 0  # number of the first token's position
+    tokens = tower.tokenize(["word " * 200])
+    assert tokens["input_ids"].shape[1] == (declared or 64 - first)
+    assert tower(tokens).isfinite().all()
 
 
 def write_pipeline(folder, modes, kinds=("Transformer", "Pooling", "Normalize")):

@@ -1,13 +1,15 @@
 """Pages made from runs: today's prose with the outputs of the run, or a word that none ran."""
 
 import base64
+import dataclasses
 import json
 
 import nbformat
 import pytest
 
 from tests import made_up_book
-from towers import experiments
+from tests.report.test_quotes import PROVENANCE, record
+from towers import experiments, records
 from towers.report import book, pages
 
 PNG = base64.b64encode(b"not really a picture").decode()
@@ -20,8 +22,8 @@ def page(checkout):
     return checkout / "book/run/clip/tiny.ipynb"
 
 
-def ran(checkout, edit=lambda cells: None) -> None:
-    """Put a finished run of clip/tiny where `towers run` puts it."""
+def ran(checkout, edit=lambda cells: None, **parameters) -> None:
+    """Put a finished run of clip/tiny where `towers run` puts it; parameters are its changes."""
     content = nbformat.read(checkout / "notebooks/clip/tiny.ipynb", as_version=4)
     for number, cell in enumerate(c for c in content.cells if c.cell_type == "code"):
         cell.execution_count = number + 1
@@ -30,7 +32,10 @@ def ran(checkout, edit=lambda cells: None) -> None:
     folder = checkout / "results/clip/tiny"
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(content, folder / "smoke.ipynb")
-    (folder / "smoke.json").write_text("{}")
+    values = experiments.find(checkout)["clip/tiny"].parameters() | parameters
+    run = dataclasses.replace(PROVENANCE, experiment="clip/tiny", parameters=values)
+    row = record(experiment="clip/tiny", scale=run.scale)
+    records.write(folder / "smoke.json", run, [row])
 
 
 def text(page) -> str:
@@ -68,17 +73,27 @@ def test_edited_code_shows_as_it_ran(checkout, page):
     assert "value=0.25" not in text(page)
 
 
-def test_a_parameter_cell_that_was_injected_does_not_hide_the_prose(checkout, page):
-    def inject(cells) -> None:
-        cell = nbformat.v4.new_code_cell("candidates = 10")
-        cell.metadata["tags"] = ["injected-parameters"]
-        cells.insert(2, cell)
+def inject(cells) -> None:
+    cell = nbformat.v4.new_code_cell("candidates = 10")
+    cell.metadata["tags"] = ["injected-parameters"]
+    cells.insert(2, cell)
 
+
+def test_a_parameter_cell_that_was_injected_does_not_hide_the_prose(checkout, page):
     ran(checkout, inject)
     path = checkout / "notebooks/clip/tiny.ipynb"
     path.write_text(path.read_text().replace("A tiny question", "A better question"))
     book.assemble("smoke", checkout)
     assert "A better question" in text(page)
+    assert "candidates = 10" not in text(page)  # the notebook's own values ran
+
+
+def test_other_parameters_than_the_notebook_s_own_are_shown(checkout, page):
+    ran(checkout, inject, candidates=10)
+    book.assemble("smoke", checkout)
+    cells = [cell.source for cell in nbformat.read(page, as_version=4).cells]
+    assert cells[2] == "candidates = 10"
+    assert "candidates: int" in cells[1]
 
 
 def test_an_unchanged_page_keeps_its_file_time(checkout, page):

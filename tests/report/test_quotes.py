@@ -83,7 +83,7 @@ def test_tooltip_names_metric_data_and_count(results):
         ("clip/toy; metric=R@1; over=R@2", "over=R@2, found 0"),
         ("clip/toy; metric=R@1; metric=R@5", "each once"),
         ("clip/toy; R@1", "expected 'experiment; "),
-        ("clip/other; metric=R@1", "none were written"),
+        ("clip/other; metric=R@1", "clip/other"),
     ],
 )
 def test_refuses_what_is_not_one_record(results, words, complaint):
@@ -107,3 +107,9 @@ def test_cites_a_published_number_with_its_place():
 def test_refuses_to_cite_what_is_not_one_cell(words):
     with pytest.raises(ValueError, match="expected"):
         report.cite(words)
+
+
+def test_an_experiment_that_has_not_run_is_said_to_have_not(results):
+    text, title = report.quote("clip/retrieval; metric=R@1", "laptop", results)
+    assert text == "(not run yet)"
+    assert title == "clip/retrieval has no records at laptop scale"

@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.training import cached_ranks
 from tests.training.cached_ranks import Pair, batch, grads
+from towers import models
 from towers.losses import clip_loss, tiled_clip_loss
 from towers.training.caching import cached_step, chunk_seed
 
@@ -241,3 +242,23 @@ def test_two_ranks_with_ddp_and_the_sharded_loss_equal_one_process(tmp_path):
 def test_what_makes_no_chunks_is_refused(images, texts, chunk):
     with pytest.raises(ValueError, match=f"as many images as texts, .* got chunk {chunk}"):
         cached_step(Pair(), batch(images)[0], batch(texts)[1], clip_loss, chunk=chunk, seed=0)
+
+
+def test_patch_dropping_agrees_between_the_passes():
+    """A real pair in training mode: half of each picture's patches are left out, drawn anew."""
+    found = []
+    for step in (plain_step, cached_step):
+        dual = models.dual(
+            "scratch:vit?image=32&patch=8&width=32&depth=1&heads=2&patch_drop=0.5",
+            "scratch:transformer?width=32&depth=1&heads=2&context=8",
+            embed=8,
+        ).train()
+
+        def embed(images, texts, dual=dual):
+            return dual.embed_images(images), dual.embed_texts(texts), dual.logit_scale
+
+        images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        texts = dual.text.tokenize([f"picture {number}" for number in range(6)])
+        loss = step(embed, images, texts, clip_loss, chunk=4, seed=7)
+        found.append({"loss": loss, **grads(dual)})
+    assert_equal(found[1], found[0], tolerance=1e-6)

@@ -73,6 +73,19 @@ def test_other_data_under_the_same_name_trains_anew(toys):
     assert len(toys[1]) == 2
 
 
+def test_what_will_be_tested_on_is_not_trained_on(toys, monkeypatch):
+    apart = dataclasses.replace(CONFIG, apart=("tested",))
+    toys[0]["tested"] = toys[0]["toys"][2:3]
+    seen, without = [], projections.duplicates.without
+    monkeypatch.setattr(
+        projections.duplicates, "without",
+        lambda *parts: seen.append(without(*parts)) or seen[-1],
+    )  # fmt: skip
+    assert not same(training.trained(CONFIG), training.trained(apart))
+    names = [item.name for item in toys[0]["toys"]]
+    assert [item.name for item in seen[1]] == [*names[:2], *names[3:]]
+
+
 def test_a_half_finished_cache_entry_is_trained_again(toys, tmp_path):
     first = training.trained(CONFIG)
     (weights,) = (tmp_path / "checkpoints").glob("*.safetensors")

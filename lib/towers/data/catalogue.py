@@ -17,6 +17,9 @@ from towers.data import duplicates, svg, svg_clean
 from towers.data.items import Collection, Item, Report, content_key
 from towers.files import atomic_write, cache_home, locked, sha256
 
+SIZELESS = "svg: size supplied"
+"""How reports name an SVG without a width and height of its own."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -77,7 +80,8 @@ def collection(
         trim: show SVGs without the empty rim of their pages.
 
     Returns:
-        The items whose pictures can be drawn, near duplicates sharing a group.
+        The items whose pictures can be drawn, near duplicates sharing a group; the report's
+        `mended` counts the SVGs among them that give no size of their own.
     """
     source = image or partial(_source, trim=trim)
     version = f"{version}, {svg.RENDERER}{', trimmed' if trim else ''}"
@@ -145,7 +149,10 @@ def _catalogue(
         first = [row for row in rows if row["group"] in (None, row["key"])]
         dropped["near duplicate"] += len(rows) - len(first)
         rows = first
-    return {"items": rows, "dropped": dict(dropped), "mended": dict(found.mended)}
+    files = {folder / row["file"] for row in rows}
+    sizeless = sum(not svg_clean.gives_size(path.read_bytes()) for path in files & {*drawn})
+    mended = Counter(found.mended) + Counter({SIZELESS: sizeless})
+    return {"items": rows, "dropped": dict(dropped), "mended": dict(mended)}
 
 
 def _item(row: dict, folder: Path, source) -> Item:

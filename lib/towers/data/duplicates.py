@@ -5,6 +5,7 @@ coarse colours agree: line drawings on white share hashes more often than they s
 """
 
 import io
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -130,3 +131,15 @@ def overlap(
     """Near duplicates between two collections, as pairs of indices."""
     near = pairs(signatures(first), signatures(second), distance)
     return [(int(one), int(other)) for one, other in near]
+
+
+def without(
+    collection: Collection, others: Iterable[Collection], distance: int = DISTANCE
+) -> Collection:
+    """The items whose pictures have no near duplicate among the others: what may be trained on
+    where the others are tested on."""
+    near = {one for other in others for one, _ in overlap(collection, other, distance)}
+    if not near:
+        return collection
+    kept = [item for index, item in enumerate(collection) if index not in near]
+    return collection.of(kept, "without near duplicates")

@@ -12,10 +12,10 @@ from towers.data.intake import (
     clean_line,
     confined,
     inside,
-    language_code,
     walk,
 )
 from towers.data.items import Item
+from towers.data.languages import language_code
 
 MAX_TEXT_BYTES = 2**20
 """Size above which the caption file of one image is refused."""

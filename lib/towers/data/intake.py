@@ -32,7 +32,6 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f\\]|^/|^[A-Za-z]:|(^|/)\.\.(/|$)")
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}")
 
 
 @dataclass
@@ -111,12 +110,6 @@ def clean_captions(texts: Iterable[object], tally: Tally) -> tuple[str, ...]:
 def clean_line(text: str) -> str:
     """One line of NFC text: no control, direction or half characters, single spaces."""
     return " ".join(unicodedata.normalize("NFC", _UNSEEN.sub("", text)).split())
-
-
-def language_code(text: str) -> str | None:
-    """A language tag in lower case with hyphens ("pt-br"), or None if it is not one."""
-    code = text.strip().lower().replace("_", "-")
-    return code if _LANGUAGE.fullmatch(code) else None
 
 
 def safe_name(name: object) -> str:

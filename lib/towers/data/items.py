@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from PIL import Image
 
 from towers.data.errors import DataError
 from towers.data.images import on_white, open_image, shrink
+from towers.data.languages import language_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,8 @@ class Item:
         image: a file, its bytes, or a picklable function without arguments that returns a picture
             (`functools.partial` of a module's function, or a frozen dataclass with `__call__`);
             not compared, the key is.
-        captions: language code -> captions, at least one; "en" first, the others sorted.
+        captions: language code (`language_code`) -> captions, at least one; "en" first, the others
+            sorted.
         label: class name, for classification.
         category: a coarser group, such as the folder.
         style: "photo", "drawing", "openmoji", ...
@@ -103,8 +105,9 @@ class Report:
         found: candidates looked at.
         kept: items of the collection as loaded.
         dropped: short reason -> candidates left out for it; `found == kept + sum(dropped)`.
-        mended: short reason -> things repaired inside kept items (a caption removed or cut, a
-            size supplied); no part of that sum.
+        mended: short reason -> things repaired inside kept items (a caption removed or cut; in
+            the collections that come with the library, a size supplied to an SVG without one); no
+            part of that sum.
     """
 
     found: int = 0
@@ -179,7 +182,7 @@ class Collection(Sequence[Item]):
     def __getitem__(self, index):
         """The item at an index; for a slice, the collection of those items."""
         if isinstance(index, slice):
-            return self._part(self.items[index], "slice")
+            return self.of(self.items[index], "slice")
         return self.items[index]
 
     def __repr__(self) -> str:
@@ -197,8 +200,10 @@ class Collection(Sequence[Item]):
         return open_image(source, size=self.size)
 
     def captions(self, language: str = "en") -> list[tuple[str, ...]]:
-        """Each item's captions in one language; an empty tuple where it has none."""
-        return [item.captions.get(language, ()) for item in self.items]
+        """Each item's captions in one language, in either spelling of its code (`language_code`);
+        an empty tuple where it has none."""
+        code = language_code(language)
+        return [item.captions.get(language) or item.captions.get(code, ()) for item in self.items]
 
     def languages(self) -> dict[str, int]:
         """Language -> number of items with a caption in it, the commonest first."""
@@ -219,6 +224,11 @@ class Collection(Sequence[Item]):
         return np.array([number.get(item.label, -1) for item in self.items], dtype=np.int64)
 
     @cached_property
+    def groups(self) -> Shaped[np.ndarray, " items"]:
+        """Group of near duplicates that each item belongs to; its key where it is in none."""
+        return np.array([item.group or item.key for item in self.items], dtype=str)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over version, size, classes, and each item's key, words and labels, in order."""
         content = hashlib.sha256()
@@ -231,6 +241,11 @@ class Collection(Sequence[Item]):
         ):
             content.update(json.dumps(part).encode() + b"\n")
         return content.hexdigest()
+
+    @cached_property
+    def picture_keys(self) -> tuple[str, ...]:
+        """Identity of each picture as `image` returns it, whatever is said about it."""
+        return tuple(f"{self.version} {self.size} {item.key}" for item in self.items)
 
     def split(self, part: str, test: float = 0.2, val: float = 0.0) -> "Collection":
         """One of three parts that never overlap, whatever the order or the other items.
@@ -260,7 +275,7 @@ class Collection(Sequence[Item]):
                 f"expected items in part {part!r} of {self.name}, whose authors made only "
                 f"{dict(given)}; ask for one of these"
             )
-        return self._part(chosen, part)
+        return self.of(chosen, part)
 
     def where(
         self,
@@ -270,16 +285,17 @@ class Collection(Sequence[Item]):
         predicate: Callable[[Item], bool] | None = None,
     ) -> "Collection":
         """The items with a caption in a language, of a style, in a category, and as a test says."""
+        said = [True] * len(self) if language is None else self.captions(language)
         kept = [
             item
-            for item in self.items
-            if (language is None or language in item.captions)
+            for item, heard in zip(self.items, said, strict=True)
+            if heard
             and (style is None or item.style == style)
             and (category is None or item.category == category)
             and (predicate is None or predicate(item))
         ]
         named = ",".join(filter(None, (language, style, category, predicate and "predicate")))
-        return self._part(kept, named)
+        return self.of(kept, named)
 
     def take(self, n: int, seed: int) -> "Collection":
         """At most n items, drawn by a seeded hash of their keys: the same from any order."""
@@ -288,7 +304,7 @@ class Collection(Sequence[Item]):
         order = sorted(
             self.items, key=lambda item: (position(f"{seed}:{item.key}"), item.key, item.name)
         )
-        return self._part(order[:n], f"{n} of seed {seed}")
+        return self.of(order[:n], f"{n} of seed {seed}")
 
     def concat(self, *others: "Collection") -> "Collection":
         """This collection followed by others; classes are united, reports added.
@@ -315,7 +331,8 @@ class Collection(Sequence[Item]):
             else tuple(sorted({name for part in parts for name in part.classes})),
         )
 
-    def _part(self, items: Iterable[Item], name: str) -> "Collection":
+    def of(self, items: Iterable[Item], name: str) -> "Collection":
+        """Some of the items, with the classes of all; `name` is put in brackets behind ours."""
         return replace(
             self, name=f"{self.name}[{name}]", items=tuple(items), class_names=self.classes
         )

@@ -3,12 +3,16 @@
 A template is a string with one `{}` for the class name. The first template of a data set is its
 single task prompt; all of them together are its ensemble.
 
+Data sets without templates of their own, a user's folder among them, get `generic` ones, which
+fit things that can be photographed.
+
 Source: Radford et al. 2021, section 3.1.4: name the kind of thing or the kind of picture, put
 quotes around a number that is to be read, and vary the context for an ensemble.
 """
 
 import importlib.util
 import json
+import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -103,9 +107,12 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "stanfordcars": ("a photo of a {}, a type of car.", "a photo of my {}."),
     "svhn": ('a photo of the number: "{}".', 'a photo of the house number "{}".'),
 }
-"""Our own templates by data set; "imagenet" is read from open_clip's package by `templates`."""
+"""Our own templates by data set; `templates` reads two more sets from open_clip's package."""
+
+_READ = {"imagenet": "OPENAI_IMAGENET_TEMPLATES", "generic": "SIMPLE_IMAGENET_TEMPLATES"}
 
 _SAME_CLASSES = {"mnist": "digits", "svhn": "digits"}
+_BRACKETS = re.compile(r"(\[[^\[\]]*\])+$")
 _SECOND_NAMES = {744: "projectile", 836: "sunglass"}
 
 
@@ -114,15 +121,16 @@ def templates(name: str) -> tuple[str, ...]:
 
     Args:
         name: "contextless" (the bare class name), "simple" (the paper's default prompt),
-            "imagenet" (the paper's 80 contexts, from open_clip's package), or a data set.
+            "imagenet" (the paper's 80 contexts, from open_clip's package), "generic" (the seven
+            of them that open_clip calls simple), or a data set.
 
     Raises:
         DataError: there are none of that name; the message lists the names.
     """
-    if name == "imagenet":
-        return tuple(template("{}") for template in _metadata().OPENAI_IMAGENET_TEMPLATES)
+    if name in _READ:
+        return tuple(template("{}") for template in getattr(_metadata(), _READ[name]))
     if name not in TEMPLATES:
-        known = ", ".join(sorted([*TEMPLATES, "imagenet"]))
+        known = ", ".join(sorted([*TEMPLATES, *_READ]))
         raise DataError(f"expected templates of one of {known}; got {name!r}; name one of them")
     return TEMPLATES[name]
 
@@ -150,29 +158,43 @@ def class_names(name: str) -> tuple[str, ...]:
 
 
 def prompt_sets(name: str, most: int = 0) -> dict[str, tuple[str, ...]]:
-    """The four ways to tell a model the classes of a data set, as in Fig. 4 of the paper.
+    """The ways to tell a model the classes of a data set, as in Fig. 4 of the paper.
 
     Args:
-        name: of a collection, "emoji:noto[test]"; its data set is the sub-name if it has
-            templates ("samples:mnist" has), else the name before the colon.
+        name: as for `data.load`: "emoji:noto[test]", "samples:mnist", "torchvision:Food101:~/data",
+            "imagefolder:~/pictures".
         most: templates of an ensemble, evenly drawn from all of them; 0 takes all.
 
     Returns:
         "class name" (contextless), "simple" (the paper's default prompt), "task prompt" (the
-        first of the data set's templates) and "ensemble" (several of them).
+        first of the data set's templates) and "ensemble" (several of them). A data set that we
+        have no templates for, such as your own, has no "task prompt", and its ensemble is the
+        generic one: for kinds of pictures that are not photographs, give `zero_shot.evaluate`
+        your own templates instead.
 
     Raises:
-        DataError: the data set has no templates.
+        DataError: a name without a colon that is no data set with templates.
     """
-    whole, _, part = name.partition("[")[0].partition(":")
-    own = templates(part if part in (*TEMPLATES, "imagenet") else whole)
-    count = min(most, len(own)) or len(own)
+    own = data_set(name)
+    chosen = templates(own)
+    count = min(most, len(chosen)) or len(chosen)
+    task = {} if own == "generic" else {"task prompt": chosen[:1]}
     return {
         "class name": templates("contextless"),
         "simple": templates("simple"),
-        "task prompt": own[:1],
-        "ensemble": tuple(own[index * len(own) // count] for index in range(count)),
+        **task,
+        "ensemble": tuple(chosen[index * len(chosen) // count] for index in range(count)),
     }
+
+
+def data_set(name: str) -> str:
+    """Whose templates a collection takes."""
+    kind, colon, rest = _BRACKETS.sub("", name).partition(":")
+    sub = rest.partition(":")[0].lower() if kind == "torchvision" else rest
+    sets = {*TEMPLATES, "imagenet"} - {"contextless", "simple"}  # the latter are no data set's
+    if kind in ("samples", "torchvision") and sub in sets:
+        return sub
+    return kind if kind in sets or not colon else "generic"
 
 
 @cache

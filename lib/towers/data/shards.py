@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from towers.data.errors import BadImage, DataError
 from towers.data.images import MAX_BYTES, open_image, read_bytes
-from towers.data.intake import Tally, clean_captions, clean_line, language_code, safe_name
+from towers.data.intake import Tally, clean_captions, clean_line, safe_name
 from towers.data.items import Item, content_key
+from towers.data.languages import language_code
 from towers.data.tars import entries
 
 MAX_SHARDS = 100_000
@@ -255,11 +256,11 @@ def _texts(about: dict) -> dict[str, list[object]]:
     said = next((about[field] for field in ("captions", "caption", "text") if about.get(field)), [])
     if not isinstance(said, dict):
         said = {language_code(str(about.get("language") or "en")) or "en": said}
-    by_language = {language_code(str(code)): texts for code, texts in said.items()}
-    by_language.pop(None, None)
-    return {
-        code: texts if isinstance(texts, list) else [texts] for code, texts in by_language.items()
-    }
+    by_language: dict[str, list[object]] = {}
+    for given, texts in said.items():
+        if code := language_code(str(given)):
+            by_language.setdefault(code, []).extend(texts if isinstance(texts, list) else [texts])
+    return by_language
 
 
 def _label(number: str, names: list[str]) -> str:

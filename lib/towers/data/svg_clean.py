@@ -5,6 +5,7 @@ prefixes are declared nowhere are read as well. What comes out holds SVG element
 are scripts, foreign elements, metadata, and every reference that does not stay inside the file.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -97,6 +98,19 @@ def clean(svg: bytes) -> Drawing:
     return writer.drawing()
 
 
+def gives_size(svg: bytes) -> bool:
+    """Whether a file says its page's width and height, in lengths that stand on their own.
+
+    Where it does not, `clean` supplies them from the viewBox, else the drawing's ink does.
+    """
+    roots: list[dict[str, str]] = []
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = lambda name, attributes: roots or roots.append(attributes)
+    with contextlib.suppress(expat.ExpatError):  # whether it is whole, `clean` says
+        parser.Parse(svg, True)
+    return bool(roots) and all(_size(roots[0]))
+
+
 @dataclass
 class _Writer:
     """Receives what expat reads, and writes what is kept."""
@@ -151,13 +165,12 @@ class _Writer:
 
     def drawing(self) -> Drawing:
         root = dict(self.root or {})
-        density = _density(root)
-        size = [_length(root.pop(side, None), density) for side in ("width", "height")]
+        size = _size(root)
         view = _view_box(root.get("viewBox"))
         if view is None:
             root.pop("viewBox", None)
         width, height = size if all(size) else view or (None, None)
-        for place in ("x", "y", "overflow"):
+        for place in ("x", "y", "width", "height", "overflow"):
             root.pop(place, None)
         return Drawing(width, height, _written(root), "".join(self.pieces), self.text)
 
@@ -177,6 +190,12 @@ def _written(attributes: Mapping[str, str]) -> str:
             continue
         kept.append(f" {name}={quoteattr(value)}")
     return "".join(kept)
+
+
+def _size(root: Mapping[str, str]) -> list[float | None]:
+    """Width and height as the root element gives them, in user units."""
+    density = _density(root)
+    return [_length(root.get(side), density) for side in ("width", "height")]
 
 
 def _density(root: Mapping[str, str]) -> float:

@@ -3,6 +3,7 @@
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 
 from towers import data, metrics
 from towers.data import duplicates
@@ -19,7 +20,7 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
     Returns:
         Candidates found, items kept, the share dropped for each reason (with its interval),
         languages, classes, captions per item and words per English caption (means with bootstrap
-        intervals over items).
+        intervals over groups of near duplicates, `Item.group`, so over items at least).
     """
     report = collection.report
     name = collection.name
@@ -41,11 +42,26 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
         rows.append(row(f"dropped: {reason}", count / report.found, report.found, bounds))
     per_item = [sum(map(len, item.captions.values())) for item in collection]
     words = caption_words(collection)
-    for metric, values in (("captions per item", per_item), ("words per caption", words)):
+    speakers = np.repeat(collection.groups, [len(texts) for texts in collection.captions()])
+    for metric, values, groups in (
+        ("captions per item", per_item, collection.groups),
+        ("words per caption", words, speakers),
+    ):
         if len(values):
-            bounds = metrics.intervals.bootstrap(np.asarray(values, float), seed=seed)
+            bounds = metrics.intervals.bootstrap(np.array(values), seed=seed, groups=groups)
             rows.append(row(metric, np.mean(values), len(values), bounds))
     return rows
+
+
+def listed(collection: data.Collection) -> pd.DataFrame:
+    """What a contact sheet shows: name, label, category and first English caption of each item."""
+    return pd.DataFrame(
+        [
+            (item.name, item.label, item.category, next(iter(item.captions.get("en", ())), None))
+            for item in collection
+        ],
+        columns=["name", "label", "category", "caption"],
+    )
 
 
 def caption_words(collection: data.Collection, language: str = "en") -> list[int]:

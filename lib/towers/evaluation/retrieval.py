@@ -2,7 +2,7 @@
 
 Text retrieval asks with a picture for its captions, image retrieval with a caption for its
 picture. A picture may have several captions: each is a candidate, and finding any one is a hit;
-each is also a query of its own, and intervals resample whole pictures.
+each is also a query of its own, and intervals resample whole pictures, near duplicates together.
 
 Source: Radford et al. 2021, appendix E.1 and Table 13.
 """
@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from towers import data, metrics, models
+from towers.data.languages import language_code
 from towers.evaluation import embeds
 from towers.models.features import Precision
 from towers.records import Measurement
@@ -59,7 +60,7 @@ def evaluate(
     Args:
         dual: both towers' features are cached, so that another language costs its new texts only.
         collection: pictures without a caption in `language` are left out, as query and candidate.
-        language: of the captions.
+        language: of the captions, in any spelling; records have that of `language_code`.
         ks: how many of the best candidates count.
         prompt: put before each caption with a space; the paper uses "a photo of".
         seed: of the bootstrap.
@@ -67,15 +68,17 @@ def evaluate(
 
     Returns:
         For each direction: "text retrieval R@1" with a 95 % bootstrap interval clustered by
-        picture (`metrics.intervals.proportion`) and n queries; "text retrieval chance R@1", exact;
-        and "text retrieval candidates", their number. Captions with the same words tie exactly,
-        and ties count as expected under a random order.
+        `Item.group`, so by picture at least (`metrics.intervals.proportion`), and n queries;
+        "text retrieval chance R@1", exact; and "text retrieval candidates", their number.
+        Captions with the same words tie exactly, and ties count as expected under a random order.
 
     Raises:
         ValueError: fewer than two pictures have a caption in `language`.
     """
     pairs = _Pairs(dual, collection, language, prompt, dtype)
-    name = f"{collection.name}:{language}" + (f' after "{prompt}"' if prompt else "")
+    name = f"{collection.name}:{language_code(language) or language}" + (
+        f' after "{prompt}"' if prompt else ""
+    )
 
     def row(metric: str, value: float, n: int, low=None, high=None) -> Measurement:
         return Measurement(
@@ -85,7 +88,8 @@ def evaluate(
 
     rows = []
     for direction in DIRECTIONS:
-        positives, groups, candidates = pairs.sides(direction)
+        positives, pictures, candidates = pairs.sides(direction)
+        groups = collection.groups[pairs.items[pictures]]
         tiles = [
             metrics.hits_at_k(sims, positives[first : first + len(sims)], ks)
             for first, sims in pairs.sims(direction)
@@ -206,6 +210,28 @@ class _Pairs:
         return self.text_embeds[self.distinct_of[queries]] @ self.image_embeds.T
 
 
+def listed(found: Sequence[Neighbours], collection: data.Collection) -> pd.DataFrame:
+    """What a gallery of neighbours shows, one row a neighbour.
+
+    Args:
+        found: as `neighbours` gives it.
+        collection: that was asked.
+
+    Returns:
+        Columns query (the caption, or the picture's name), rank (from 1), name, sim, right.
+    """
+    return pd.DataFrame(
+        [
+            (one.text or collection[one.item].name, rank, collection[item].name, sim, right)
+            for one in found
+            for rank, (item, sim, right) in enumerate(
+                zip(one.items, one.sims, one.right, strict=True), 1
+            )
+        ],
+        columns=["query", "rank", "name", "sim", "right"],
+    )
+
+
 def recalls(frame: pd.DataFrame) -> pd.DataFrame:
     """The recall records of `evaluate`, with what their names say as columns.
 
@@ -219,7 +245,7 @@ def recalls(frame: pd.DataFrame) -> pd.DataFrame:
     parts = frame.metric.str.extract(r"^(text retrieval|image retrieval) (chance )?R@(\d+)$")
     named = frame.assign(direction=parts[0], level=parts[1].notna(), k=parts[2].astype(float))
     named = named[parts[0].notna()]
-    said = named.data.str.extract(r'^.*:([A-Za-z_@]+)(?: after "(.*)")?$')
+    said = named.data.str.extract(r'^.*:([A-Za-z0-9_@-]+)(?: after "(.*)")?$')
     named = named.assign(language=said[0], prompt=said[1].fillna(""), k=named.k.astype(int))
     keys = ["model", "data", "seed", "direction", "k"]
     chance = named[named.level].set_index(keys).value.rename("chance")

@@ -4,12 +4,12 @@ Source: Radford et al. 2021, sections 3.1.2 and 3.1.4.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from scipy.special import softmax
 from torch import Tensor
 
@@ -102,9 +102,12 @@ def evaluate(
 
     Returns:
         For each set, say "ensemble": "top-1 accuracy (ensemble)" with a Clopper-Pearson interval,
-        "mean per class (ensemble)" with a bootstrap interval over items, and from the second set
-        on "top-1 gain (ensemble)", the difference to the first on the same items with a paired
+        "mean per class (ensemble)" with a bootstrap interval within classes, and from the second
+        set on "top-1 gain (ensemble)", the difference to the first on the same items with a paired
         bootstrap interval. Once: "top-1 chance" and so on, k / classes. All intervals 95 %.
+        Bootstraps draw whole groups of near duplicates (`Item.group`). Clopper-Pearson takes every
+        item for an independent one, and is too narrow to the degree that a collection repeats
+        itself.
 
     Raises:
         ValueError: no prompts, no labelled item, or names for another number of classes.
@@ -124,39 +127,35 @@ def evaluate(
         classes = class_embeddings(dual, names, templates, dtype).numpy()
         hits[prompt] = metrics.hits_at_k(images @ classes.T, labels[labelled], [1, *ks])
 
-    def row(metric: str, value: float, ends: tuple = (None, None)) -> Measurement:
-        return Measurement(
-            model=dual.name, data=collection.name, metric=metric, value=value, low=ends[0],
-            high=ends[1], n=len(labelled), seed=seed,
-        )  # fmt: skip
+    shared = {"model": dual.name, "data": collection.name, "n": len(labelled), "seed": seed}
+    return [
+        Measurement(metric=metric, value=value, low=low, high=high, **shared)
+        for metric, value, (low, high) in (
+            *((f"top-{k} chance", k / len(names), (None, None)) for k in ks),
+            *_accuracies(hits, ks, labels[labelled], collection.groups[labelled], seed),
+        )
+    ]
 
-    rows = [row(f"top-{k} chance", k / len(names)) for k in ks]
+
+def _accuracies(
+    hits: Mapping[str, Mapping[int, Float[np.ndarray, " items"]]],
+    ks: Sequence[int],
+    labels: Int[np.ndarray, " items"],
+    groups: Shaped[np.ndarray, " items"],
+    seed: int,
+) -> Iterator[tuple[str, float, metrics.intervals.Interval]]:
+    """Metric, value and interval for each set of prompts, the first being the baseline."""
+    drawn = {"groups": groups, "seed": seed}
     baseline = next(iter(hits.values()))[1]
     for number, (prompt, of_k) in enumerate(hits.items()):
         for k in ks:
-            ends = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labelled))
-            rows.append(row(f"top-{k} accuracy ({prompt})", float(of_k[k].mean()), ends))
-        rows.append(row(f"mean per class ({prompt})", *_per_class(of_k[1], labels[labelled], seed)))
+            ends = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labels))
+            yield f"top-{k} accuracy ({prompt})", float(of_k[k].mean()), ends
+        ends = metrics.intervals.proportion_per_class(of_k[1], labels, **drawn)
+        yield f"mean per class ({prompt})", metrics.mean_per_class(of_k[1], labels), ends
         if number:
-            gain = float(of_k[1].mean() - baseline.mean())
-            ends = metrics.intervals.paired_difference(of_k[1], baseline, seed=seed)
-            rows.append(row(f"top-1 gain ({prompt})", gain, ends))
-    return rows
-
-
-def _per_class(
-    hits: Float[np.ndarray, " items"], labels: np.ndarray, seed: int
-) -> tuple[float, metrics.intervals.Interval]:
-    """Mean per class of the hits, and its interval over resampled items."""
-    value = metrics.mean_per_class(hits, labels)
-    if value in (0, 1):  # nothing to resample
-        return value, metrics.intervals.proportion(hits)
-    ends = metrics.intervals.bootstrap(
-        np.column_stack([hits, labels]),
-        lambda rows: metrics.mean_per_class(rows[:, 0], rows[:, 1]),
-        seed=seed,
-    )
-    return value, ends
+            ends = metrics.intervals.paired_difference(of_k[1], baseline, **drawn)
+            yield f"top-1 gain ({prompt})", float(of_k[1].mean() - baseline.mean()), ends
 
 
 def guesses(
@@ -184,6 +183,29 @@ def guesses(
     ]
 
 
+def listed(
+    collections: Sequence[data.Collection], guessed: Sequence[list[list[tuple[str, float]]]]
+) -> pd.DataFrame:
+    """What a gallery of guesses shows, one row a guess.
+
+    Args:
+        collections: whose pictures are shown.
+        guessed: of each, as `guesses` gives it.
+
+    Returns:
+        Columns data, name, label, rank (from 1), guess, probability.
+    """
+    return pd.DataFrame(
+        [
+            (collection.name, item.name, item.label, rank, guess, probability)
+            for collection, of_items in zip(collections, guessed, strict=True)
+            for item, of_item in zip(collection, of_items, strict=True)
+            for rank, (guess, probability) in enumerate(of_item, 1)
+        ],
+        columns=["data", "name", "label", "rank", "guess", "probability"],
+    )
+
+
 def by_prompt(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The records of one metric of `evaluate`, one row per data set and set of prompts.
 
@@ -198,4 +220,6 @@ def by_prompt(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     found = frame.metric.str.extract(rf"^{re.escape(metric)} \((.*)\)$")[0]
     rows = frame[found.notna()].assign(prompt=found)
     levels = frame[frame.metric == metric.replace("accuracy", "chance")]
-    return rows.assign(chance=rows.data.map(levels.set_index("data").value))
+    same = ["model", "data", "seed"]
+    levels = levels.drop_duplicates(same).rename(columns={"value": "chance"})
+    return rows.merge(levels[[*same, "chance"]], how="left", on=same, validate="many_to_one")

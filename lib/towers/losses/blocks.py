@@ -45,7 +45,11 @@ class Sums:
 
     @classmethod
     def empty(
-        cls, queries: Float[Tensor, "rows embed"], columns: int, reference: float | None, offset=0
+        cls,
+        queries: Float[Tensor, "rows embed"],
+        columns: int,
+        reference: float | None,
+        offset: int = 0,
     ) -> "Sums":
         """Sums of nothing, for all `queries` against so many `columns`."""
         start = -math.inf if reference is None else reference
@@ -121,7 +125,7 @@ def bounds(
 ) -> Float[Tensor, "3"]:
     """The largest norms of queries and of keys, and the lowest logit of a pair, negated."""
     norms = (torch.linalg.vector_norm(part, dim=1).max() for part in (queries, keys))
-    return torch.stack([*norms, -torch.linalg.vecdot(queries, keys).min()])
+    return torch.stack([*norms, -(queries * keys).sum(1).min()])
 
 
 def reference_for(longest: Float[Tensor, "3"]) -> float | None:
@@ -161,7 +165,10 @@ def _room(queries: Tensor, keys: Tensor, tile: int) -> Tensor:
 
 
 def _tiles(queries: Tensor, keys: Tensor, tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Rows, columns and logits of each tile, all in the same memory."""
+    """Rows, columns and logits of each tile, all in the same memory.
+
+    Products into given memory, here and in `Sums.pull`, keep their dtype under autocast.
+    """
     room = _room(queries, keys, tile)
     for top in range(0, len(queries), tile):
         rows = slice(top, min(top + tile, len(queries)))

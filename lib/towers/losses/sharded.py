@@ -70,19 +70,25 @@ class _Sharded(Function):
     """This rank's rows of the logits, against the texts of one rank after the other."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, images, texts, scale, tile, group) -> Tensor:
+    def forward(
+        ctx: FunctionCtx,
+        images: Tensor,
+        texts: Tensor,
+        scale: Tensor,
+        tile: int,
+        group: dist.ProcessGroup | None,
+    ) -> Tensor:
         share, ranks = len(images), dist.get_world_size(group)
-        with torch.autocast(images.device.type, enabled=False):
-            queries = images * (scale * BITS)
-            longest = bounds(queries, texts)
-            dist.all_reduce(longest, dist.ReduceOp.MAX, group)
-            offset = share * dist.get_rank(group)
-            sums = Sums.empty(queries, share * ranks, reference_for(longest), offset)
-            for shard, keys in _shards(texts, group):
-                sums.add(queries, keys, tile, first=share * shard)
-            _join_columns(sums, group)
-            total = sums.nats()
-            dist.all_reduce(total, dist.ReduceOp.SUM, group)
+        queries = images * (scale * BITS)
+        longest = bounds(queries, texts)
+        dist.all_reduce(longest, dist.ReduceOp.MAX, group)
+        offset = share * dist.get_rank(group)
+        sums = Sums.empty(queries, share * ranks, reference_for(longest), offset)
+        for shard, keys in _shards(texts, group):
+            sums.add(queries, keys, tile, first=share * shard)
+        _join_columns(sums, group)
+        total = sums.nats()
+        dist.all_reduce(total, dist.ReduceOp.SUM, group)
         ctx.save_for_backward(images, texts, scale)
         ctx.sums, ctx.tile, ctx.group = sums, tile, group
         return total / (2 * share * ranks)
@@ -94,18 +100,17 @@ class _Sharded(Function):
         wants_images, wants_texts, wants_scale = ctx.needs_input_grad[:3]
         on_images = torch.zeros_like(images) if wants_images or wants_scale else None
         on_texts = None
-        with torch.autocast(images.device.type, enabled=False):
-            queries = images * (scale * BITS)
-            for shard, keys in _shards(texts, ctx.group):
-                on_keys = torch.zeros_like(keys) if wants_texts else None
-                first = len(images) * shard
-                ctx.sums.pull(queries, keys, ctx.tile, on_images, on_keys, first)
-                if wants_texts:
-                    dist.reduce(on_keys, group=ctx.group, group_dst=shard)
-                if shard == dist.get_rank(ctx.group):
-                    on_texts = on_keys
-            each = grad / (2 * len(ctx.sums.column_sums))
-            found = gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad)
+        queries = images * (scale * BITS)
+        for shard, keys in _shards(texts, ctx.group):
+            on_keys = torch.zeros_like(keys) if wants_texts else None
+            first = len(images) * shard
+            ctx.sums.pull(queries, keys, ctx.tile, on_images, on_keys, first)
+            if wants_texts:
+                dist.reduce(on_keys, group=ctx.group, group_dst=shard)
+            if shard == dist.get_rank(ctx.group):
+                on_texts = on_keys
+        each = grad / (2 * len(ctx.sums.column_sums))
+        found = gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad)
         return *found, None, None
 
 
@@ -140,15 +145,16 @@ FACTS = ("batch", "embed", "bits of precision", "logit_scale", "image gradient",
          "scale gradient")  # fmt: skip
 
 
-def _check_together(images, texts, scale, tile, group) -> None:
+def _check_together(
+    images: Tensor, texts: Tensor, scale: Tensor, tile: int, group: dist.ProcessGroup | None
+) -> None:
     """Every rank learns what all were given, and all refuse what any one refuses."""
     refusal, facts = None, [0.0] * len(FACTS)
     try:
         check(images, texts, scale)
         check_tile(tile)
-        learns = torch.is_grad_enabled()
         bits = torch.finfo(computing_dtype(images, texts)).bits
-        wants = [learns and given.requires_grad for given in (images, texts, scale)]
+        wants = [torch.is_grad_enabled() and x.requires_grad for x in (images, texts, scale)]
         facts = [*images.shape, bits, scale.item(), *wants]
     except ValueError as error:
         refusal = error
@@ -157,17 +163,20 @@ def _check_together(images, texts, scale, tile, group) -> None:
     dist.all_gather(answers, told, group)
     if refusal is not None:
         raise refusal
-    answers = torch.stack(answers).tolist()
-    for rank, answer in enumerate(answers):
-        if answer[-1]:
-            raise ValueError(
-                f"expected inputs that every rank takes, got a refusal on rank {rank}; "
-                "its own message says why"
-            )
-    for fact, given in zip(FACTS, zip(*answers, strict=True), strict=False):
-        other = next((rank for rank, value in enumerate(given) if value != given[0]), None)
-        if other is not None:
-            raise ValueError(
-                f"expected one {fact} on every rank, got {given[0]:g} on rank 0 and "
-                f"{given[other]:g} on rank {other}; give all the same, drop an uneven last batch"
-            )
+    *given, refused = torch.stack(answers).T.tolist()
+    if any(refused):
+        raise ValueError(
+            f"expected inputs that every rank takes, got a refusal on rank {refused.index(1)}; "
+            "its own message says why"
+        )
+    for fact, values in zip(FACTS, given, strict=True):
+        _check_equal(fact, values)
+
+
+def _check_equal(fact: str, values: list[float]) -> None:
+    other = next((rank for rank, value in enumerate(values) if value != values[0]), None)
+    if other is not None:
+        raise ValueError(
+            f"expected one {fact} on every rank, got {values[0]:g} on rank 0 and "
+            f"{values[other]:g} on rank {other}; give all the same, drop an uneven last batch"
+        )

@@ -68,11 +68,9 @@ class _Tiled(Function):
     def forward(
         ctx: FunctionCtx, images: Tensor, texts: Tensor, scale: Tensor, tile: int
     ) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
-            queries = images * (scale * BITS)
-            reference = reference_for(bounds(queries, texts))
-            sums = Sums.empty(queries, len(texts), reference)
-            sums.add(queries, texts, tile)
+        queries = images * (scale * BITS)
+        sums = Sums.empty(queries, len(texts), reference_for(bounds(queries, texts)))
+        sums.add(queries, texts, tile)
         ctx.save_for_backward(images, texts, scale)
         ctx.sums, ctx.tile = sums, tile
         return sums.nats() / (2 * len(images))
@@ -84,10 +82,9 @@ class _Tiled(Function):
         wants_images, wants_texts, wants_scale, _ = ctx.needs_input_grad
         on_images = torch.zeros_like(images) if wants_images or wants_scale else None
         on_texts = torch.zeros_like(texts) if wants_texts else None
-        with torch.autocast(images.device.type, enabled=False):
-            ctx.sums.pull(images * (scale * BITS), texts, ctx.tile, on_images, on_texts)
-            return *gradients(images, scale, on_images, on_texts, grad / (2 * len(images)),
-                              ctx.needs_input_grad), None  # fmt: skip
+        ctx.sums.pull(images * (scale * BITS), texts, ctx.tile, on_images, on_texts)
+        each = grad / (2 * len(images))
+        return *gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad), None
 
 
 def gradients(

@@ -1,8 +1,10 @@
-"""Features of whole collections: computed once, then read from the cache.
+"""Features of pictures and texts: computed once each, then read from the cache.
 
-A cached file is named by a hash of all that its content depends on: the tower (name, weights,
-preprocessing), the data, the number type, and the versions of this module and of the libraries
-that compute. It carries its own checksum; a damaged file is computed again.
+The cache has a folder for each way to compute: a hash of the tower (name, weights, preprocessing),
+the number type, and the versions of this module and of the libraries that compute. In it a row
+lies under the identity of its picture or text, so that collections that share pictures, parts of
+them and lists that share texts share rows as well. Files carry their own checksums; the rows of a
+damaged file are computed again.
 """
 
 import contextlib
@@ -17,7 +19,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
@@ -27,17 +29,24 @@ from tqdm import tqdm
 from towers import files
 from towers.models.encoders import ImageTower, TextTower, Tower
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Raise it when a change of this module or of the towers changes features."""
 
+ROWS_PER_FILE = 4096
+"""So many new rows are kept at a time: what an interruption can cost, and the least full file."""
+
 Precision = Literal["fp32", "bf16"]
-_LIBRARIES = ("timm", "transformers", "open_clip_torch")
+_LIBRARIES = ("timm", "transformers", "open_clip_torch", "torch", "torchvision", "pillow")
 
 
 class Pictures(Protocol):
-    """What an image tower needs of a collection."""
+    """What an image tower needs of a collection.
 
-    digest: str
+    Attributes:
+        picture_keys: identity of each picture, as its pixels are.
+    """
+
+    picture_keys: Sequence[str]
 
     def __len__(self) -> int: ...
 
@@ -54,12 +63,14 @@ def features(
 ) -> Float[np.ndarray, "inputs width"]:
     """Features of all inputs by a frozen tower, in their order, from the cache if they are there.
 
-    Processes that ask for the same features at the same time compute them once.
+    Only what the cache lacks is computed, and kept every few thousand rows, so that an
+    interrupted call goes on where it was. Processes that ask for the same features at the same
+    time compute them once. A row may differ by rounding with the batch it was computed in.
 
     Args:
         tower: frozen; it computes where its weights are.
-        inputs: a collection for an image tower, a list of texts for a text tower. Equal texts are
-            computed once.
+        inputs: a collection for an image tower, a list of texts for a text tower. Equal inputs
+            are computed once.
         batch: inputs per forward pass, at least 1; None: 256 on an accelerator, else 64 texts or
             8 images, whose activations still fit a processor's caches (twice as fast as 64).
         dtype: "bf16" computes under autocast, "fp32" in full; None: `quick_dtype` of the tower's
@@ -76,26 +87,20 @@ def features(
     dtype = quick_dtype(tower.device) if dtype is None else dtype
     batch = _batch(tower) if batch is None else batch
     _check(tower, inputs, batch, dtype)
-    texts = list(inputs) if isinstance(tower, TextTower) else None
-    data = inputs.digest if texts is None else files.sha256(json.dumps(texts).encode())
-    key = _key(tower, data, dtype)
-    path = files.cache_home() / "features" / f"{key}.safetensors"
-    with files.locked(path):
-        cached = _read(path, len(inputs), tower.width)
-        if cached is not None:
-            return cached
-        computed = (
-            _of_images(tower, inputs, batch, dtype, progress)
-            if texts is None
-            else _of_texts(tower, texts, batch, dtype, progress)
-        )
-        if not np.isfinite(computed).all():
-            raise ValueError(
-                f"expected finite features from {tower.name} with {dtype}, got NaN or infinity; "
-                "check its weights, or compute with fp32"
-            )
-        files.atomic_write(path, _packed(computed))
-    return computed
+    of_texts = isinstance(tower, TextTower)
+    names = [f"text {text}" for text in inputs] if of_texts else inputs.picture_keys
+    keys = [files.sha256(name.encode()) for name in names]
+    folder = files.cache_home() / "features" / _key(tower, dtype)
+    rows = _stored(folder, tower.width)
+    if not rows.keys() >= set(keys):
+        with files.locked(folder):
+            _drop_damaged(folder, tower.width)
+            rows = _stored(folder, tower.width)
+            distinct = {key: index for index, key in enumerate(keys)}
+            missing = sorted(index for key, index in distinct.items() if key not in rows)
+            for chosen, computed in _computed(tower, inputs, missing, batch, dtype, progress):
+                rows |= _keep(folder, [keys[index] for index in chosen], computed)
+    return np.stack([rows[key] for key in keys]) if keys else np.empty((0, tower.width), np.float32)
 
 
 def quick_dtype(device: torch.device | str = "cpu") -> Precision:
@@ -130,7 +135,7 @@ def _check(tower: Tower, inputs: object, batch: int, dtype: str) -> None:
         fits = not isinstance(inputs, str) and isinstance(inputs, Sequence)
         fits = fits and all(isinstance(text, str) for text in inputs)
     else:
-        fits = hasattr(inputs, "image") and hasattr(inputs, "digest")
+        fits = hasattr(inputs, "image") and hasattr(inputs, "picture_keys")
     if not fits:
         wanted = "a list of texts" if isinstance(tower, TextTower) else "a collection of images"
         raise ValueError(
@@ -139,65 +144,84 @@ def _check(tower: Tower, inputs: object, batch: int, dtype: str) -> None:
         )
 
 
-def _key(tower: Tower, data: str, dtype: str) -> str:
-    """SHA-256 of everything that the features depend on."""
+def _key(tower: Tower, dtype: str) -> str:
+    """SHA-256 of everything that features depend on beside the inputs."""
     versions = {library: metadata.version(library) for library in _LIBRARIES}
-    parts = [FEATURES_VERSION, tower.name, tower.checksum, tower.recipe, data, dtype, versions]
+    parts = [FEATURES_VERSION, tower.name, tower.checksum, tower.recipe, dtype, versions]
     return files.sha256(json.dumps(parts, sort_keys=True).encode())
 
 
-def _of_images(
-    tower: ImageTower, pictures: Pictures, batch: int, dtype: Precision, progress: bool
-) -> np.ndarray:
-    def inputs(part: range) -> Tensor:
-        pixels = np.stack([tower.transform.pixels(pictures.image(index)) for index in part])
-        return tower.transform.normalised(torch.from_numpy(pixels).to(tower.device))
-
-    return _rows(tower, len(pictures), batch, dtype, inputs, "images", progress)
-
-
-def _of_texts(
-    tower: TextTower, texts: list[str], batch: int, dtype: Precision, progress: bool
-) -> np.ndarray:
-    """Each distinct text once, the longest first, so that a batch holds texts of one length."""
-    distinct = sorted(set(texts), key=lambda text: (-len(text.encode()), text))
-    alone = Lock()  # tokenizers keep their settings in one place for all threads
-
-    def inputs(part: range) -> dict[str, Tensor]:
-        with alone:
-            tokens = tower.tokenize(distinct[part.start : part.stop])
-        return {name: tensor.to(tower.device) for name, tensor in tokens.items()}
-
-    out = _rows(tower, len(distinct), batch, dtype, inputs, "texts", progress)
-    row = {text: index for index, text in enumerate(distinct)}
-    return out[[row[text] for text in texts]]
+def _computed(
+    tower: Tower,
+    inputs: Pictures | Sequence[str],
+    missing: list[int],
+    batch: int,
+    dtype: Precision,
+    progress: bool,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Features of the inputs that are missing, so many at a time as a file takes."""
+    if isinstance(tower, TextTower):  # the longest first: a batch holds texts of about one length
+        missing = sorted(missing, key=lambda index: (-len(inputs[index].encode()), inputs[index]))
+        prepared, unit = _tokens(tower, inputs), "texts"
+    else:
+        prepared, unit = _images(tower, inputs), "images"
+    with _bar(tower, len(missing), unit, progress) as bar:
+        for start in range(0, len(missing), ROWS_PER_FILE):
+            chosen = missing[start : start + ROWS_PER_FILE]
+            yield chosen, _rows(tower, chosen, prepared, batch, dtype, bar)
 
 
 def _rows(
     tower: Tower,
-    count: int,
+    chosen: list[int],
+    prepared: Callable[[list[int]], Tensor | dict[str, Tensor]],
     batch: int,
     dtype: Precision,
-    inputs: Callable[[range], Tensor | dict[str, Tensor]],
-    unit: str,
-    progress: bool,
+    bar: tqdm,
 ) -> np.ndarray:
-    """One feature row for each of `count` inputs, a batch to a thread.
+    """One feature row for each chosen input, a batch to a thread.
 
     A thread reads, prepares and computes its own batch on one core. Threads that shared one
     batch would wait for each other in every layer, and far longer where a core is taken.
+
+    Raises:
+        ValueError: features that are not finite.
     """
-    out = np.empty((count, tower.width), np.float32)
+    out = np.empty((len(chosen), tower.width), np.float32)
 
     def work(start: int) -> int:
-        part = range(start, min(start + batch, count))
-        out[start : part.stop] = _forward(tower, inputs(part), dtype)
+        part = chosen[start : start + batch]
+        out[start : start + len(part)] = _forward(tower, prepared(part), dtype)
         return len(part)
 
-    with _one_core_each() as pool, _bar(tower, count, unit, progress) as bar:
-        for done in pool.map(work, range(0, count, batch)):
+    with _one_core_each() as pool:
+        for done in pool.map(work, range(0, len(chosen), batch)):
             bar.update(done)
+    if not np.isfinite(out).all():
+        raise ValueError(
+            f"expected finite features from {tower.name} with {dtype}, got NaN or infinity; "
+            "check its weights, or compute with fp32"
+        )
     return out
+
+
+def _images(tower: ImageTower, pictures: Pictures) -> Callable[[list[int]], Tensor]:
+    def prepared(part: list[int]) -> Tensor:
+        pixels = np.stack([tower.transform.pixels(pictures.image(index)) for index in part])
+        return tower.transform.normalised(torch.from_numpy(pixels).to(tower.device))
+
+    return prepared
+
+
+def _tokens(tower: TextTower, texts: Sequence[str]) -> Callable[[list[int]], dict[str, Tensor]]:
+    alone = Lock()  # tokenizers keep their settings in one place for all threads
+
+    def prepared(part: list[int]) -> dict[str, Tensor]:
+        with alone:
+            tokens = tower.tokenize([texts[index] for index in part])
+        return {name: tensor.to(tower.device) for name, tensor in tokens.items()}
+
+    return prepared
 
 
 @contextlib.contextmanager
@@ -227,22 +251,60 @@ def _bar(tower: Tower, count: int, unit: str, progress: bool) -> tqdm:
     )  # fmt: skip
 
 
-def _packed(array: np.ndarray) -> bytes:
-    return to_bytes({"features": array}, {"sha256": files.sha256(array.tobytes())})
+def _keep(folder: Path, keys: list[str], computed: np.ndarray) -> dict[str, np.ndarray]:
+    """Write new rows, together with those of files that are not full yet; gives the new ones."""
+    small = {}
+    for path in _segments(folder):
+        found = _read(path, computed.shape[1])
+        if len(found) < ROWS_PER_FILE:
+            small[path] = found
+    fresh = dict(zip(keys, computed, strict=True))
+    merged = {key: row for found in small.values() for key, row in found.items()} | fresh
+    content = _packed(merged)
+    written = folder / f"{files.sha256(content)[:16]}.safetensors"
+    files.atomic_write(written, content)
+    for path in small.keys() - {written}:
+        path.unlink()
+    return fresh
 
 
-def _read(path: Path, count: int, width: int) -> np.ndarray | None:
-    """The cached features; None if there are none, or they are damaged, which is reported."""
-    if not path.exists():
-        return None
+def _packed(rows: dict[str, np.ndarray]) -> bytes:
+    keys = np.frombuffer(bytes.fromhex("".join(rows)), np.uint8).reshape(len(rows), 32)
+    features = np.stack(list(rows.values()))
+    return to_bytes({"keys": keys, "features": features}, {"sha256": _checksum(keys, features)})
+
+
+def _checksum(keys: UInt8[np.ndarray, "rows 32"], features: Float[np.ndarray, "rows width"]) -> str:
+    return files.sha256(keys.tobytes() + features.tobytes())
+
+
+def _segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _stored(folder: Path, width: int) -> dict[str, np.ndarray]:
+    """All good rows of a folder by their keys."""
+    found = (_read(path, width) for path in _segments(folder))
+    return {key: row for rows in found if not isinstance(rows, str) for key, row in rows.items()}
+
+
+def _drop_damaged(folder: Path, width: int) -> None:
+    for path in _segments(folder):
+        if isinstance(cause := _read(path, width), str):
+            print(f"towers: {path.name} in the feature cache is damaged ({cause}); computing it "
+                  "again", file=sys.stderr)  # fmt: skip
+            path.unlink()
+
+
+def _read(path: Path, width: int) -> dict[str, np.ndarray] | str:
+    """The rows of one file, or what is wrong with it."""
     try:
         with safe_open(path, "np") as file:
-            expected, array = file.metadata()["sha256"], file.get_tensor("features")
-        if array.shape == (count, width) and files.sha256(array.tobytes()) == expected:
-            return array
-        cause = "content"
+            expected = file.metadata()["sha256"]
+            keys, features = file.get_tensor("keys"), file.get_tensor("features")
     except (SafetensorError, KeyError, TypeError, OSError) as error:
-        cause = type(error).__name__
-    print(f"towers: {path.name} in the feature cache is damaged ({cause}); computing it again",
-          file=sys.stderr)  # fmt: skip
-    return None
+        return type(error).__name__
+    shapes = (len(keys), 32), (len(keys), width)
+    if (keys.shape, features.shape) != shapes or _checksum(keys, features) != expected:
+        return "content"
+    return {bytes(key).hex(): row for key, row in zip(keys, features, strict=True)}

@@ -35,6 +35,8 @@ class PaperModel:
         batch: pairs per update.
         weight_decay: decoupled, on all weights that are not gains or biases.
         warmup: updates until the peak.
+        devices: V100 that it was trained on, where the paper says so.
+        days: that this took, where the paper says so.
     """
 
     name: str
@@ -45,6 +47,8 @@ class PaperModel:
     batch: int = 32_768
     weight_decay: float = 0.2
     warmup: int = 2_000
+    devices: int | None = None
+    days: float | None = None
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -104,16 +108,7 @@ class PaperModel:
         A multiplication and the addition that follows it are two operations; matrix products and
         convolutions are counted, as open_clip's own profile does.
         """
-        model = self.build()
-        image, text = forward_flops(model.image), forward_flops(model.text)
-        return {
-            "image parameters": parameters(model.image),
-            "text parameters": parameters(model.text),
-            "parameters": parameters(model),
-            "image FLOPs": image,
-            "text FLOPs": text,
-            "FLOPs": image + text,
-        }
+        return dict(_counted(self))
 
 
 def paper_models() -> dict[str, PaperModel]:
@@ -123,10 +118,10 @@ def paper_models() -> dict[str, PaperModel]:
         PaperModel("RN101", "RN101-quickgelu", 19, 5e-4),
         PaperModel("RN50x4", "RN50x4-quickgelu", 19, 5e-4),
         PaperModel("RN50x16", "RN50x16-quickgelu", 19, 4e-4),
-        PaperModel("RN50x64", "RN50x64-quickgelu", 19, 3.6e-4),
+        PaperModel("RN50x64", "RN50x64-quickgelu", 19, 3.6e-4, devices=592, days=18),
         PaperModel("ViT-B/32", "ViT-B-32-quickgelu", 20, 5e-4),
         PaperModel("ViT-B/16", "ViT-B-16-quickgelu", 20, 5e-4),
-        PaperModel("ViT-L/14", "ViT-L-14-quickgelu", 20, 4e-4),
+        PaperModel("ViT-L/14", "ViT-L-14-quickgelu", 20, 4e-4, devices=256, days=12),
         PaperModel("ViT-L/14-336px", "ViT-L-14-336-quickgelu", 20, 2e-5, epochs=1),
     )
     return {model.name: model for model in listed}
@@ -184,6 +179,20 @@ def example(tower: ImageTower | TextTower, batch: int) -> torch.Tensor | Tokens:
 @lru_cache(maxsize=16)
 def _built(name: str, tower: str) -> DualTower:
     return dual(tower, tower, None, name=name, device="meta")
+
+
+@lru_cache(maxsize=16)
+def _counted(model: PaperModel) -> dict[str, float]:
+    dual = model.build()
+    image, text = forward_flops(dual.image), forward_flops(dual.text)
+    return {
+        "image parameters": parameters(dual.image),
+        "text parameters": parameters(dual.text),
+        "parameters": parameters(dual),
+        "image FLOPs": image,
+        "text FLOPs": text,
+        "FLOPs": image + text,
+    }
 
 
 def _transformer(side: str, network: torch.nn.Module) -> dict[str, int]:

@@ -102,8 +102,9 @@ def dual(
         _half(_to_train(each, seed, device), kind, each)
         for each, kind in ((image, ImageTower), (text, TextTower))
     ]
-    with torch.device(device):
-        return DualTower(*halves, embed, name or f"{image} and {text}", seed).to(device)
+    with torch.device("meta" if torch.device(device).type == "meta" else "cpu"):
+        pair = DualTower(*halves, embed, name or f"{image} and {text}", seed)
+    return pair.to(device)
 
 
 def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:

@@ -18,7 +18,7 @@ from towers.models.weights import one_line
 Pooling = Literal["cls", "mean"]
 FAMILY = ("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "mpnet",
           "roberta", "xlm-roberta")  # fmt: skip
-"""The `model_type`s that are read: encoders in two directions, with a first token that pools."""
+"""Values of `model_type` that are read: encoders in two directions whose first token pools."""
 
 
 class SentenceEncoder(nn.Module):
@@ -77,7 +77,7 @@ def sentence_tower(
     own_pooling, normalize = _pipeline(source, local)
     if pooling is not None:
         own_pooling, normalize = pooling, False
-    limit = _max_tokens(source, local, tokenizer, config)
+    limit = _max_tokens(source, local, tokenizer, transformer)
 
     def tokenize(texts: list[str]) -> Tokens:
         return dict(
@@ -169,14 +169,19 @@ def _pipeline(source: str, local: bool) -> tuple[Pooling, bool]:
     return known[modes[0]], len(kinds) == 3
 
 
-def _max_tokens(source: str, local: bool, tokenizer, config) -> int:
+def _max_tokens(source: str, local: bool, tokenizer, transformer: nn.Module) -> int:
+    """Tokens a text may have: as the source declares, else as many as there are positions.
+
+    Models after RoBERTa count positions from behind their padding token's number, so that the
+    first ones, which their table of positions marks by a `padding_idx`, are never a token's.
+    """
     declared = (_json(source, "sentence_bert_config.json", local) or {}).get("max_seq_length")
     if declared:
         return declared
-    positions = config.max_position_embeddings
-    if tokenizer.model_max_length <= positions:
-        return tokenizer.model_max_length
-    return positions - 2  # RoBERTa's positions start at 2
+    table = getattr(transformer.embeddings, "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    unused = 0 if padding is None else padding + 1
+    return min(tokenizer.model_max_length, transformer.config.max_position_embeddings - unused)
 
 
 def _fingerprint(tokenizer) -> str:

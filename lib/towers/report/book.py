@@ -58,7 +58,7 @@ def _run_graph(
     root: Path, stale: list[str], scale: str, part: str | None, jobs: int, force: bool
 ) -> None:
     """Hand the stale experiments to Snakemake and watch them."""
-    expected = {name: _expected_seconds(root, name, scale) for name in stale}
+    expected = {name: _expected_seconds(name, scale) for name in stale}
     log = root / f"_build/logs/{scale}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "--forceall", "--nolock", "--keep-going"]
@@ -84,9 +84,9 @@ def _run_graph(
         raise ReportError(_cause(root, scale, stale, log))
 
 
-def _expected_seconds(root: Path, name: str, scale: str) -> float:
+def _expected_seconds(name: str, scale: str) -> float:
     """How long an experiment took last time, or a third of its limit."""
-    path = root / f"results/{name}/{scale}.json"
+    path = files.results_home() / f"{name}/{scale}.json"
     if path.is_file():
         return max(1.0, records.read(path)[0].wall_seconds)
     return 20.0 * experiments.get(name).minutes.get(scale, 1)
@@ -147,10 +147,10 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
     root = root or files.repo_root()
     pages = []
     for name, experiment in experiments.find(root).items():
-        source = root / f"results/{name}/{scale}.ipynb"
+        ran = files.results_home() / f"{name}/{scale}"
         page = root / f"book/run/{name}.ipynb"
-        if source.is_file() and (root / f"results/{name}/{scale}.json").is_file():
-            notebook = _with_current_prose(nbformat.read(source, as_version=4), experiment)
+        if ran.with_suffix(".ipynb").is_file() and ran.with_suffix(".json").is_file():
+            notebook = _page(ran, experiment)
             _extract_figures(notebook, page.with_suffix(""))
             notebook.cells += finishing_cells(name)
         else:
@@ -166,26 +166,29 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
     return pages
 
 
-def _with_current_prose(
-    executed: nbformat.NotebookNode, experiment: experiments.Experiment
-) -> nbformat.NotebookNode:
-    """The source notebook with the executed one's outputs, where their code is the same.
+def _page(ran: Path, experiment: experiments.Experiment) -> nbformat.NotebookNode:
+    """The source notebook with a run's outputs, where their code is the same.
 
     So an edit of a sentence or of a caption shows without another run; a run whose code differs
-    is shown as it ran.
+    is shown as it ran. Parameters other than the notebook's own are shown below those.
     """
+    executed = nbformat.read(ran.with_suffix(".ipynb"), as_version=4)
     source = nbformat.read(experiment.notebook, as_version=4)
-    ran = [
-        cell
-        for cell in executed.cells
-        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
-    ]
+    injected = [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
+    done = [cell for cell in executed.cells if cell.cell_type == "code" and cell not in injected]
     code = [cell for cell in source.cells if cell.cell_type == "code"]
-    if [cell.source for cell in ran] != [cell.source for cell in code]:
+    if [cell.source for cell in done] != [cell.source for cell in code]:
         return executed
-    for cell, done in zip(code, ran, strict=True):
-        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    for cell, its in zip(code, done, strict=True):
+        cell.outputs, cell.execution_count = its.outputs, its.execution_count
+    if records.read(ran.with_suffix(".json"))[0].parameters != experiment.parameters():
+        place = next(n for n, cell in enumerate(source.cells) if _tagged(cell, "parameters"))
+        source.cells[place + 1 : place + 1] = injected
     return source
+
+
+def _tagged(cell: nbformat.NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", ())
 
 
 def _extract_figures(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -248,9 +251,9 @@ def _book_digest(root: Path, scale: str) -> str:
     """A hash over everything that the built book shows."""
     digest = hashlib.sha256(scale.encode())
     sources = [root / "_config.yml", root / "_toc.yml"]
-    for folder in ("book", "lib/towers", "results", "notebooks"):
-        sources += sorted(path for path in (root / folder).rglob("*") if path.is_file())
+    for folder in (root / "book", root / "lib/towers", files.results_home(), root / "notebooks"):
+        sources += sorted(path for path in folder.rglob("*") if path.is_file())
     for path in sources:
         if "__pycache__" not in path.parts and not path.name.endswith(".lock"):
-            digest.update(f"{path.relative_to(root)}\0{files.sha256(path)}\n".encode())
+            digest.update(f"{path}\0{files.sha256(path)}\n".encode())
     return digest.hexdigest()

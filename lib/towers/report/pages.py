@@ -40,7 +40,7 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
         ValueError: the experiment or its records cannot be read.
     """
     root = files.repo_root()
-    results = root / "results" / name
+    results = files.results_home() / name
     facts, rows = records.read(results.parent / f"{results.name}/{scale}.json")
     experiment = experiments.get(name)
     stale = experiments.staleness(experiment, scale)
@@ -236,7 +236,7 @@ def status_markdown(page: str) -> str:
     lines += ["  - Records", "  - State"]
     for name, experiment in experiments.find().items():
         for scale in ("smoke", "laptop", "paper"):
-            path = files.repo_root() / f"results/{name}/{scale}.json"
+            path = files.results_home() / f"{name}/{scale}.json"
             target = relpath(f"book/run/{name}.ipynb", Path(page).parent)
             stale = experiments.staleness(experiment, scale)
             lines += [f"* - [{name}]({target})", f"  - {scale}"]

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from towers import files, published, records
+from towers import experiments, files, published, records
 
 SELECTORS = ("model", "data", "metric", "seed")
 
@@ -53,10 +53,11 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
         results: the results folder; the checkout's own if None.
 
     Returns:
-        The number as text, and a one-line description of its record for a tooltip.
+        The number as text, and a one-line description of its record for a tooltip. Of an
+        experiment that has not run at this scale, "(not run yet)".
 
     Raises:
-        ValueError: the words are malformed or select no record or several.
+        ValueError: the words are malformed, name no experiment, or select no record or several.
     """
     experiment, *pairs = (part.strip() for part in words.split(";"))
     chosen = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
@@ -66,9 +67,10 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
     show, over = chosen.pop("show", "percent"), chosen.pop("over", None)
     if show not in FORMATS:
         raise ValueError(f"expected show= one of {', '.join(FORMATS)}, got {show!r}")
-    path = (results or files.repo_root() / "results") / f"{experiment}/{scale}.json"
+    path = (results or files.results_home()) / f"{experiment}/{scale}.json"
     if not path.is_file():
-        raise ValueError(f"expected records of {experiment} at scale {scale}, none were written")
+        experiments.get(experiment)
+        return "(not run yet)", f"{experiment} has no records at {scale} scale"
     rows = _rows(path, path.stat().st_mtime_ns)
     row = _only(rows, chosen, f"{words!r} at scale {scale}")
     text = FORMATS[show](row)

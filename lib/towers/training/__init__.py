@@ -1,14 +1,17 @@
-"""Training: whole runs from a recipe, and projections between frozen towers."""
+"""Training: whole runs from a recipe, their plans, and projections between frozen towers."""
 
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.pairs import History, fit
+from towers.training.planning import Accelerator, Plan, plan
 from towers.training.projections import Projections, collection, history, trained
 from towers.training.recipe import Recipe
 from towers.training.runs import Finished, train
 
 __all__ = [
+    "Accelerator",
     "Finished",
     "History",
+    "Plan",
     "Projections",
     "Recipe",
     "TrainingError",
@@ -16,6 +19,7 @@ __all__ = [
     "collection",
     "fit",
     "history",
+    "plan",
     "train",
     "trained",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from towers import data, files, losses, models
+from towers.data import duplicates
 from towers.models import checkpoints
 from towers.training import batches, loop, objectives, order, pairs, schedules
 from towers.training.errors import TrainingError
@@ -32,6 +33,7 @@ class Projections:
         text: text tower; frozen.
         data: collections, as `data.load` takes them, whole ("clipart") or in part
             ("stamps[train]"); one that is named twice is seen twice as often.
+        apart: collections that will be tested on: near duplicates of their pictures are left out.
         languages: of the captions; an item without any in them is left out.
         embed: axis length of the shared space.
         steps: updates.
@@ -48,6 +50,7 @@ class Projections:
     image: str = "package:efficientnet-lite0?resize=pad"
     text: str = "package:minilm"
     data: tuple[str, ...] = ("clipart", "emoji:openmoji")
+    apart: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("en",)
     embed: int = 256
     steps: int = 600
@@ -61,9 +64,9 @@ class Projections:
     name: str = ""
 
     def __post_init__(self):
-        for name in ("data", "languages"):
+        for name in ("data", "apart", "languages"):
             values = getattr(self, name)
-            if isinstance(values, str) or not values:
+            if isinstance(values, str) or not (values or name == "apart"):
                 raise TrainingError(f"expected {name} as a tuple of names, got {values!r}")
             object.__setattr__(self, name, tuple(values))
         positive = ("embed", "steps", "batch", "lr")
@@ -120,7 +123,10 @@ def history(config: Projections, progress: bool = True) -> History:
 def _cached(config: Projections, progress: bool) -> tuple[models.DualTower, Path]:
     """The dual tower, and the file of its history."""
     image, text = models.image_tower(config.image), models.text_tower(config.text)
-    collections = [collection(name, config.languages) for name in config.data]
+    tested = [data.load(name) for name in config.apart]
+    collections = [
+        duplicates.without(collection(name, config.languages), tested) for name in config.data
+    ]
     key = _key(config, image, text, collections)
     path = files.cache_home() / "checkpoints" / f"{key}.safetensors"
     record = path.with_suffix(".json")

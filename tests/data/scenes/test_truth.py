@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.scenes import checker
-from towers.data.scenes import FAMILIES, SPLITS, Scenes
+from towers.data.scenes import FAMILIES, SPLITS, Scenes, questions
 from towers.data.scenes.languages import LANGUAGES
 from towers.data.scenes.world import Scene, Thing
 
@@ -118,6 +118,24 @@ def test_answers_are_balanced_and_cannot_be_guessed_from_the_kind():
     assert max(answers["number"].values()) / answers["number"].total() < 0.5
     assert set(answers["number"]) == set("01234")
     assert len(answers["other"]) == 12 + 8 + 9
+
+
+def test_no_relation_is_asked_about_that_looks_both_ways():
+    """A circle on either side of a star is left of it and is not: only "above" can be asked."""
+    around = Scene(
+        (
+            Thing("circle", "red", "small", 0.25, 0.25, 0.09, 0.0),
+            Thing("star", "blue", "large", 0.5, 0.7, 0.18, 0.0),
+            Thing("circle", "red", "small", 0.75, 0.25, 0.09, 0.0),
+        )
+    )
+    asked = {questions.questions(around, [die] * 8, "train")[1] for die in range(50)}
+    assert {(question.text, question.answer) for question in asked} == {
+        ("is a red circle above a blue star?", "yes"),
+        ("is a red circle below a blue star?", "no"),
+        ("is a blue star below a red circle?", "yes"),
+        ("is a blue star above a red circle?", "no"),
+    }
 
 
 def test_the_largest_is_plainly_the_largest():

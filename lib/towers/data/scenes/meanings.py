@@ -7,11 +7,12 @@ description all of it but the places, the others a part that a bag of words does
 - "place": one or two things and the ninth of the picture where each lies
 - "relation": one thing to the left of, to the right of, above or below one or two others
 - "count": how many things, and how many of each shape
-- "negation": some things that are there, and one that is not, though its colour or shape may be
+- "negation": one or two kinds of things that are there, and one that is not, though its colour or
+  its shape may be
 
 A number is exact: "two red circles" are all the red circles that the picture holds, in a
-description all of that size, and "a red circle" in a count or a negation is the only one. Places
-and relations say that there is such a thing.
+description all of that size, and "a red circle" in a negation is the only one. Places and
+relations say that there is such a thing.
 """
 
 from collections import Counter
@@ -110,11 +111,9 @@ def meanings(
             groups = _grouped([(thing.shape,) for thing in things])
             found[family] = Counting(Group(len(things)), groups)
         else:
-            group = Group(
-                scene.number(things[0].shape, things[0].colour), things[0].shape, things[0].colour
-            )
-            absent = missing(scene, dice[2:], split)
-            found[family] = Lacking((group,), Group(1, absent[1], absent[0]))
+            present = _grouped([(thing.shape, thing.colour) for thing in things])[:2]
+            colour, shape = missing(scene, dice[2:], split)
+            found[family] = Lacking(present, Group(1, shape, colour))
     kept = {family: meaning for family, meaning in found.items() if meaning}
     return kept or meanings(scene, dice, split, ("description",))
 

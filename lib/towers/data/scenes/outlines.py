@@ -53,8 +53,9 @@ def _drop() -> np.ndarray:
 
 
 def _flower() -> np.ndarray:
+    """Five round petals."""
     angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
-    return _polar(0.8 + 0.26 * np.cos(5 * angles))
+    return _polar(0.6 + 0.48 * np.abs(np.cos(2.5 * angles)))
 
 
 def _cross() -> np.ndarray:

@@ -1,0 +1,86 @@
+"""A large contrastive batch in the memory of a small one: 1,024 pairs of sentences, in chunks.
+
+Both sides train one small BERT, without dropout, on the same tokens. Ours holds the graphs of a
+chunk of both columns, the peer those of one column's, so that the peer may take twice the rows. The
+peer has no learned scale: only the weights' gradients are compared.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.losses import CachedMultipleNegativesRankingLoss
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from benchmarks._clip_losses import THREADS
+from towers.losses import tiled_clip_loss
+from towers.training.caching import cached_step
+
+BATCH, CHUNK, TOKENS, SCALE = 1_024, 256, 16, 20.0
+METRIC = f"step on {BATCH:,} pairs with cached gradients, graphs of {2 * CHUNK} texts at a time"
+PEER = "sentence-transformers CachedMultipleNegativesRankingLoss, both directions"
+GOAL = 1 / 0.9  # times less time
+PEER_SETTINGS = {"mini_batch_size": (CHUNK, 2 * CHUNK)}
+
+
+class Sentences(nn.Module):
+    """Mean over the tokens of a small BERT, in the form that the peer asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        config = BertConfig(vocab_size=1000, hidden_size=256, num_hidden_layers=4,
+                            num_attention_heads=4, intermediate_size=1024)  # fmt: skip
+        self.bert = BertModel(config, add_pooling_layer=False)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        hidden = self.bert(features["input_ids"], features["attention_mask"]).last_hidden_state
+        return {**features, "sentence_embedding": hidden.mean(1)}
+
+
+def prepare(batch: int = BATCH) -> tuple[Callable, Callable]:
+    """The two sides: ours() and peer(mini_batch_size), each giving loss and all gradients."""
+    generator = torch.Generator().manual_seed(1)
+    columns = torch.randint(0, 1000, (2, batch, TOKENS), generator=generator)
+    columns[1, :, ::2] = columns[0, :, ::2]  # pairs share half of their words
+    images, texts = ({"input_ids": x, "attention_mask": torch.ones_like(x)} for x in columns)
+    model = SentenceTransformer(modules=[Sentences()], device="cpu").eval()  # eval: no dropout
+    return partial(_ours, model, images, texts), partial(_peer, model, [images, texts])
+
+
+def agree(ours: list[Tensor], peer: list[Tensor]) -> bool:
+    """Loss and gradients of all weights, in float32."""
+    return all(
+        (own - theirs).norm() <= 1e-4 * theirs.norm() + 1e-6
+        for own, theirs in zip(ours, peer, strict=True)
+    )
+
+
+def _ours(model: nn.Module, images: dict, texts: dict) -> list[Tensor]:
+    torch.set_num_threads(THREADS)
+    model.zero_grad()
+
+    def embed(images: dict, texts: dict) -> tuple[Tensor, Tensor, Tensor]:
+        columns = (model(part)["sentence_embedding"] for part in (images, texts))
+        return *(F.normalize(part, dim=1) for part in columns), torch.tensor(SCALE)
+
+    loss = cached_step(embed, images, texts, tiled_clip_loss, chunk=CHUNK, seed=0)
+    return [loss, *(weights.grad.clone() for weights in model.parameters())]
+
+
+def _peer(model: nn.Module, columns: list[dict], mini_batch_size: int) -> list[Tensor]:
+    torch.set_num_threads(THREADS)
+    model.zero_grad()
+    loss_of = CachedMultipleNegativesRankingLoss(
+        model,
+        scale=SCALE,
+        mini_batch_size=mini_batch_size,
+        directions=("query_to_doc", "doc_to_query"),
+        partition_mode="per_direction",
+    )
+    loss = loss_of(columns, labels=None)
+    loss.backward()
+    return [loss.detach(), *(weights.grad.clone() for weights in model.parameters())]

@@ -1,0 +1,311 @@
+"""Where a run goes: this machine, several machines, or a Slurm cluster, from one recipe.
+
+In this process a run is `train(recipe, folder)`. Everywhere else it is the same call, made by
+each rank that a launcher starts; what a rank needs to know stands in its environment. Where it
+runs does not matter to the folder: a run that was started here can be resumed there.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from towers import files
+from towers.training import logs
+from towers.training.errors import TrainingError, TrainingFailed
+from towers.training.folder import FINAL
+from towers.training.recipe import Recipe
+
+RECIPE, PROCESS, OUTPUT, SLURM = "recipe.yaml", "process.json", "output.txt", "slurm"
+PORT = 29400
+"""Where machines meet, unless an address says otherwise."""
+LOOK = 0.2  # seconds between two looks at a run's log
+PATIENCE = 35.0  # seconds for ranks to end on their own; a launcher gives them 30
+
+
+def command(
+    folder: Path,
+    ranks: int,
+    *,
+    nodes: int = 1,
+    node: int = 0,
+    address: str = "",
+    fresh: bool = False,
+) -> list[str]:
+    """The command that starts the ranks of one machine, for the recipe in a folder.
+
+    Args:
+        folder: of the run, with `recipe.yaml` in it; on several machines one that all see.
+        ranks: processes on this machine, one for each of its accelerators.
+        nodes: machines.
+        node: which of the machines this is, from 0.
+        address: "host" or "host:port" of machine 0, where the machines meet.
+        fresh: begin afresh instead of going on.
+
+    Raises:
+        TrainingError: numbers that make no launch, or several machines without an address.
+    """
+    if ranks < 1 or nodes < 1 or not 0 <= node < nodes:
+        raise TrainingError(
+            "expected at least one rank and one machine, and a machine's number below their "
+            f"count; got {ranks} ranks, machine {node} of {nodes}"
+        )
+    meeting = ["--standalone"]
+    if nodes > 1:
+        if not address:
+            raise TrainingError(
+                f"expected the address of machine 0 for {nodes} machines, got none; say host:port"
+            )
+        place = address if ":" in address else f"{address}:{PORT}"
+        meeting = [f"--node-rank={node}", "--rdzv-backend=c10d", f"--rdzv-endpoint={place}",
+                   f"--rdzv-id={files.sha256(str(folder).encode())[:16]}"]  # fmt: skip
+    return [
+        sys.executable, "-m", "torch.distributed.run", *meeting, f"--nnodes={nodes}",
+        f"--nproc-per-node={ranks}", "-m", "towers.training", str(folder / RECIPE),
+        "--folder", str(folder), *(["--fresh"] if fresh else []),
+    ]  # fmt: skip
+
+
+def commands(folder: Path, ranks: int, nodes: int, address: str) -> list[str]:
+    """What to type on each of several machines, machine 0 first.
+
+    Raises:
+        TrainingError: as `command`.
+    """
+    return [
+        shlex.join(command(folder, ranks, nodes=nodes, node=node, address=address))
+        for node in range(nodes)
+    ]
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A run whose ranks are processes of their own on this machine.
+
+    Attributes:
+        folder: of the run.
+        pid: of the launcher that watches over the ranks.
+        born: when the launcher started, in seconds of the epoch; numbers of processes come again.
+    """
+
+    folder: Path
+    pid: int
+    born: float
+
+    @property
+    def running(self) -> bool:
+        """Whether the launcher is alive."""
+        return self._process() is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end and its weights are there."""
+        return not self.running and (self.folder / FINAL).is_file()
+
+    def follow(self, steps: int | None = None) -> Iterator[dict]:
+        """The lines of the run's log as they are written, from the first one on.
+
+        Args:
+            steps: stop following (not the run) after the line of this update; None: at the end.
+
+        Raises:
+            TrainingFailed: the run stopped before its end; the message is its own last error.
+        """
+        seen = 0
+        while True:
+            running = self.running  # asked first: what it wrote before it ended is still read
+            records = logs.read(self.folder)
+            for record in records[seen:]:
+                yield record
+                if steps is not None and record["step"] >= steps:
+                    return
+            seen = len(records)
+            if not running:
+                break
+            time.sleep(LOOK)
+        if not self.finished:
+            raise TrainingFailed(self._last_error())
+
+    def wait(self) -> None:
+        """Until the run ends.
+
+        Raises:
+            TrainingFailed: as `follow`.
+        """
+        for _ in self.follow():
+            pass
+
+    def stop(self) -> None:
+        """End all ranks now; `start` with the same folder goes on from the newest checkpoint."""
+        process = self._process()
+        if process is None:
+            return
+        family = [process, *process.children(recursive=True)]
+        process.terminate()  # torch's launcher passes it on to its ranks
+        _, left = psutil.wait_procs(family, PATIENCE)
+        for one in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(left, PATIENCE)
+
+    def _process(self) -> psutil.Process | None:
+        try:
+            process = psutil.Process(self.pid)
+            if process.create_time() != self.born or process.status() == psutil.STATUS_ZOMBIE:
+                return None
+        except psutil.NoSuchProcess:
+            return None
+        return process
+
+    def _last_error(self) -> str:
+        path = self.folder / OUTPUT
+        lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
+        said = [line for line in lines if "towers: error: " in line]
+        cause = said[-1].partition("towers: error: ")[2] if said else "it was stopped"
+        return f"{cause} (all of it in {files.shown(path)})"
+
+
+def start(recipe: Recipe, folder: Path, ranks: int, *, fresh: bool = False) -> Launched:
+    """Start a run on this machine in processes of its own, which outlive this one.
+
+    What the ranks print goes to `output.txt` in the folder.
+
+    Args:
+        recipe: what to train.
+        folder: of the run; of one that was stopped, to go on with it.
+        ranks: processes, one for each accelerator; without accelerators they share the cores.
+        fresh: begin afresh instead of going on.
+
+    Raises:
+        TrainingError: a run is going on in the folder.
+    """
+    folder = Path(folder).resolve()
+    with contextlib.suppress(TrainingError):
+        if attach(folder).running:
+            raise TrainingFailed(
+                f"expected no run in {files.shown(folder)}, but one is going on; stop it first"
+            )
+    line = command(folder, ranks, fresh=fresh)
+    files.atomic_write(folder / RECIPE, yaml.safe_dump(recipe.mapping(), sort_keys=False))
+    cores = max(1, (os.cpu_count() or 1) // ranks)
+    with (folder / OUTPUT).open("wb") as output:
+        process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": str(cores)},
+        )  # fmt: skip
+    launched = Launched(folder, process.pid, psutil.Process(process.pid).create_time())
+    files.atomic_write(folder / PROCESS, json.dumps({"pid": launched.pid, "born": launched.born}))
+    return launched
+
+
+def attach(folder: Path) -> Launched:
+    """The run that was last started in a folder, by whichever process.
+
+    Raises:
+        TrainingError: none was.
+    """
+    folder = Path(folder).resolve()
+    try:
+        found = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
+        return Launched(folder, int(found["pid"]), float(found["born"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise TrainingError(
+            f"expected a run that was started in {files.shown(folder)}, got none; start one"
+        ) from None
+
+
+class Rank:
+    """What each rank of a cluster's job calls; a job that is preempted is queued again.
+
+    Attributes:
+        recipe: fields of the recipe.
+        folder: of the run, on a disk that all machines see.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe.mapping(), str(folder)
+
+    def __call__(self) -> int:
+        """Train as the rank that the cluster made of this process; the updates done in all."""
+        from submitit.helpers import TorchDistributedEnvironment
+
+        from towers.training.runs import train
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        done = train(Recipe.from_mapping(self.recipe), Path(self.folder), progress=False)
+        return done.steps
+
+    def checkpoint(self):
+        """Called by submitit at a job's time limit and when it is preempted: go on in a new job."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def submit(
+    recipe: Recipe,
+    folder: Path,
+    ranks: int,
+    *,
+    nodes: int = 1,
+    minutes: int = 60,
+    cluster: str = "slurm",
+    gpus: bool = True,
+    options: dict[str, Any] | None = None,
+):
+    """Queue a run on a Slurm cluster.
+
+    The job's scripts and output lie in `slurm/` below the folder.
+
+    Args:
+        recipe: what to train.
+        folder: of the run, on a disk that all machines see.
+        ranks: processes on each machine, one for each accelerator.
+        nodes: machines.
+        minutes: until the cluster ends the job; it is then queued again and goes on.
+        cluster: "slurm", or "local" for processes of this machine under the same code.
+        gpus: ask for an accelerator per rank.
+        options: further parameters of submitit, such as {"slurm_partition": "gpu"}.
+
+    Returns:
+        submitit's job: `job.job_id`, `job.state`, `job.results()` (the updates done, by rank),
+        `job.cancel()`.
+
+    Raises:
+        TrainingError: numbers that make no job, or no Slurm on this machine.
+    """
+    import submitit
+
+    if ranks < 1 or nodes < 1 or minutes < 1:
+        raise TrainingError(
+            f"expected at least one rank, machine and minute; got {ranks}, {nodes} and {minutes}"
+        )
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        executor = submitit.AutoExecutor(folder / SLURM, cluster=cluster)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"expected Slurm's commands on this machine, got {error}; run this where sbatch is, or "
+            "start the ranks with `towers train`"
+        ) from None
+    executor.update_parameters(
+        name=recipe.title.replace(" ", "-"), nodes=nodes, tasks_per_node=ranks,
+        gpus_per_node=ranks if gpus else 0, timeout_min=minutes, **(options or {}),
+    )  # fmt: skip
+    return executor.submit(Rank(recipe, folder))
+
+
+def rows(records: Sequence[dict]) -> list[dict]:
+    """The updates among the lines of a log, without its evaluations."""
+    return [record for record in records if "loss" in record]

@@ -1,0 +1,303 @@
+"""Before a run is launched: its steps, memory per device, time and cost, and what they rest on."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import pandas as pd
+from torch import nn
+
+from towers.models import DualTower
+from towers.models.paper import parameters
+from towers.training.tracing import trace
+
+Sharding = Literal["ddp", "fsdp"]
+GB, DAY = 1e9, 86_400
+FP32 = 4
+"""Bytes of a number in weights, gradients, moments and loss."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device as its maker states it, and what an hour of it is taken to cost.
+
+    Attributes:
+        name: of the device.
+        memory: in bytes.
+        flops: peak of dense matrix products per second, by precision.
+        dollars: per device and hour; a round assumption, not an offer.
+    """
+
+    name: str
+    memory: float
+    flops: dict[str, float]
+    dollars: float
+
+
+ACCELERATORS = {
+    each.name: each
+    for each in (
+        Accelerator("V100-32GB", 32 * GB, {"fp32": 15.7e12, "fp16": 125e12}, 1.0),
+        Accelerator("A100-80GB", 80 * GB, {"fp32": 19.5e12, "bf16": 312e12, "fp16": 312e12}, 2.0),
+        Accelerator("H100-80GB", 80 * GB, {"fp32": 67e12, "bf16": 989e12, "fp16": 989e12}, 3.0),
+    )
+}
+"""Peaks from the makers' data sheets, without sparsity; fp32 without reduced-precision modes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is expected to take. Memory is per device, in bytes.
+
+    Attributes:
+        model: name of the pair.
+        accelerator: the device.
+        ranks: devices.
+        batch: pairs per update, over all ranks.
+        chunk: pairs that one rank embeds at a time.
+        precision: of the towers' arithmetic.
+        sharding: "ddp" keeps everything on every rank, "fsdp" shares weights, gradients, moments.
+        parameters: trainable numbers.
+        samples: pairs seen in all.
+        weights: all of them, trainable or frozen, in fp32.
+        gradients: in fp32.
+        moments: Adam's two, in fp32.
+        transient: gradients on their way (ddp), or weights gathered for use (fsdp).
+        inputs: pictures and tokens of a chunk.
+        activations: the most that forward and backward of a chunk hold at any moment.
+        embeddings: of all ranks, both sides, with their gradients.
+        loss: tiles of the similarity matrix.
+        overhead: of context and libraries, assumed.
+        flops: operations per update and device.
+        utilisation: share of the peak that is reached, assumed.
+        dollars: per device and hour, assumed.
+    """
+
+    model: str
+    accelerator: Accelerator
+    ranks: int
+    batch: int
+    chunk: int
+    precision: str
+    sharding: Sharding
+    parameters: int
+    samples: int
+    weights: float
+    gradients: float
+    moments: float
+    transient: float
+    inputs: float
+    activations: float
+    embeddings: float
+    loss: float
+    overhead: float
+    flops: float
+    utilisation: float
+    dollars: float
+
+    @property
+    def steps(self) -> int:
+        """Updates in all; samples that fill no batch are dropped."""
+        return self.samples // self.batch
+
+    @property
+    def memory(self) -> float:
+        """Bytes per device at the worst moment."""
+        return sum(getattr(self, name) for name in MEMORY)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has that memory."""
+        return self.memory <= self.accelerator.memory
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Of an update, with nothing to wait for but arithmetic."""
+        return self.flops / (self.accelerator.flops[self.precision] * self.utilisation)
+
+    @property
+    def days(self) -> float:
+        """Of the whole run."""
+        return self.steps * self.seconds_per_step / DAY
+
+    @property
+    def cost(self) -> float:
+        """Of the whole run, in dollars."""
+        return 24 * self.days * self.ranks * self.dollars
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the figures rest on besides counting."""
+        peak = self.accelerator.flops[self.precision] / 1e12
+        return (
+            f"{self.accelerator.name}: {peak:g} TFLOP/s in {self.precision} at its peak, of which "
+            f"{self.utilisation:.0%} are reached; {self.dollars:g} dollars an hour",
+            "data and communication hide behind arithmetic",
+            "weights, gradients and Adam's moments stay in fp32; arithmetic is autocast",
+            f"{self.overhead / GB:g} GB for context, libraries and gaps between blocks of memory",
+            "features of frozen towers come from a cache",
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """One row a quantity: `quantity`, `value`, `unit`, and `how` it was found."""
+        memory = [
+            (name, getattr(self, name) / GB, "GB per device", MEMORY[name]) for name in MEMORY
+        ]
+        rows = [
+            ("updates", self.steps, "", f"{self.samples:,} pairs by {self.batch:,}"),
+            ("trainable parameters", self.parameters / 1e6, "million", "counted"),
+            *memory,
+            ("memory", self.memory / GB, "GB per device", "sum of the above"),
+            ("operations", self.flops / 1e12, "TFLOP per update and device", "traced"),
+            ("update", self.seconds_per_step, "s", "operations by peak and utilisation"),
+            ("run", self.days, "days", "updates by seconds"),
+            ("device time", 24 * self.days * self.ranks, "hours", f"on {self.ranks:,} devices"),
+            ("cost", self.cost, "dollars", "device time by its price"),
+        ]
+        return pd.DataFrame(rows, columns=["quantity", "value", "unit", "how"])
+
+
+MEMORY = {
+    "weights": "4 bytes each",
+    "gradients": "4 bytes each",
+    "moments": "8 bytes each",
+    "transient": "gradients in buckets, or weights gathered for use",
+    "inputs": "a chunk's pictures and tokens",
+    "activations": "traced, forward and backward of a chunk",
+    "embeddings": "all pairs, both sides, with gradients",
+    "loss": "three tiles",
+    "overhead": "assumed",
+}
+"""The parts of a device's memory, and how each is found."""
+
+
+def plan(
+    dual: DualTower,
+    batch: int,
+    samples: int,
+    *,
+    ranks: int = 1,
+    precision: str = "bf16",
+    chunk: int = 0,
+    checkpointing: bool | None = None,
+    sharding: Sharding = "ddp",
+    accelerator: str | Accelerator = "A100-80GB",
+    utilisation: float = 0.3,
+    dollars: float | None = None,
+    tile: int = 1024,
+    overhead: float = 2 * GB,
+) -> Plan:
+    """What training a pair would take; nothing is computed, and no weight is needed.
+
+    Args:
+        dual: the pair, best on the meta device; its trainable towers are what is trained.
+        batch: pairs per update, over all ranks.
+        samples: pairs to see in all: the data's size times the epochs.
+        ranks: devices.
+        precision: "fp32", "bf16" or "fp16".
+        chunk: pairs embedded at a time on a rank, under gradient caching; 0: all of the rank's.
+        checkpointing: in the transformers of both towers (a ResNet has none); None leaves them as
+            they are.
+        sharding: see `Plan`.
+        accelerator: a name of `ACCELERATORS`, or a device of your own.
+        utilisation: share of the device's peak, above 0 and at most 1.
+        dollars: per device and hour; None: the accelerator's own assumption.
+        tile: rows and columns of a tile of the loss.
+        overhead: bytes for what is not counted.
+
+    Raises:
+        ValueError: a batch that the ranks cannot share, or another impossible value.
+
+    Source: Radford et al. 2021, section 2.5 (what they did to save memory and time).
+    """
+    device = _device(accelerator, precision)
+    _check(dual, batch, samples, ranks, chunk, utilisation, sharding)
+    share = batch // ranks
+    part = min(chunk, share) or share
+    with _checkpointing(dual, checkpointing):
+        traced = trace(dual, part, precision)
+    again = traced.forward_flops if part < share else 0  # gradient caching embeds twice
+    products = 4 * 2 * share * batch * dual.embed  # one forward, three backward
+    return Plan(
+        dual.name, device, ranks, batch, part, precision, sharding, _trained(dual), samples,
+        **_state(dual, ranks, sharding),
+        inputs=traced.inputs * share / part,
+        activations=traced.peak,
+        embeddings=2 * 2 * FP32 * batch * dual.embed,
+        loss=3 * FP32 * min(tile, batch) ** 2,
+        overhead=overhead,
+        flops=(traced.flops + again) * share / part + products,
+        utilisation=utilisation,
+        dollars=device.dollars if dollars is None else dollars,
+    )  # fmt: skip
+
+
+def _state(dual: DualTower, ranks: int, sharding: Sharding) -> dict[str, float]:
+    """Bytes per device of what outlives a step, and of weights and gradients on their way."""
+    trained = FP32 * _trained(dual)
+    held = {"weights": FP32 * parameters(dual), "gradients": trained, "moments": 2 * trained}
+    if sharding == "ddp":
+        return held | {"transient": trained if ranks > 1 else 0}
+    blocks = [each for module in dual.modules() if isinstance(module, nn.ModuleList)
+              for each in module]  # fmt: skip
+    sizes = sorted(FP32 * parameters(block) for block in blocks)
+    outside = held["weights"] - sum(sizes)
+    gathered = outside + sum(sizes[-2:])  # the block in use and the next one
+    return {name: bytes_ / ranks for name, bytes_ in held.items()} | {"transient": gathered}
+
+
+def _trained(dual: DualTower) -> int:
+    return sum(each.numel() for each in dual.parameters() if each.requires_grad)
+
+
+def _device(accelerator: str | Accelerator, precision: str) -> Accelerator:
+    device = ACCELERATORS.get(accelerator) if isinstance(accelerator, str) else accelerator
+    if device is None:
+        raise ValueError(
+            f"expected an accelerator of {', '.join(ACCELERATORS)}, got {accelerator!r}; "
+            "give an Accelerator of your own"
+        )
+    if precision not in device.flops:
+        raise ValueError(
+            f"expected a precision of {device.name} ({', '.join(device.flops)}), got "
+            f"{precision!r}; choose another precision or device"
+        )
+    return device
+
+
+def _check(
+    dual: DualTower, batch: int, samples: int, ranks: int, chunk: int, utilisation: float,
+    sharding: str,
+) -> None:  # fmt: skip
+    """Refuse what no run can be."""
+    if ranks < 1 or batch < 2 or batch % ranks or samples < batch:
+        raise ValueError(
+            "expected ranks >= 1, a batch >= 2 that they share evenly, and samples for one batch, "
+            f"got {ranks} ranks, batch {batch} and {samples} samples"
+        )
+    if chunk < 0 or not 0 < utilisation <= 1 or sharding not in get_args(Sharding):
+        raise ValueError(
+            "expected chunk >= 0, utilisation in (0, 1] and sharding ddp or fsdp, got "
+            f"{chunk}, {utilisation} and {sharding!r}"
+        )
+    if not _trained(dual):
+        raise ValueError(f"expected something to train in {dual.name}, got frozen weights only")
+
+
+@contextlib.contextmanager
+def _checkpointing(dual: DualTower, wanted: bool | None) -> Iterator[None]:
+    """Checkpointing on or off in both towers; what they had comes back."""
+    able = [each for each in dual.modules() if hasattr(each, "grad_checkpointing")]
+    if wanted and not able:
+        raise ValueError(
+            f"expected a tower that can checkpoint in {dual.name}, got none; transformers can"
+        )
+    had = [each.grad_checkpointing for each in able]
+    for each in able:
+        each.grad_checkpointing = each.grad_checkpointing if wanted is None else wanted
+    try:
+        yield
+    finally:
+        for each, before in zip(able, had, strict=True):
+            each.grad_checkpointing = before

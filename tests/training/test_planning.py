@@ -1,0 +1,195 @@
+"""Plans: sums that can be checked by hand, options that move the right row, and refusals."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from towers import models, training
+from towers.training import planning, tracing
+
+torch.set_num_threads(1)
+
+VIT = "scratch:vit?image=32&patch=8&width=32&depth=3&heads=4"
+WORDS = "scratch:transformer?width=32&depth=2&heads=4&context=12&vocabulary=700"
+RESNET = "scratch:resnet?image=32&width=8&layers=1,1,1,1"
+BAG = "scratch:bow?width=32&context=12&vocabulary=700"
+
+
+@pytest.fixture(scope="module")
+def dual():
+    return models.dual(VIT, WORDS, 16, device="meta")
+
+
+def plan(dual, **options):
+    given = {"batch": 64, "samples": 6_450, "precision": "fp32", "overhead": 0.0} | options
+    return training.plan(dual, **given)
+
+
+def test_what_outlives_a_step_is_counted_by_parameters(dual):
+    count = sum(parameter.numel() for parameter in dual.parameters())
+    made = plan(dual)
+    assert (made.parameters, made.weights, made.gradients) == (count, 4 * count, 4 * count)
+    assert (made.moments, made.transient) == (8 * count, 0)
+
+
+def test_what_a_step_takes_is_traced(dual):
+    made, traced = plan(dual, ranks=4), tracing.trace(dual, 16)
+    assert (made.activations, made.inputs) == (traced.peak, traced.inputs)
+    assert made.flops == traced.flops + 4 * 2 * 16 * 64 * 16
+    assert made.embeddings == 2 * 2 * 4 * 64 * 16
+    assert made.loss == 3 * 4 * 64**2
+
+
+def test_memory_is_the_sum_of_its_parts(dual):
+    made = plan(dual, ranks=2, overhead=5e8)
+    parts = made.frame().set_index("quantity").value
+    assert made.memory == pytest.approx(1e9 * parts[list(planning.MEMORY)].sum())
+    assert parts["memory"] == pytest.approx(made.memory / 1e9)
+    assert made.memory > 5e8
+
+
+def test_time_and_cost_follow_from_what_is_stated(dual):
+    device = planning.Accelerator("mine", 1e6, {"fp32": 1e9}, 6.0)
+    made = plan(dual, accelerator=device, ranks=2, utilisation=0.5)
+    assert made.steps == 6_450 // 64
+    assert made.seconds_per_step == made.flops / 5e8
+    assert made.days == pytest.approx(made.steps * made.flops / 5e8 / 86_400)
+    assert made.cost == pytest.approx(2 * 24 * made.days * 6.0)
+    assert plan(dual, accelerator=device, dollars=3.0).cost == pytest.approx(
+        plan(dual, accelerator=device).cost / 2
+    )
+    assert not made.fits
+    assert replace(made, accelerator=replace(device, memory=math.inf)).fits
+
+
+def test_more_ranks_share_the_batch_and_not_the_weights(dual):
+    one, four = plan(dual), plan(dual, ranks=4)
+    assert four.weights == one.weights
+    assert four.transient == four.gradients  # the buckets in which gradients travel
+    assert four.activations < 0.35 * one.activations
+    assert four.embeddings == one.embeddings
+    assert four.seconds_per_step == pytest.approx(one.seconds_per_step / 4, rel=0.01)
+
+
+def test_full_sharding_divides_what_outlives_a_step(dual):
+    ddp, fsdp = (plan(dual, ranks=4, sharding=way) for way in ("ddp", "fsdp"))
+    for part in ("weights", "gradients", "moments"):
+        assert getattr(fsdp, part) == getattr(ddp, part) / 4
+    assert fsdp.activations == ddp.activations
+    blocks = 4 * sum(
+        p.numel()
+        for n, p in dual.named_parameters()
+        if n.startswith("image.") and ".resblocks." in n
+    )
+    outside = ddp.weights - 4 * sum(
+        p.numel() for n, p in dual.named_parameters() if ".resblocks." in n
+    )
+    assert fsdp.transient == outside + 2 * blocks / 3
+
+
+def test_a_chunk_bounds_activations_and_costs_one_more_forward(dual):
+    whole, cached = plan(dual), plan(dual, chunk=8)
+    assert cached.activations == tracing.trace(dual, 8).peak
+    assert cached.inputs == whole.inputs
+    assert cached.flops - whole.flops == tracing.trace(dual, 64).forward_flops
+    assert plan(dual, chunk=64) == plan(dual, chunk=999) == whole
+
+
+def test_checkpointing_is_tried_and_taken_back(dual):
+    plain, saving = plan(dual), plan(dual, checkpointing=True)
+    assert saving.activations < 0.7 * plain.activations
+    assert saving.flops > plain.flops
+    assert plan(dual) == plain
+    always = models.dual(f"{VIT}&checkpointing=true", f"{WORDS}&checkpointing=true", 16)
+    assert plan(always).activations == saving.activations
+    assert plan(always, checkpointing=False).activations == plain.activations
+
+
+def test_low_precision_makes_activations_smaller_and_keeps_weights(dual):
+    full, low = plan(dual), plan(dual, precision="bf16")
+    assert low.weights == full.weights
+    assert 0.4 * full.activations < low.activations < 0.9 * full.activations
+    assert low.flops == full.flops
+
+
+def test_frozen_towers_are_held_but_not_trained():
+    dual = models.dual("timm:test_vit/random", BAG, 16)
+    made = plan(dual)
+    frozen = sum(parameter.numel() for parameter in dual.image.parameters())
+    assert made.weights - made.gradients == 4 * frozen
+    assert made.moments == 2 * made.gradients
+
+
+def test_the_laptops_step_takes_what_its_plan_says(dual):
+    """All memory of a real update: weights, gradients, moments and the traced peak."""
+    pair = models.dual(VIT, WORDS, 16).train()
+    made = plan(pair, batch=8, samples=80)
+    step = tracing.Step(pair)
+    inputs = (torch.randn(8, 3, 32, 32), pair.text.tokenize(["word " * 50] * 8))
+    got = tracing.measured(step, dict(tracing.state(step)), inputs, "fp32")
+    (pair.embed_images(inputs[0]).sum() + pair.embed_texts(inputs[1]).sum()).backward()
+    optimiser = torch.optim.AdamW(pair.parameters())
+    for parameter in (unused := [p for p in pair.parameters() if p.grad is None]):
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    moments = [t for s in optimiser.state.values() for t in s.values() if t.ndim or t.numel() > 1]
+    assert len(unused) == 1  # the scale, which only the loss uses
+    assert made.gradients == sum(p.grad.nbytes for p in pair.parameters())
+    assert made.moments - sum(t.nbytes for t in moments) == pytest.approx(8, abs=8)
+    assert made.activations == got.peak
+
+
+def test_the_paper_plan_reads_like_the_paper():
+    """Section 2.5: 12 days on 256 V100 for ViT-L/14; a fifth of the peak is what they reached."""
+    model = models.paper_models()["ViT-L/14"]
+    made = training.plan(
+        model.build(), model.batch, 32 * 400_000_000, ranks=256, precision="fp16",
+        accelerator="V100-32GB", checkpointing=True, utilisation=0.2,
+    )  # fmt: skip
+    assert made.steps == 390_625
+    assert made.fits
+    assert 10 < made.days < 16
+
+
+def test_the_assumptions_are_said(dual):
+    said = " ".join(plan(dual, utilisation=0.25, dollars=1.5, overhead=3e9).assumptions)
+    for words in ("19.5 TFLOP/s in fp32", "25%", "1.5 dollars", "3 GB", "cache"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 63, "ranks": 2}, "that they share evenly"),
+        ({"batch": 1}, "a batch >= 2"),
+        ({"ranks": 0}, "expected ranks >= 1"),
+        ({"samples": 63}, "samples for one batch"),
+        ({"chunk": -1}, "expected chunk >= 0"),
+        ({"utilisation": 0.0}, r"utilisation in \(0, 1\]"),
+        ({"utilisation": 1.1}, r"utilisation in \(0, 1\]"),
+        ({"sharding": "zero"}, "sharding ddp or fsdp, got"),
+        ({"accelerator": "TPU"}, "expected an accelerator of V100-32GB, A100-80GB, H100-80GB"),
+        (
+            {"accelerator": "V100-32GB", "precision": "bf16"},
+            r"precision of V100-32GB \(fp32, fp16\)",
+        ),
+        ({"precision": "int8"}, "expected a precision of A100-80GB"),
+    ],
+)
+def test_impossible_plans_are_refused_in_one_line(dual, options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        plan(dual, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_towers_that_cannot_checkpoint_are_refused():
+    with pytest.raises(ValueError, match="expected a tower that can checkpoint"):
+        plan(models.dual(RESNET, BAG, 8, device="meta"), checkpointing=True)
+
+
+def test_a_pair_without_anything_to_train_is_refused():
+    frozen = models.dual(VIT, BAG, 8).requires_grad_(False)
+    with pytest.raises(ValueError, match="expected something to train"):
+        plan(frozen)

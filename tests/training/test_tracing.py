@@ -1,0 +1,120 @@
+"""The trace against real steps: the same operations, and to the byte the same memory."""
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from towers import models
+from towers.training import tracing
+
+torch.set_num_threads(1)
+
+VIT = "scratch:vit?image=32&patch=8&width=32&depth=3&heads=4"
+RESNET = "scratch:resnet?image=32&width=8&layers=1,1,1,1"
+WORDS = "scratch:transformer?width=32&depth=2&heads=4&context=12&vocabulary=700"
+BAG = "scratch:bow?width=32&context=12&vocabulary=700"
+SAVING = (f"{VIT}&checkpointing=true", f"{WORDS}&checkpointing=true")
+PAIRS = [(VIT, WORDS), (f"{VIT}&patch_drop=0.5", BAG), (RESNET, WORDS), SAVING]
+
+
+def real(dual, batch):
+    """Real inputs, a text that fills its context among them."""
+    ids = dual.text.tokenize(["word " * 100])["ids"].expand(batch, -1).contiguous()
+    return torch.randn(batch, 3, 32, 32), {"ids": ids}
+
+
+def saved_bytes(dual, inputs, precision):
+    """What autograd keeps by its own account, and the embeddings themselves."""
+    own = {tensor.untyped_storage()._cdata for _, tensor in tracing.state(dual)}
+    own |= {each.untyped_storage()._cdata for each in (inputs[0], inputs[1]["ids"])}
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        return tensor
+
+    low = torch.autocast("cpu", tracing.DTYPES[precision], enabled=precision != "fp32")
+    with saved_tensors_hooks(pack, lambda tensor: tensor), low:
+        embeds = dual.embed_images(inputs[0]), dual.embed_texts(inputs[1])
+    kept |= {each.untyped_storage()._cdata: each.untyped_storage() for each in embeds}
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
+
+
+@pytest.mark.parametrize("names", PAIRS, ids=["vit", "dropped", "resnet", "checkpointed"])
+@pytest.mark.parametrize("batch", [2, 6])
+def test_in_fp32_the_trace_is_the_real_step_to_the_byte(names, batch):
+    dual = models.dual(*names, 16).train()
+    traced = tracing.trace(dual, batch)
+    step, inputs = tracing.Step(dual), real(dual, batch)
+    assert tracing.measured(step, dict(tracing.state(step)), inputs, "fp32") == traced
+    assert saved_bytes(dual, inputs, "fp32") == traced.saved
+    assert traced.inputs == inputs[0].nbytes + inputs[1]["ids"].nbytes
+
+
+@pytest.mark.parametrize("names", PAIRS, ids=["vit", "dropped", "resnet", "checkpointed"])
+def test_in_bf16_the_trace_is_within_one_percent(names):
+    """Statistics of a layer norm are fp32 in the kernel and bf16 on paper: a few bytes a token."""
+    dual = models.dual(*names, 16).train()
+    traced = tracing.trace(dual, 6, "bf16")
+    step, inputs = tracing.Step(dual), real(dual, 6)
+    got = tracing.measured(step, dict(tracing.state(step)), inputs, "bf16")
+    assert got.flops == traced.flops
+    assert got.peak == pytest.approx(traced.peak, rel=0.01)
+    assert saved_bytes(dual, inputs, "bf16") == pytest.approx(traced.saved, rel=0.01)
+
+
+@pytest.mark.parametrize("names", PAIRS, ids=["vit", "dropped", "resnet", "checkpointed"])
+def test_the_meta_device_serves_as_well(names):
+    meta = models.dual(*names, 16, device="meta")
+    assert tracing.trace(meta, 3) == tracing.trace(models.dual(*names, 16), 3)
+
+
+def test_operations_are_those_that_torch_counts():
+    dual = models.dual(VIT, WORDS, 16)
+    images, texts = real(dual, 6)
+    with FlopCounterMode(display=False) as counter:
+        embeds = dual.embed_images(images), dual.embed_texts(texts)
+        forward = counter.get_total_flops()
+        sum(each.sum() for each in embeds).backward()
+    traced = tracing.trace(dual, 6)
+    assert (traced.forward_flops, traced.flops) == (forward, counter.get_total_flops())
+
+
+def test_checkpointing_trades_memory_for_one_more_forward_of_the_blocks():
+    plain, saving = (tracing.trace(models.dual(*names, 16), 8) for names in ((VIT, WORDS), SAVING))
+    assert saving.peak < 0.7 * plain.peak
+    assert plain.flops < saving.flops < plain.flops + plain.forward_flops
+
+
+def test_memory_grows_with_the_batch_in_a_straight_line():
+    dual = models.dual(VIT, WORDS, 16, device="meta")
+    one, two, four = (tracing.trace(dual, batch).saved for batch in (1, 2, 4))
+    assert four - two == 2 * (two - one)
+
+
+def test_a_trace_leaves_the_pair_as_it_was():
+    dual = models.dual("timm:test_vit/random", WORDS, 16).eval()
+    dual.text.encoder.train()
+    dual.text.named = True
+    before, state = dual.checksum, torch.get_rng_state()
+    tracing.trace(dual, 2, "bf16")
+    assert dual.checksum == before
+    assert not dual.training
+    assert dual.text.encoder.training
+    assert dual.text.named
+    assert all(parameter.grad is None for parameter in dual.parameters())
+    assert not any(parameter._post_accumulate_grad_hooks for parameter in dual.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_frozen_tower_takes_only_its_cached_features():
+    locked = tracing.trace(models.dual("timm:test_vit/random", BAG, 16), 8)
+    width = models.image_tower("timm:test_vit/random").width
+    assert locked.forward_flops == 8 * 2 * 16 * (width + 32)
+
+
+@pytest.mark.parametrize(("batch", "precision"), [(0, "fp32"), (2, "fp8"), (-1, "bf16")])
+def test_impossible_steps_are_refused(batch, precision):
+    with pytest.raises(ValueError, match="expected a precision of fp32, bf16, fp16 and batch >= 1"):
+        tracing.trace(models.dual(VIT, BAG, 8, device="meta"), batch, precision)
