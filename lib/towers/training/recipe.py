@@ -69,6 +69,8 @@ class Recipe:
         tile: rows of the similarity matrix that are held at a time.
         augment: "crop" takes a random square of the resized picture, "none" prepares a picture as
             in evaluation.
+        cache_features: whether a frozen image tower looks at each picture once, before training,
+            instead of in each epoch.
         max_bad: share of unreadable samples above which the run stops (ten are always forgiven).
         seed: of the first weights, the order, the drawn captions, the crops and the dropout.
         workers: processes per rank that read samples; 0: the training process itself.
@@ -101,6 +103,7 @@ class Recipe:
     shard: bool = False
     tile: int = 1024
     augment: str = "none"
+    cache_features: bool = False
     max_bad: float = 0.05
     seed: int = 0
     workers: int = 0
@@ -255,6 +258,11 @@ def _disagreements(recipe: Recipe):
         yield (
             f"expected accumulate instead of chunk for {recipe.objective}, got chunk "
             f"{recipe.chunk}; its pairs are not each other's negatives"
+        )
+    if recipe.cache_features and (recipe.augment != "none" or recipe.precision == "fp16"):
+        yield (
+            "expected augment none and precision fp32 or bf16 with cache_features, got "
+            f"{recipe.augment} and {recipe.precision}; features are computed once"
         )
     if recipe.shard and recipe.precision == "fp16":
         yield "expected precision bf16 or fp32 with shard, got fp16; its scaler sees one rank only"

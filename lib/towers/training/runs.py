@@ -228,6 +228,8 @@ def _pair(recipe: Recipe) -> models.DualTower:
 
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
+    if recipe.cache_features:
+        return loading.featured(recipe.data, pair.image, recipe.languages, recipe.precision)
     crop = recipe.augment == "crop"
     return loading.load(recipe.data, pair.image.transform, recipe.languages, crop)
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Int, UInt8, UInt64
+from jaxtyping import Float, Int, UInt8, UInt64
 from PIL import Image
 
 from towers import data, files
@@ -38,12 +38,12 @@ class Read:
     """Rows as they were read.
 
     Attributes:
-        images: square pixels.
+        images: square pixels, or features of a frozen image tower.
         texts: a caption for each.
         bad: reason -> rows that could not be read and were replaced.
     """
 
-    images: UInt8[np.ndarray, "rows size size 3"]
+    images: UInt8[np.ndarray, "rows size size 3"] | Float[np.ndarray, "rows width"]
     texts: list[str]
     bad: Counter
 
