@@ -1,6 +1,7 @@
 """`towers train`, as people and launchers call it: one line for each mistake, ranks that agree."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +20,8 @@ batch: 16
 warmup: 2
 embed: 8
 checkpoint_every: 4
+validation: ["scenes:test?count=40&size=32"]
+evaluate_every: 4
 """
 
 
@@ -46,7 +49,10 @@ def test_trains_from_scratch_on_scenes_and_goes_on_in_the_same_folder(recipe, ca
     assert (code, "6 steps, 0 of them earlier" in out) == (0, True)
     code, out, _ = answer(capsys, recipe, "--folder", tmp_path / "run", "--resume")
     assert "6 steps, 6 of them earlier" in out
-    assert len(logs.read(tmp_path / "run")) == 6
+    found = [line["evaluation"] for line in logs.read(tmp_path / "run") if "evaluation" in line]
+    assert len(found) == 2  # after steps 4 and 6
+    assert found[0]["validation loss"] == pytest.approx(math.log(40), abs=2)  # a scale of 14
+    assert 0 <= found[1]["validation text retrieval R@1"] <= 0.5
     loaded = models.load(f"file:{tmp_path / 'run/final.safetensors'}")
     assert loaded.embed == 8
 

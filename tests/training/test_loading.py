@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests import toy_towers
 from tests.training import toy_runs
 from towers import models, training
 from towers.data import BadImage, DataError
-from towers.training import loading, samples, shards
+from towers.training import loading, logs, samples, shards
 from towers.training.order import Order
 from towers.training.samples import CollectionSamples, Joined, Squares
 
@@ -165,6 +166,46 @@ class TestScenes:
             loading.load(["scenes:train"], PREPARED, ("fr",))
         found = loading.load(["scenes:train?count=9&languages=de,fr"], PREPARED, ("fr",))
         assert found.scenes.languages == ("fr",)
+
+
+class TestFeatures:
+    def test_stand_in_for_the_pictures_of_a_frozen_tower(self, monkeypatch):
+        monkeypatch.setattr(loading.data, "load", lambda name: collection())
+        tower = toy_towers.image_tower()
+        found = loading.featured(["toys", "toys"], tower, ("en",), "fp32")
+        plain = loading.load(["toys", "toys"], tower.transform)
+        rows = np.array([13, 0, 7])
+        read, pictures = (each.read(rows, PICKS[:3]) for each in (found, plain))
+        with torch.no_grad():
+            given = tower(tower.transform.normalised(torch.from_numpy(pictures.images)))
+        assert read.texts == pictures.texts
+        assert np.allclose(read.images, given, atol=1e-6)
+        assert found.digest != plain.digest
+        assert list(found.captions()) == list(plain.captions())
+
+    def test_train_as_the_pictures_do(self, tmp_path, monkeypatch):
+        """The same batches, captions and updates, but for rounding."""
+        monkeypatch.setattr(loading.data, "load", lambda name: collection(44))
+        frames = []
+        for cached in (False, True):
+            dual = toy_towers.trainable()
+            dual.image = toy_towers.image_tower()
+            source = (
+                loading.featured(["toys"], dual.image, ("en",), "fp32")
+                if cached
+                else loading.load(["toys"], dual.image.transform)
+            )
+            folder = tmp_path / str(cached)
+            toy_runs.train(folder, dual=dual, source=source, augment="none")
+            frames.append([line["loss"] for line in logs.read(folder)])
+        assert frames[0] == pytest.approx(frames[1], rel=1e-4)
+
+    def test_of_trainable_towers_or_of_shards_are_refused(self, monkeypatch):
+        monkeypatch.setattr(loading.data, "load", lambda name: collection())
+        with pytest.raises(ValueError, match="expected a frozen tower"):
+            loading.featured(["toys"], toy_towers.trainable().image, ("en",), "fp32")
+        with pytest.raises(training.TrainingError, match="expected collections or scenes with"):
+            loading.featured(["shards:a.tar"], toy_towers.image_tower(), ("en",), "fp32")
 
 
 def tar(path, members):

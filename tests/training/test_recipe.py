@@ -37,6 +37,7 @@ OTHERS = {
     "steps": 201, "schedule": "constant", "precision": "bf16", "augment": "crop",
     "betas": (0.5, 0.6), "data": ("x", "y"), "languages": ("fr",), "accumulate": 2,
     "max_bad": 0.5, "objective": "captions", "shard": True,
+    "validation": ("z",), "cache_features": True,
 }  # fmt: skip
 
 
@@ -82,6 +83,7 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
         ({"batch": 4, "accumulate": 4}, "in each of 4 equal parts"),
         ({"chunk": 2, "accumulate": 2}, "chunk or accumulate"),
         ({"chunk": 2, "objective": "captions"}, "accumulate instead of chunk for captions"),
+        ({"cache_features": True, "augment": "crop"}, "got crop and fp32; features are"),
         ({"shard": True, "precision": "fp16"}, "bf16 or fp32 with shard"),
         ({"schedule": "step"}, "schedule as one of cosine, constant, reciprocal-sqrt; got 'step'"),
         ({"precision": "fp8"}, "precision as one of fp32, bf16, fp16"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from tests import toy_towers
 from tests.training import ranks, toy_runs
 from tests.training.toy_runs import bits, recipe, train
-from towers import models, training
+from towers import losses, models, training
 from towers.training import logs, loop, states
 
 
@@ -53,9 +54,9 @@ def told(folder):
 
 def test_a_run_learns_and_leaves_what_it_promises(tmp_path):
     done = train(tmp_path, steps=60, checkpoint_every=25, accumulate=1, batch=16, precision="bf16")
-    losses = [line["loss"] for line in told(tmp_path)]
-    assert len(losses) == 60
-    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+    seen = [line["loss"] for line in told(tmp_path)]
+    assert len(seen) == 60
+    assert sum(seen[-5:]) < 0.6 * sum(seen[:5])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".lock", "checkpoints", "final.safetensors", "log.jsonl", "recipe.json", "tensorboard",
     ]  # fmt: skip
@@ -183,6 +184,30 @@ def test_evaluation_happens_on_time_and_disturbs_nothing(tmp_path, whole):
     assert bits(tmp_path, 12) == bits(whole, 12)
 
 
+def test_validation_is_the_loss_and_the_recall_of_all_pairs_at_once():
+    dual = toy_towers.trainable().eval()
+    data = toy_runs.source(dual)
+    found = training.validation.Validation(data)(training.objectives.Contrastive(dual).eval())
+    order = training.order.Order((44,), 44, 0).draw(0)
+    read = data.read(order.rows, order.picks)
+    with torch.no_grad():
+        images = dual.embed_images(dual.image.transform.normalised(torch.from_numpy(read.images)))
+        texts = dual.embed_texts(dual.text.tokenize(read.texts))
+        sims = images @ texts.T
+        loss = losses.clip_loss(images, texts, dual.logit_scale).item()
+    right = torch.arange(44)
+    assert found == pytest.approx({
+        "validation loss": loss,
+        "validation text retrieval R@1": (sims.argmax(1) == right).float().mean().item(),
+        "validation image retrieval R@1": (sims.argmax(0) == right).float().mean().item(),
+    }, rel=1e-5)  # fmt: skip
+
+
+def test_evaluation_without_anything_to_look_at_is_refused(tmp_path):
+    with pytest.raises(training.TrainingError, match="expected validation data for evaluate_every"):
+        train(tmp_path, evaluate_every=3)
+
+
 def test_epochs_are_counted_in_whole_batches(tmp_path):
     assert train(tmp_path, steps=0, epochs=3).steps == 3 * (44 // 8)
     with pytest.raises(training.TrainingError, match="warmup below the 5 steps of 1 epochs, got 9"):
@@ -254,6 +279,23 @@ def test_too_many_bad_samples_stop_a_run(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_worker_that_is_killed_stops_the_run_with_one_line(tmp_path):
+    data = toy_runs.source(toy_towers.trainable())
+    read, home = type(data).read, os.getpid()
+
+    def dying(rows, picks):
+        if os.getpid() != home and len(logs.read(tmp_path)) >= 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(data, rows, picks)
+
+    object.__setattr__(data, "read", dying)
+    with pytest.raises(training.TrainingFailed, match="expected workers that read, got") as caught:
+        train(tmp_path, source=data, workers=2)
+    assert "\n" not in str(caught.value)
+    del data.__dict__["read"]
+    assert train(tmp_path, source=data, workers=2).steps == 12
+
+
 def test_the_recipe_lies_in_the_folder(whole):
     written = json.loads((whole / "recipe.json").read_text())
     assert training.Recipe.from_mapping(written["recipe"]).digest == recipe().digest
@@ -276,8 +318,8 @@ def test_other_ways_to_learn_resume_exactly_too(monkeypatch, tmp_path, changes):
     stopped(monkeypatch, tmp_path / "cut", 8, **changes)
     done = train(tmp_path / "cut", **changes)
     assert bits(tmp_path / "cut", 12) == bits(tmp_path / "whole", 12)
-    losses = [line["loss"] for line in told(tmp_path / "cut")]
-    assert losses[-1] < losses[0]
+    seen = [line["loss"] for line in told(tmp_path / "cut")]
+    assert seen[-1] < seen[0]
     assert ("objective" in changes) == hasattr(done.objective, "head")
 
 

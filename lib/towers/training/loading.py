@@ -5,15 +5,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Float, Int, UInt64
 from PIL import Image
 
-from towers import data, files
+from towers import data, files, models
 from towers.data import scenes
 from towers.data.scenes import Scenes
 from towers.models import Preprocessing
 from towers.training.errors import TrainingError
-from towers.training.samples import CollectionSamples, Joined, Read, Samples, Squares
+from towers.training.samples import (
+    CollectionSamples,
+    Joined,
+    Read,
+    Samples,
+    Squares,
+    caption,
+)
 from towers.training.shards import ShardSamples, local
 
 
@@ -59,6 +66,87 @@ class SceneSamples:
             pairs = zip(images, picks.tolist(), strict=True)
             images = np.stack([self.squares(Image.fromarray(image), pick) for image, pick in pairs])
         return Read(images, texts, Counter())
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSamples:
+    """Items whose pictures a frozen tower has looked at once and for all.
+
+    Attributes:
+        collection: each item of it has a caption in the languages.
+        features: of its pictures, one row each.
+        tower: checksum and recipe of the tower that gave them.
+        languages: of the captions; each caption in any of them is drawn equally often.
+    """
+
+    collection: data.Collection
+    features: Float[np.ndarray, "items width"]
+    tower: str
+    languages: tuple[str, ...]
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """All items lie together."""
+        return (len(self),)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the collection's digest, the tower and the languages."""
+        return files.sha256(
+            "\0".join((self.collection.digest, self.tower, *self.languages)).encode()
+        )
+
+    @property
+    def left_out(self) -> Counter:
+        """None: a picture that cannot be read has no features, and stops the run."""
+        return Counter()
+
+    def __len__(self) -> int:
+        return len(self.collection)
+
+    def captions(self) -> Iterator[str]:
+        """All captions in the languages."""
+        return (text for row in range(len(self)) for text in self._texts(row))
+
+    def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
+        """Features and one caption for each row."""
+        pairs = zip(rows.tolist(), picks.tolist(), strict=True)
+        return Read(
+            self.features[rows], [caption(self._texts(row), pick) for row, pick in pairs], Counter()
+        )
+
+    def _texts(self, row: int) -> list[str]:
+        captions = self.collection[row].captions
+        return [text for code in self.languages for text in captions.get(code, ())]
+
+
+def featured(
+    names: Sequence[str], tower: models.ImageTower, languages: tuple[str, ...], dtype: str
+) -> Samples:
+    """The samples of some data sets with the features of a frozen tower in the pictures' place.
+
+    Args:
+        names: collections or scenes, as for `load`; no shards.
+        tower: computes features that are not in the cache, each picture's once.
+        languages: of the captions.
+        dtype: "fp32" or "bf16", of the tower's arithmetic.
+
+    Raises:
+        ValueError: an unknown name, shards, or a tower that is not frozen.
+        TrainingError: one of them has no caption in one of the languages.
+    """
+    if far := [name for name in names if name.startswith("shards:")]:
+        raise TrainingError(
+            f"expected collections or scenes with cache_features, got {far[0]!r}; shards are read "
+            "as they come"
+        )
+    parts = []
+    for name in names:
+        chosen = captioned(name, languages)
+        computed = models.features(tower, chosen, dtype=dtype)
+        about = f"{tower.checksum} {tower.recipe} {dtype}"
+        parts.append(FeatureSamples(chosen, computed, about, languages))
+    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
 
 def load(

@@ -1,6 +1,7 @@
 """What a run says while it goes on: lines of JSON, TensorBoard, and a bar."""
 
 import json
+import math
 import os
 import resource
 import time
@@ -56,7 +57,7 @@ class Log:
             "loss": update.loss,
             "logit_scale": update.logit_scale,
             "learning_rate": update.learning_rate,
-            "gradient_norm": update.gradient_norm,
+            "gradient_norm": update.gradient_norm if math.isfinite(update.gradient_norm) else None,
             "pairs_per_second": round(update.pairs / max(now - self._last, 1e-9), 1),
             "peak_memory_bytes": peak_memory(),
             "bad": bad,
@@ -64,7 +65,8 @@ class Log:
         self._last = now
         self._write({"step": update.step, **values})
         for name, value in values.items():
-            self._board.add_scalar(f"training/{name}", value, update.step)
+            if value is not None:
+                self._board.add_scalar(f"training/{name}", value, update.step)
         self._bar.update()
         self._bar.set_postfix_str(f"loss {update.loss:.3f}", refresh=False)
 

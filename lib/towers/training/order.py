@@ -8,7 +8,6 @@ workers read, and without an array as long as the data.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -20,7 +19,8 @@ _STRIDE = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Draw:
     """What one rank reads for one forward pass.
 
     Attributes:

@@ -63,8 +63,8 @@ class Pairs(Dataset):
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step."""
-        rows, picks = self.order.draw(step)
-        counts, starts, texts = self._index
+        draw, (counts, starts, texts) = self.order.draw(step), self._index
+        rows, picks = draw.rows, draw.picks
         picked = texts[starts[rows] + (picks % counts[rows].astype(np.uint64)).astype(np.int64)]
         return Batch(self._rows(self.image_features, rows), self._rows(self.text_features, picked))
 

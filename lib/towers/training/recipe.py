@@ -28,7 +28,7 @@ CHOICES = {
 }
 """What the fields of few values may be."""
 
-FREE = ("workers", "checkpoint_every", "keep", "evaluate_every", "name")
+FREE = ("workers", "checkpoint_every", "keep", "validation", "evaluate_every", "name")
 """Fields that change no weight: a run may be resumed with others."""
 
 _ABOVE_ZERO = ("batch", "lr", "eps", "accumulate", "tile", "checkpoint_every", "keep")
@@ -69,12 +69,15 @@ class Recipe:
         tile: rows of the similarity matrix that are held at a time.
         augment: "crop" takes a random square of the resized picture, "none" prepares a picture as
             in evaluation.
+        cache_features: whether a frozen image tower looks at each picture once, before training,
+            instead of in each epoch.
         max_bad: share of unreadable samples above which the run stops (ten are always forgiven).
         seed: of the first weights, the order, the drawn captions, the crops and the dropout.
         workers: processes per rank that read samples; 0: the training process itself.
         checkpoint_every: updates from one checkpoint to the next; the last update makes one too.
         keep: newest checkpoints that stay.
-        evaluate_every: updates from one evaluation to the next; 0: none.
+        validation: data that is looked at in evaluations and never learnt from.
+        evaluate_every: updates from one evaluation to the next; 0: only after the last one.
         name: of the trained pair, in records; where empty, its towers' names.
     """
 
@@ -100,11 +103,13 @@ class Recipe:
     shard: bool = False
     tile: int = 1024
     augment: str = "none"
+    cache_features: bool = False
     max_bad: float = 0.05
     seed: int = 0
     workers: int = 0
     checkpoint_every: int = 1000
     keep: int = 2
+    validation: tuple[str, ...] = ()
     evaluate_every: int = 0
     name: str = ""
 
@@ -253,6 +258,11 @@ def _disagreements(recipe: Recipe):
         yield (
             f"expected accumulate instead of chunk for {recipe.objective}, got chunk "
             f"{recipe.chunk}; its pairs are not each other's negatives"
+        )
+    if recipe.cache_features and (recipe.augment != "none" or recipe.precision == "fp16"):
+        yield (
+            "expected augment none and precision fp32 or bf16 with cache_features, got "
+            f"{recipe.augment} and {recipe.precision}; features are computed once"
         )
     if recipe.shard and recipe.precision == "fp16":
         yield "expected precision bf16 or fp32 with shard, got fp16; its scaler sees one rank only"

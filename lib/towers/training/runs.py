@@ -5,7 +5,7 @@ import itertools
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from towers.training.loop import Plan, Trainer, Update
 from towers.training.objectives import Contrastive, Objective, Predictive
 from towers.training.order import Order
 from towers.training.recipe import Recipe
+from towers.training.validation import Validation
 
 Evaluation = Callable[[Objective], Mapping[str, float]]
 
@@ -78,7 +79,8 @@ def train(
         dual: train this pair; by default the one that the recipe names.
         source: read these samples; by default the data that the recipe names.
         evaluate: called on rank 0 with the objective (`.dual`) in evaluation mode, every
-            `evaluate_every` updates and after the last one; what it returns is logged.
+            `evaluate_every` updates and after the last one, when the recipe's validation data is
+            looked at too; what it returns is logged.
         progress: show a bar on a terminal.
 
     Raises:
@@ -96,12 +98,13 @@ def train(
         pair = dual or processes.agree(accelerator, lambda: _pair(recipe))
         data = source or processes.agree(accelerator, lambda: _samples(recipe, pair))
         _refuse_if_bad(recipe, data)
+        evaluations = _evaluations(accelerator, recipe, pair, evaluate)
         order = Order(data.blocks, recipe.batch, recipe.seed, recipe.accumulate)
         plan = _plan(recipe, order)
         claim(accelerator, folder, recipe, data.digest, resume)
         run = _Run(recipe, folder, Trainer(_objective(recipe, pair, data), plan, accelerator))
         first = run.restore()
-        with run.logged(first, evaluate, progress) as after:
+        with run.logged(first, evaluations, progress) as after:
             run.trainer.run(_batches(run.trainer, recipe, data, order, first), first, after)
         objective = run.finish()
     seconds = time.monotonic() - begun
@@ -150,7 +153,7 @@ class _Run:
 
     @contextlib.contextmanager
     def logged(
-        self, first: int, evaluate: Evaluation | None, progress: bool
+        self, first: int, evaluations: Sequence[Evaluation], progress: bool
     ) -> Iterator[Callable[[Update], None]]:
         """What is to be done after each update, while the log is open."""
         total = self.trainer.plan.steps
@@ -165,8 +168,8 @@ class _Run:
             if log:
                 log.update(update, self.bad.total())
             due = self.recipe.evaluate_every and update.step % self.recipe.evaluate_every == 0
-            if evaluate and (due or update.step == total):
-                self._evaluate(update.step, evaluate, log)
+            if evaluations and (due or update.step == total):
+                self._evaluate(update.step, evaluations, log)
             if update.step % self.recipe.checkpoint_every == 0 or update.step == total:
                 self._save(update.step)
 
@@ -198,13 +201,14 @@ class _Run:
         state = states.take(self.trainer, step, self.bad)
         processes.agree(self.accelerator, lambda: self.checkpoints.write(state), only_main=True)
 
-    def _evaluate(self, step: int, evaluate: Evaluation, log: logs.Log | None) -> None:
+    def _evaluate(self, step: int, evaluations: Sequence[Evaluation], log: logs.Log | None) -> None:
         objective = self.trainer.whole()
 
         def work() -> None:
             objective.eval()
             with torch.no_grad():
-                log.evaluation(step, evaluate(objective))
+                found = [evaluate(objective) for evaluate in evaluations]
+            log.evaluation(step, dict(itertools.chain(*(values.items() for values in found))))
 
         processes.agree(self.accelerator, work, only_main=True)
         self.trainer.objective.train()
@@ -226,8 +230,32 @@ def _pair(recipe: Recipe) -> models.DualTower:
 
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
+    if recipe.cache_features:
+        return loading.featured(recipe.data, pair.image, recipe.languages, recipe.precision)
     crop = recipe.augment == "crop"
     return loading.load(recipe.data, pair.image.transform, recipe.languages, crop)
+
+
+def _evaluations(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    pair: models.DualTower,
+    evaluate: Evaluation | None,
+) -> list[Evaluation]:
+    """What is looked at in an evaluation: the recipe's data, then what the caller asks for."""
+
+    def work() -> Validation:
+        transform = pair.image.transform
+        return Validation(loading.load(recipe.validation, transform, recipe.languages))
+
+    found: list[Evaluation] = [processes.agree(accelerator, work)] if recipe.validation else []
+    found += [evaluate] if evaluate else []
+    if recipe.evaluate_every and not found:
+        raise TrainingError(
+            f"expected validation data for evaluate_every {recipe.evaluate_every}, got none; name "
+            "some, or set evaluate_every to 0"
+        )
+    return found
 
 
 def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Int, UInt8, UInt64
+from jaxtyping import Float, Int, UInt8, UInt64
 from PIL import Image
 
 from towers import data, files
@@ -33,16 +33,17 @@ NO_FAULT = ("no caption", "no picture")
 _CAPTION, _CROP, _OTHER = (key(word) for word in ("caption", "crop", "other"))
 
 
-class Read(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Read:
     """Rows as they were read.
 
     Attributes:
-        images: square pixels.
+        images: square pixels, or features of a frozen image tower.
         texts: a caption for each.
         bad: reason -> rows that could not be read and were replaced.
     """
 
-    images: UInt8[np.ndarray, "rows size size 3"]
+    images: UInt8[np.ndarray, "rows size size 3"] | Float[np.ndarray, "rows width"]
     texts: list[str]
     bad: Counter
 
