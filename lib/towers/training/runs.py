@@ -26,7 +26,7 @@ from towers.training.validation import Validation
 
 Evaluation = Callable[[Objective], Mapping[str, float]]
 
-VOCABULARY_TEXTS = 100_000
+VOCABULARY_TEXTS = 20_000
 """Captions that the words of a predictive objective are counted in."""
 
 
