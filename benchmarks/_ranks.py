@@ -31,7 +31,7 @@ def _work(rank: int, side: str, ranks: int, batch: int, folder: Path) -> None:
     loss_of = _loss_of(side, rank, ranks)
     _step(loss_of, 64, rank, ranks)  # libraries take their own memory first
     amount, (loss, images, *_) = _step(loss_of, batch, rank, ranks)
-    torch.save((amount, loss.item(), images.norm().item()), folder / f"{rank}.pt")
+    torch.save((amount, loss.item(), images.double().norm().item()), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -44,4 +44,4 @@ def _measure(side: str, batch: int, embed: int, threads: int) -> tuple[float, li
     step(loss_of, pairs(64, embed), threads)  # libraries take their own memory first
     leaves = pairs(batch, embed)
     amount, found = extra_peak(lambda: step(loss_of, leaves, threads))
-    return amount, [part.norm().item() for part in found]
+    return amount, [part.double().norm().item() for part in found]

@@ -133,3 +133,19 @@ def test_similarity_draws_each_matrix_with_its_numbers_and_frames_partners():
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == ["1  a long caption of a r…", "2  two"]
     assert (pixels(figure)[..., 3] == 255).all()
+
+
+def test_curves_draw_the_mean_of_each_group_and_mark_chance():
+    frame = pd.DataFrame(
+        {"step": [1, 1, 2, 2, 1, 2], "loss": [1.0, 3.0, 2.0, 2.0, 5.0, 4.0], "run": list("aaaabb")}
+    )
+    axis = plots.curves(
+        frame, x="step", y="loss", colour="run", xlabel="step", ylabel="nats", chance=0.5
+    ).axes[0]
+    first, second, chance = axis.get_lines()
+    assert list(first.get_ydata()) == [2.0, 2.0]
+    assert list(second.get_ydata()) == [5.0, 4.0]
+    assert set(chance.get_ydata()) == {0.5}
+    assert len(axis.collections) == 1  # only the first has a range
+    with pytest.raises(ValueError, match="expected at least one point of loss"):
+        plots.curves(frame[:0], x="step", y="loss", colour="run", xlabel="", ylabel="")

@@ -151,6 +151,17 @@ def test_the_parts_of_a_pair_are_drawn_independently():
     assert torch.corrcoef(torch.stack([rows, matrix]))[0, 1].abs() < 0.2
 
 
+def test_kinds_of_towers_do_not_share_their_numbers(monkeypatch):
+    seen = []
+    for config in scratch.KINDS.values():
+        monkeypatch.setattr(
+            config, "encoder", lambda _: seen.append(torch.initial_seed()) or torch.nn.Linear(1, 1)
+        )
+    for name in ALL.values():
+        scratch.tower(name)
+    assert len(set(seen)) == 4
+
+
 # --- pairs to train
 
 
@@ -172,6 +183,8 @@ def test_a_random_open_clip_pair_trains(tiny_arch):
         dual.embed_images(pictures()), dual.embed_texts(ids), dual.logit_scale
     ).backward()
     without = [name for name, p in dual.named_parameters() if p.grad is None]
+    assert not dual.image.named
+    assert not dual.text.named
     assert without == []  # distributed training waits for every parameter's gradient
     assert dual.checksum == models.load(name).checksum
 
@@ -252,6 +265,7 @@ def test_patches_are_dropped_in_training_mode_only():
 def test_pooling_reads_different_tokens():
     towers = [models.load(f"{VIT}&pool={pool}") for pool in ("token", "mean", "attention")]
     features = [tower(pictures()) for tower in towers]
+    assert towers[2].encoder.attn_pool.query.shape == (1, 32)
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert not torch.allclose(features[one], features[other], atol=1e-3)
 

@@ -73,7 +73,8 @@ def test_more_ranks_share_the_batch_and_not_the_weights(dual):
     assert four.seconds_per_step == pytest.approx(one.seconds_per_step / 4, rel=0.01)
 
 
-def test_full_sharding_divides_what_outlives_a_step(dual):
+def test_full_sharding_divides_what_outlives_a_step():
+    dual = models.dual(VIT, WORDS.replace("width=32", "width=16"), 16, device="meta")
     ddp, fsdp = (plan(dual, ranks=4, sharding=way) for way in ("ddp", "fsdp"))
     for part in ("weights", "gradients", "moments"):
         assert getattr(fsdp, part) == getattr(ddp, part) / 4
@@ -193,3 +194,12 @@ def test_a_pair_without_anything_to_train_is_refused():
     frozen = models.dual(VIT, BAG, 8).requires_grad_(False)
     with pytest.raises(ValueError, match="expected something to train"):
         plan(frozen)
+
+
+def test_plans_become_records_and_rows(dual):
+    made = plan(dual, ranks=4)
+    rows = {row.metric: row for row in planning.evaluate([made])}
+    assert {row.data for row in rows.values()} == {"4 x A100-80GB"}
+    assert rows["planned memory per device (GB)"].value == made.memory / 1e9
+    assert rows["planned days"].value == made.summary()["days"] == made.days
+    assert rows["planned cost (dollars)"].value == made.cost

@@ -87,6 +87,13 @@ def test_checkpointing_trades_memory_for_one_more_forward_of_the_blocks():
     assert plain.flops < saving.flops < plain.flops + plain.forward_flops
 
 
+def test_the_peak_holds_no_gradient_but_the_one_that_is_made():
+    dual = models.dual(VIT.replace("depth=3", "depth=8"), BAG, 16, device="meta")
+    gradients = [4 * parameter.numel() for parameter in dual.parameters()]
+    traced = tracing.trace(dual, 1)
+    assert traced.peak < traced.saved + 2 * max(gradients) < traced.saved + sum(gradients) / 2
+
+
 def test_memory_grows_with_the_batch_in_a_straight_line():
     dual = models.dual(VIT, WORDS, 16, device="meta")
     one, two, four = (tracing.trace(dual, batch).saved for batch in (1, 2, 4))

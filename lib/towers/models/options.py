@@ -1,6 +1,5 @@
 """Typed options of a model name, `a=1&b=true`, read strictly into a dataclass."""
 
-import math
 import re
 import types
 from dataclasses import MISSING, fields
@@ -90,4 +89,4 @@ def _fraction(text: str, low: float, high: float) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and low <= value <= high else None
+    return value if low <= value <= high else None  # NaN is neither

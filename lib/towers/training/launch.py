@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def command(
                    f"--rdzv-id={files.sha256(str(folder).encode())[:16]}"]  # fmt: skip
     return [
         sys.executable, "-m", "torch.distributed.run", *meeting, f"--nnodes={nodes}",
-        f"--nproc-per-node={ranks}", "-m", "towers.training", str(folder / RECIPE),
+        f"--nproc-per-node={ranks}", "-m", "towers.cli", "train", str(folder / RECIPE),
         "--folder", str(folder), *(["--fresh"] if fresh else []),
     ]  # fmt: skip
 
@@ -190,11 +190,10 @@ def start(recipe: Recipe, folder: Path, ranks: int, *, fresh: bool = False) -> L
         TrainingError: a run is going on in the folder.
     """
     folder = Path(folder).resolve()
-    with contextlib.suppress(TrainingError):
-        if attach(folder).running:
-            raise TrainingFailed(
-                f"expected no run in {files.shown(folder)}, but one is going on; stop it first"
-            )
+    if (folder / PROCESS).is_file() and attach(folder).running:
+        raise TrainingError(
+            f"expected no run in {files.shown(folder)}, but one is going on; stop it first"
+        )
     line = command(folder, ranks, fresh=fresh)
     files.atomic_write(folder / RECIPE, yaml.safe_dump(recipe.mapping(), sort_keys=False))
     cores = max(1, (os.cpu_count() or 1) // ranks)
@@ -304,8 +303,3 @@ def submit(
         gpus_per_node=ranks if gpus else 0, timeout_min=minutes, **(options or {}),
     )  # fmt: skip
     return executor.submit(Rank(recipe, folder))
-
-
-def rows(records: Sequence[dict]) -> list[dict]:
-    """The updates among the lines of a log, without its evaluations."""
-    return [record for record in records if "loss" in record]

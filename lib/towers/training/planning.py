@@ -1,7 +1,7 @@
 """Before a run is launched: its steps, memory per device, time and cost, and what they rest on."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from towers.models import DualTower
 from towers.models.paper import parameters
+from towers.records import Measurement
 from towers.training.tracing import trace
 
 Sharding = Literal["ddp", "fsdp"]
@@ -139,6 +140,19 @@ class Plan:
             "features of frozen towers come from a cache",
         )
 
+    def summary(self) -> dict[str, object]:
+        """What most want to know, as a row of a table."""
+        return {
+            "model": self.model,
+            "parameters (million)": self.parameters / 1e6,
+            "updates": self.steps,
+            "memory (GB per device)": self.memory / GB,
+            "fits": self.fits,
+            "days": self.days,
+            "device hours": 24 * self.days * self.ranks,
+            "cost (dollars)": self.cost,
+        }
+
     def frame(self) -> pd.DataFrame:
         """One row a quantity: `quantity`, `value`, `unit`, and `how` it was found."""
         memory = [
@@ -170,6 +184,22 @@ MEMORY = {
     "overhead": "assumed",
 }
 """The parts of a device's memory, and how each is found."""
+
+
+def evaluate(plans: Sequence[Plan]) -> list[Measurement]:
+    """Memory, days and cost of plans as records; the assumptions are each plan's own."""
+    return [
+        Measurement(
+            model=each.model, data=f"{each.ranks} x {each.accelerator.name}", metric=metric,
+            value=float(value), n=1,
+        )
+        for each in plans
+        for metric, value in (
+            ("planned memory per device (GB)", each.memory / GB),
+            ("planned days", each.days),
+            ("planned cost (dollars)", each.cost),
+        )
+    ]  # fmt: skip
 
 
 def plan(

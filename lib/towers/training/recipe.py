@@ -31,9 +31,9 @@ CHOICES = {
 FREE = ("workers", "checkpoint_every", "keep", "validation", "evaluate_every", "name")
 """Fields that change no weight: a run may be resumed with others."""
 
-_ABOVE_ZERO = ("embed", "batch", "lr", "eps", "accumulate", "tile", "checkpoint_every", "keep")
+_ABOVE_ZERO = ("batch", "lr", "eps", "accumulate", "tile", "checkpoint_every", "keep")
 _NOT_BELOW_ZERO = (
-    "steps", "epochs", "weight_decay", "warmup", "clip_norm", "chunk", "workers", "seed",
+    "embed", "steps", "epochs", "weight_decay", "warmup", "clip_norm", "chunk", "workers", "seed",
     "evaluate_every",
 )  # fmt: skip
 
@@ -50,7 +50,7 @@ class Recipe:
         steps: updates; 0 where `epochs` says how long.
         epochs: passes over the data; 0 where `steps` says how long.
         languages: of the captions; an item without any in them is left out.
-        embed: axis length of the shared space.
+        embed: axis length of the shared space; 0 adds no projections to the towers.
         objective: what is learnt: "clip", or to predict the captions' words from the pictures, as
             "bag-of-words" or one after the other, as "captions".
         batch: pairs per update, over all ranks; the others are a pair's negatives.

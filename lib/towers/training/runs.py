@@ -224,7 +224,9 @@ def _check(recipe: Recipe, accelerator: Accelerator) -> None:
 
 
 def _pair(recipe: Recipe) -> models.DualTower:
-    return models.dual(recipe.image, recipe.text, recipe.embed, recipe.seed, name=recipe.title)
+    return models.dual(
+        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title
+    )
 
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:

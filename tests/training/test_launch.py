@@ -1,0 +1,100 @@
+"""Launching: commands that say where, runs that outlive their starter, stop, resume and fail."""
+
+import dataclasses
+import shlex
+
+import pytest
+import torch
+
+from towers import training
+from towers.models import checkpoints
+from towers.training import launch, logs
+
+RECIPE = training.Recipe(
+    image="scratch:vit?image=32&patch=16&width=16&depth=1&heads=1",
+    text="scratch:bow?width=16&context=8&vocabulary=514",
+    data=("scenes:train?count=64&size=32",), steps=8, warmup=1, batch=8, embed=8, lr=1e-2,
+    checkpoint_every=2, eps=1e-4,
+)  # fmt: skip
+
+
+def weights(folder):
+    return checkpoints.read(folder / "final.safetensors")[1]
+
+
+def test_a_command_on_one_machine_needs_no_address(tmp_path):
+    line = launch.command(tmp_path, 4, fresh=True)
+    assert "--standalone" in line
+    assert "--nproc-per-node=4" in line
+    assert line[-6:] == ["towers.cli", "train", str(tmp_path / "recipe.yaml"), "--folder",
+                         str(tmp_path), "--fresh"]  # fmt: skip
+
+
+def test_each_of_several_machines_has_its_own_number_and_one_meeting_place(tmp_path):
+    lines = [shlex.split(line) for line in launch.commands(tmp_path, 8, 2, "node1")]
+    assert [line[3] for line in lines] == ["--node-rank=0", "--node-rank=1"]
+    assert [line[4:] for line in lines] == [lines[0][4:]] * 2
+    assert "--rdzv-endpoint=node1:29400" in lines[0]
+    assert "--nnodes=2" in lines[0]
+    assert "--rdzv-endpoint=node1:1234" in launch.commands(tmp_path, 1, 2, "node1:1234")[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"ranks": 0}, "at least one rank .* got 0 ranks, machine 0 of 1"),
+        ({"ranks": 1, "nodes": 2, "node": 2, "address": "a"}, "machine 2 of 2"),
+        ({"ranks": 1, "nodes": 2}, "expected the address of machine 0 for 2 machines, got none"),
+    ],
+)
+def test_impossible_launches_are_refused(tmp_path, numbers, message):
+    with pytest.raises(training.TrainingError, match=message):
+        launch.command(tmp_path, **numbers)
+
+
+def test_a_folder_without_a_run_has_nothing_to_attach_to(tmp_path):
+    with pytest.raises(training.TrainingError, match="expected a run that was started in"):
+        launch.attach(tmp_path)
+
+
+def test_two_ranks_stopped_and_resumed_end_where_one_process_does(tmp_path):
+    started = launch.start(dataclasses.replace(RECIPE, steps=400), tmp_path / "long", 2)
+    steps = [record["step"] for record in started.follow(steps=3)]
+    assert steps == [1, 2, 3]
+    with pytest.raises(training.TrainingError, match="one is going on; stop it first"):
+        launch.start(RECIPE, tmp_path / "long", 2)
+    assert launch.attach(tmp_path / "long") == started
+    started.stop()
+    assert not started.running
+    assert not started.finished
+    with pytest.raises(training.TrainingFailed, match=r"output\.txt"):
+        started.wait()
+    assert logs.read(tmp_path / "long")[-1]["step"] < 400
+
+    two = launch.start(RECIPE, tmp_path / "two", 2)
+    two.wait()
+    assert two.finished
+    one = training.train(RECIPE, tmp_path / "one", progress=False)
+    expected = weights(one.folder)
+    for name, tensor in weights(tmp_path / "two").items():
+        # Sums in another order; eps keeps Adam from blowing up gradients that are only rounding.
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_that_fails_says_why_in_its_own_words(tmp_path):
+    failing = dataclasses.replace(RECIPE, data=("scenes:train?count=64&size=48",), lr=1e30)
+    with pytest.raises(training.TrainingFailed, match="finite") as error:
+        launch.start(failing, tmp_path, 1).wait()
+    assert "\n" not in str(error.value)
+
+
+def test_submitit_runs_the_same_ranks(tmp_path):
+    job = launch.submit(RECIPE, tmp_path, 2, minutes=3, cluster="local", gpus=False)
+    assert job.results() == [8, 8]
+    assert (tmp_path / "final.safetensors").is_file()
+
+
+def test_no_slurm_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(training.TrainingError, match="expected Slurm's commands on this machine"):
+        launch.submit(RECIPE, tmp_path, 1)
