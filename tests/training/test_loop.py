@@ -114,8 +114,10 @@ def test_parts_of_a_batch_add_up_to_their_mean():
     torch.testing.assert_close(dual.image_proj.weight.grad, (grads[0] + grads[1]) / 2)
 
 
-def test_what_is_random_in_an_update_follows_from_seed_step_and_part():
-    def weights(seed, step, before):
+def test_what_is_random_in_an_update_follows_from_seed_step_and_rank(monkeypatch):
+    def weights(seed, step, before, rank=0):
+        kind = type(processes.start())
+        monkeypatch.setattr(kind, "process_index", property(lambda _: rank))
         dual = toy_towers.trainable()
         torch.manual_seed(before)
         trainer(dual, seed=seed).update(step, itertools.repeat(pairs(dual)))
@@ -123,6 +125,7 @@ def test_what_is_random_in_an_update_follows_from_seed_step_and_part():
 
     assert torch.equal(weights(0, 3, before=1), weights(0, 3, before=2))
     assert not torch.equal(weights(0, 3, before=1), weights(1, 3, before=1))
+    assert not torch.equal(weights(0, 3, before=1), weights(0, 3, before=1, rank=1))
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.1, 1e9])

@@ -3,13 +3,14 @@
 import dataclasses
 import hashlib
 import os
+import signal
 
 import torch
 
 from tests import toy_towers
 from tests.faults import faulty_disk
-from towers import training
-from towers.training import loop, samples, states
+from towers import models, training
+from towers.training import logs, loop, samples, states
 
 PAIRS = 44
 RECIPE = training.Recipe(
@@ -40,10 +41,11 @@ def train(folder, dual=None, **changes):
 
 
 def bits(folder, step):
-    """One hash of everything in the checkpoint of a step: equal only if all bits are."""
+    """One hash of a step's checkpoint and of the trained pair: equal only if all bits are."""
     state = states.Checkpoints(folder / "checkpoints", 1).read(step)
     content = hashlib.sha256(repr((state.step, state.scaler, sorted(state.bad.items()))).encode())
-    for tensors in (state.weights, state.moments):
+    pair = models.checkpoints.read(folder / "final.safetensors")[1]
+    for tensors in (state.weights, state.moments, pair):
         for name in sorted(tensors):
             content.update(name.encode())
             content.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
@@ -124,6 +126,21 @@ def failing(folder, at, number, after=False, **changes):
 def finished(folder, **changes):
     """A run to its end; the updates that were done before."""
     return train(folder, **changes).resumed
+
+
+def losing_a_worker(folder):
+    """A run one of whose workers is killed after two updates."""
+    data = source(toy_towers.trainable())
+    read, home = type(data).read, os.getpid()
+
+    def dying(rows, picks):
+        mine = os.getpid() != home and torch.utils.data.get_worker_info().id == 0
+        if mine and len(logs.read(folder)) >= 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(data, rows, picks)
+
+    object.__setattr__(data, "read", dying)
+    train(folder, source=data, workers=2)
 
 
 def sharded(folder, stop=None):

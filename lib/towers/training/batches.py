@@ -104,6 +104,7 @@ def stream(
 
     Raises:
         TrainingFailed: a batch could not be read, or a worker died.
+        RuntimeError: a worker died; torch may raise that wherever the process is at the time.
     """
     loader = DataLoader(
         batches,
@@ -119,12 +120,10 @@ def stream(
             if isinstance(batch, Fault):
                 raise TrainingFailed(batch.message)
             yield batch
-    except RuntimeError as error:
-        if isinstance(error, TrainingFailed):
-            raise
+    except (ConnectionError, EOFError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "an end"
         raise TrainingFailed(
-            f"expected workers that read, got {' '.join(str(error).split())[:200]}; "
-            "lower workers or batch"
+            f"expected workers that read, got {cause} from one; start again to resume"
         ) from None
 
 

@@ -25,6 +25,8 @@ PATIENCE = 20.0
 """Seconds without a sign of life after which a rank counts as gone."""
 
 _BYE = b"bye"
+_OURS = (TrainingFailed, NotImplementedError, RecursionError)
+"""Errors that speak for themselves, or are defects."""
 
 
 def start() -> Accelerator:
@@ -86,20 +88,23 @@ def watched(accelerator: Accelerator) -> Iterator[None]:
     An error in one rank reaches the others as its words.
 
     Raises:
-        TrainingFailed: for an error of the exchange between ranks.
+        TrainingFailed: in the place of an error of torch: a lost rank or worker, or no memory.
     """
-    if accelerator.num_processes == 1 or "MASTER_ADDR" not in os.environ:
-        yield
-        return
-    watch = _Watch(accelerator.process_index, accelerator.num_processes)
+    several = accelerator.num_processes > 1 and "MASTER_ADDR" in os.environ
+    watch = _Watch(accelerator.process_index, accelerator.num_processes) if several else None
+    words = ""
     try:
         yield
     except BaseException as error:
-        watch.stop(_said(error))
-        if isinstance(error, RuntimeError) and not isinstance(error, TrainingFailed):
-            raise TrainingFailed(f"another rank is gone ({_said(error)[:200]})") from error
+        words = _said(error)
+        if isinstance(error, RuntimeError) and not isinstance(error, _OURS):
+            raise TrainingFailed(
+                f"expected updates to go on, got {words[:300]}; start again to resume"
+            ) from error
         raise
-    watch.stop()
+    finally:
+        if watch:
+            watch.stop(words)
 
 
 class _Watch:
