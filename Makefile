@@ -21,10 +21,10 @@ smoke: $(READY)
 test: $(READY) lint
 	$(BIN)/python tests/browser_setup.py
 	$(BIN)/towers data get
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: $(READY)
-	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(JOBS) --dist loadgroup
+	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(JOBS)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt

@@ -111,7 +111,6 @@ EXPECTED = {  # items at least, languages at least, classes
 }
 
 
-@pytest.mark.xdist_group("book")
 @pytest.mark.parametrize("name", EXPECTED)
 class TestRealCollections:
     def test_is_as_large_as_promised(self, name):
