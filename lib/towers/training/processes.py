@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TypeVar
@@ -36,11 +37,14 @@ def start() -> Accelerator:
     never change: those of torch are laid out anew after the first update, so that a resumed run
     would add up the same numbers in another order.
     """
-    return Accelerator(
-        cpu=not torch.accelerator.is_available(),
-        mixed_precision="no",
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+    with warnings.catch_warnings():
+        # It shares the cores among ranks where nobody said how, and would warn that it does.
+        warnings.filterwarnings("ignore", "OMP_NUM_THREADS")
+        return Accelerator(
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision="no",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
 
 
 def agree(accelerator: Accelerator, work: Callable[[], T], *, only_main: bool = False) -> T | None:
