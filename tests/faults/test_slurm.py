@@ -38,6 +38,7 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 MinJobAge=300
+KillWait=2
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
@@ -120,13 +121,13 @@ def test_two_ranks_train_through_slurm(cluster, tmp_path):
 
 
 def test_a_job_that_is_queued_again_goes_on(cluster, tmp_path):
-    recipe = dataclasses.replace(RECIPE, steps=300, checkpoint_every=5)
+    recipe = dataclasses.replace(RECIPE, steps=1500, checkpoint_every=5)
     job = launch.submit(recipe, tmp_path, 2, minutes=10, gpus=False)
     until(lambda: len(logs.read(tmp_path)) > 20, 120)
     subprocess.run(["scontrol", "requeue", job.job_id], check=True)
     until(lambda: "PENDING" in said("squeue", "-h", "-j", job.job_id, "-o", "%T"), 60)
     subprocess.run(["scontrol", "update", f"JobId={job.job_id}", "StartTime=now"], check=True)
     until(lambda: (tmp_path / "final.safetensors").is_file(), 240)
-    assert job.results() == [300, 300]
+    assert job.results() == [1500, 1500]
     output = "".join(path.read_text() for path in (tmp_path / "slurm").glob("*_log.err"))
     assert "resuming after step" in output
