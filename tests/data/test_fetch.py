@@ -198,16 +198,21 @@ def test_lists_of_its_own_help_a_machine_without_lists(source, tmp_path, monkeyp
     assert f"lists={tmp_path}/home/apt/machine/lists" in calls.read_text()
 
 
-def test_a_named_mirror_helps_where_the_machines_own_has_moved_on(source, tmp_path, monkeypatch):
+@pytest.mark.parametrize("mirror", ["", "http://mirror.example/debian"])
+def test_debian_s_archive_helps_where_the_machine_has_other_versions(
+    source, tmp_path, monkeypatch, mirror
+):
     new = deb(tmp_path / "toy-set_2.0_all.deb", FILES | {f"{ROOT}/bear.txt": b"A newer bear."})
     old = deb(tmp_path / "toy-set_1.5_all.deb", FILES)
-    own = f'case "$*" in *sourcelist*) cp {old} .;; *) cp {new} .;; esac'
+    asked = tmp_path / "asked"
+    note = f'case $a in *sourcelist=*) cat "${{a#*sourcelist=}}" > {asked};; esac'
+    own = f'for a in "$@"; do {note}; done; '
+    own += f'case "$*" in *sourcelist*) cp {old} .;; *) cp {new} .;; esac'
     fake_apt(tmp_path / "bin", own)
     monkeypatch.setenv("PATH", path_with(tmp_path / "bin"))
-    with pytest.raises(DataError, match="TOWERS_DEBIAN_MIRROR is not set"):
-        sources.fetch("toy")
-    monkeypatch.setenv("TOWERS_DEBIAN_MIRROR", "http://mirror.example/debian")
+    monkeypatch.setenv("TOWERS_DEBIAN_MIRROR", mirror)
     assert contents(sources.fetch("toy")) == KEPT
+    assert f"{mirror or 'http://deb.debian.org/debian'} bookworm main" in asked.read_text()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ MAX_MEMBERS = 200_000
 FOLDER = "TOWERS_DEBS"
 """Names the folder of .deb files for machines that apt-get does not serve."""
 MIRROR = "TOWERS_DEBIAN_MIRROR"
-"""Names a Debian mirror for machines whose own release has moved on to other versions."""
+"""Names a Debian mirror, for machines whose own release has other versions; else `ARCHIVE`."""
+ARCHIVE = "http://deb.debian.org/debian"
 RELEASE = "deb [trusted=yes] {mirror} bookworm main"
 """The release that keeps the pinned versions. Whoever serves them is not trusted: the files count
 by their pinned hashes alone."""
@@ -122,18 +123,16 @@ def from_machine(package: str, scratch: Path) -> list[Path]:
 
 
 def from_release(package: str, scratch: Path) -> list[Path]:
-    """`apt-get download` from the release with the pinned versions, on a mirror that is named.
+    """`apt-get download` from the release with the pinned versions, whatever the machine's own is.
 
     Args:
         package: its name.
         scratch: a folder that the package is written to.
 
     Raises:
-        DataError: no mirror is named, there is no apt-get, or it does not get the package.
+        DataError: there is no apt-get, or it does not get the package.
     """
-    mirror = os.environ.get(MIRROR)
-    if not mirror:
-        raise DataError(f"{MIRROR} is not set")
+    mirror = os.environ.get(MIRROR) or ARCHIVE
     listed = scratch / "sources.list"
     listed.write_text(RELEASE.format(mirror=mirror) + "\n")
     only = [f"-oDir::Etc::sourcelist={listed}", "-oDir::Etc::sourceparts=-"]

@@ -212,8 +212,8 @@ def _get(source: Source, home: Path) -> None:
     raise DataError(
         f"expected the Debian package {source.package} {source.version} ({source.licence}), could "
         f"not get it ({'; '.join(tried)}); connect apt-get to a network, set {debs.MIRROR} to a "
-        f"Debian mirror, or put {source.package}_{source.version}*.deb into a folder and set "
-        f"{debs.FOLDER} to it"
+        f"Debian mirror that it reaches, or put {source.package}_{source.version}*.deb into a "
+        f"folder and set {debs.FOLDER} to it"
     )
 
 
@@ -250,6 +250,6 @@ def _unpacked(
 WAYS = {
     "installed": _copied,
     "apt-get": partial(_unpacked, debs.from_machine),
-    "named mirror": partial(_unpacked, debs.from_release),
     "folder": partial(_unpacked, debs.from_folder),
+    "Debian's archive": partial(_unpacked, debs.from_release),
 }
