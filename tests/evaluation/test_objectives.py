@@ -1,5 +1,7 @@
 """Accuracy on scenes: what knows the labels has all right, what knows nothing has chance."""
 
+import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,34 +22,64 @@ DUAL = models.dual(
 )  # fmt: skip
 
 
+SETS = {"flat": SCENES, "outlines": replace(SCENES, style="outline")}
+TASKS = ("colour", "shape")
+
+
 def test_an_objective_that_knows_the_labels_has_all_right(monkeypatch):
-    measure = SceneAccuracy(SCENES, "colour", batch=64)
-    labels = iter(torch.from_numpy(SCENES.labels("colour")).split(64))
-    monkeypatch.setattr(
-        measure, "_scores", lambda *_: torch.nn.functional.one_hot(next(labels), measure.classes)
-    )
-    assert measure(SimpleNamespace(dual=DUAL)) == {"accuracy": 1.0}
+    measure = SceneAccuracy(SETS, TASKS, batch=64)
+    labels = {name: [SETS[name].labels(task) for task in TASKS] for name in SETS}
+    drawn = {scenes.pixels(np.arange(64)).tobytes(): name for name, scenes in SETS.items()}
+    names = iter([])
+
+    def features(_, pixels):  # rows that say what set and place they are from
+        nonlocal names
+        if name := drawn.get(pixels.numpy().tobytes()):
+            names = ((name, row) for row in range(300))
+        return [next(names) for _ in pixels]
+
+    def classes(_, texts):
+        task = int(len(texts) == 12)
+        return lambda rows: torch.stack(
+            [torch.arange(len(texts)) == labels[name][task][row] for name, row in rows]
+        ).int()
+
+    monkeypatch.setattr(measure, "_features", features)
+    monkeypatch.setattr(measure, "_classes", classes)
+    assert set(measure(None).values()) == {1.0}
+    assert measure.chance == (1 / 8 + 1 / 12) / 2
 
 
 @pytest.mark.parametrize("head", [False, True])
 def test_an_untrained_objective_answers_as_its_scores_say(head):
-    measure = SceneAccuracy(SCENES, "colour", batch=64)
+    measure = SceneAccuracy(SETS, TASKS, batch=64)
     objective = SimpleNamespace(dual=DUAL.eval())
-    texts = [sentences[0] for sentences in SCENES.prompts("colour")]
     if head:
+        texts = [said[0] for task in TASKS for said in SCENES.prompts(task)]
         objective.head = BagOfWords(16, Vocabulary.of(texts))
+    found = measure(objective)
+    assert list(found) == ["flat, colour", "flat, shape", "outlines, colour", "outlines, shape",
+                           "accuracy"]  # fmt: skip
+    for name, task in itertools.product(SETS, TASKS):
+        right = _shares(objective, SETS[name], task)
+        assert found[f"{name}, {task}"] == pytest.approx(right, abs=1 / 300)
+    parts = [value for name, value in found.items() if name != "accuracy"]
+    assert found["accuracy"] == pytest.approx(sum(parts) / 4)
+
+
+def _shares(objective, scenes: Scenes, task: str) -> float:
+    """Accuracy, all pictures at once."""
+    texts = [said[0] for said in scenes.prompts(task)]
     images = DUAL.image.transform.normalised(
-        torch.from_numpy(SCENES.pixels(np.arange(len(SCENES))))
+        torch.from_numpy(scenes.pixels(np.arange(len(scenes))))
     )
     with torch.no_grad():
         scores = (
             objective.head.class_scores(DUAL.image(images), texts)
-            if head
+            if hasattr(objective, "head")
             else DUAL.embed_images(images) @ DUAL.embed_texts(DUAL.text.tokenize(texts)).T
         )
-    right = (scores.argmax(1).numpy() == SCENES.labels("colour")).mean()
-    assert measure(objective)["accuracy"] == pytest.approx(right, abs=1 / 300)
-    assert measure.classes == 8
+    return float((scores.argmax(1).numpy() == scenes.labels(task)).mean())
 
 
 @pytest.mark.parametrize(
@@ -69,12 +101,12 @@ def test_the_common_level_is_what_all_runs_reach():
         {"objective": ["fast"] * 2 + ["slow"] * 2, "seed": 0, "pairs": [10, 20] * 2,
          "accuracy": [0.4, 0.8, 0.1, 0.2]}
     )  # fmt: skip
-    rows = objectives.evaluate(curves, count=10, classes=5, data="toys")
+    rows = objectives.evaluate(curves, count=10, chance=0.2, data="toys")
     values = {(row.model, row.metric): row.value for row in rows}
     assert values["all", "common level"] == 0.2
     assert values["all", "chance"] == 0.2
     assert values["fast", "pairs to the common level"] == pytest.approx(5)
     assert values["slow", "pairs to the common level"] == pytest.approx(20)
     assert values["fast", "final accuracy"] == 0.8
-    alone = objectives.evaluate(curves, count=10, classes=5, data="toys", level=0.5)
+    alone = objectives.evaluate(curves, count=10, chance=0.2, data="toys", level=0.5)
     assert [row.model for row in alone if "pairs" in row.metric] == ["fast"]

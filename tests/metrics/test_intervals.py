@@ -230,3 +230,21 @@ def test_bad_input_is_one_line(call):
     with pytest.raises(ValueError, match=r"^expected ") as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_students_interval_of_two_values_is_known_in_closed_form():
+    # with one degree of freedom the 97.5 % quantile is tan(pi * 0.475)
+    reach = np.tan(np.pi * 0.475) * 0.1  # the standard error of 0.4 and 0.6 is 0.1
+    assert intervals.student([0.4, 0.6]) == pytest.approx((0.5 - reach, 0.5 + reach))
+
+
+def test_students_interval_covers_as_often_as_it_says():
+    draws = np.random.default_rng(0).standard_normal((2000, 3))
+    hits = [low <= 0 <= high for low, high in map(intervals.student, draws)]
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.015)  # three standard errors
+
+
+@pytest.mark.parametrize("values", [[0.5], [], [0.5, np.nan], [[0.5, 0.6]]])
+def test_students_interval_needs_repetitions(values):
+    with pytest.raises(ValueError, match="at least two finite values"):
+        intervals.student(values)

@@ -61,6 +61,7 @@ def results(tmp_path) -> Path:
         ("clip/toy; metric=R@1; data=stamps; model=ours; seed=0; show=n", "157"),
         ("clip/toy; metric=R@1; over=chance R@1", "35 times"),
         ("clip/toy; metric=gain; show=gain", "+3.1 points (+1.0 to +5.0)"),
+        ("clip/toy; metric=gain; show=estimate", "0.031 (0.01 to 0.05)"),
     ],
 )
 def test_quotes_the_selected_record(results, words, text):

@@ -23,43 +23,61 @@ class SceneAccuracy:
     the sentence that it finds most probable.
 
     Attributes:
-        classes: number of classes; chance is one over it.
-        count: pictures that are asked about.
+        chance: average over the evaluations of one over the number of classes.
+        count: pictures of each set.
     """
 
-    def __init__(self, scenes: Scenes, task: str, batch: int = 256) -> None:
+    def __init__(self, sets: Mapping[str, Scenes], tasks: Sequence[str], batch: int = 256) -> None:
         """Draw the pictures once.
 
         Args:
-            scenes: of a split that was not trained on.
-            task: of the scenes' labels, "combination" for example.
+            sets: name -> scenes of a split that was not trained on, all of one number.
+            tasks: of the scenes' labels, "combination" for example; each is asked on each set.
             batch: pictures per forward pass.
         """
-        self._pixels = torch.from_numpy(scenes.pixels(np.arange(len(scenes))))
-        self._labels = torch.from_numpy(scenes.labels(task))
-        self._texts = [sentences[0] for sentences in scenes.prompts(task)]
+        self._sets = {
+            name: (
+                torch.from_numpy(scenes.pixels(np.arange(len(scenes)))),
+                {task: torch.from_numpy(scenes.labels(task)) for task in tasks},
+            )
+            for name, scenes in sets.items()
+        }
+        first = next(iter(sets.values()))
+        self._texts = {task: [said[0] for said in first.prompts(task)] for task in tasks}
         self._batch = batch
-        self.classes, self.count = len(self._texts), len(scenes)
+        self.count = len(first)
+        self.chance = float(np.mean([1 / len(texts) for texts in self._texts.values()]))
 
     @torch.no_grad()
     def __call__(self, objective) -> dict[str, float]:
-        """`{"accuracy": ...}` of what `training.train` hands to its evaluation."""
-        image, device = objective.dual.image, objective.dual.log_scale.device
-        hits = 0
-        for pixels, labels in zip(
-            self._pixels.split(self._batch), self._labels.split(self._batch), strict=True
-        ):
-            images = image.transform.normalised(pixels.to(device))
-            hits += (self._scores(objective, images).argmax(1).cpu() == labels).sum().item()
-        return {"accuracy": hits / self.count}
+        """What `training.train` hands to its evaluation -> accuracies.
 
-    def _scores(self, objective, images: Tensor) -> Float[Tensor, "images classes"]:
+        Returns:
+            "SET, TASK" -> its accuracy, and "accuracy", the average over all of them.
+        """
+        classes = {task: self._classes(objective, texts) for task, texts in self._texts.items()}
+        found = {}
+        for name, (pixels, labels) in self._sets.items():
+            features = [self._features(objective, part) for part in pixels.split(self._batch)]
+            for task, of_class in classes.items():
+                guesses = torch.cat([of_class(part).argmax(1).cpu() for part in features])
+                found[f"{name}, {task}"] = (guesses == labels[task]).double().mean().item()
+        return found | {"accuracy": float(np.mean(list(found.values())))}
+
+    def _features(self, objective, pixels: Tensor) -> Float[Tensor, "images width"]:
         dual = objective.dual
+        images = dual.image.transform.normalised(pixels.to(dual.log_scale.device))
+        return dual.image(images) if hasattr(objective, "head") else dual.embed_images(images)
+
+    def _classes(self, objective, texts: list[str]):
+        """From features of images to a score of each text."""
         if hasattr(objective, "head"):
-            return objective.head.class_scores(dual.image(images), self._texts)
-        tokens = dual.text.tokenize(self._texts)
-        texts = dual.embed_texts({name: t.to(images.device) for name, t in tokens.items()})
-        return dual.embed_images(images) @ texts.T
+            return lambda features: objective.head.class_scores(features, texts)
+        dual = objective.dual
+        tokens = dual.text.tokenize(texts)
+        device = dual.log_scale.device
+        embeds = dual.embed_texts({name: ids.to(device) for name, ids in tokens.items()})
+        return lambda features: features @ embeds.T
 
 
 def curve(log: Sequence[Mapping], batch: int) -> pd.DataFrame:
@@ -78,14 +96,14 @@ def curve(log: Sequence[Mapping], batch: int) -> pd.DataFrame:
 
 
 def evaluate(
-    curves: pd.DataFrame, *, count: int, classes: int, data: str, level: float | None = None
+    curves: pd.DataFrame, *, count: int, chance: float, data: str, level: float | None = None
 ) -> list[Measurement]:
     """What each objective reached, and how many pairs it took to a common level.
 
     Args:
         curves: rows of `curve` with the columns objective and seed.
         count: pictures that each accuracy was measured on.
-        classes: number of classes.
+        chance: accuracy of guessing.
         data: that it was measured on.
         level: accuracy to reach; None: the lowest final accuracy of all runs.
 
@@ -101,7 +119,7 @@ def evaluate(
     shared = {"data": data, "n": count}
     rows = [
         Measurement(model="all", metric="common level", value=level, **shared),
-        Measurement(model="all", metric="chance", value=1 / classes, **shared),
+        Measurement(model="all", metric="chance", value=chance, **shared),
     ]
     for (objective, seed), run in runs:
         own = shared | {"model": str(objective), "seed": int(seed)}

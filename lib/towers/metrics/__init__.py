@@ -1,10 +1,10 @@
-"""Arrays in, numbers out: retrieval, classification, and how sure a number is.
+"""Arrays in, numbers out: retrieval, classification, trends, and how sure a number is.
 
 NumPy arrays go in, or anything `np.asarray` takes (float32 torch tensors on the CPU included).
 Every metric is a fraction, and states how it treats ties and NaN.
 """
 
-from towers.metrics import intervals
+from towers.metrics import intervals, trends
 from towers.metrics.classification import (
     accuracy,
     average_precision,
@@ -35,4 +35,5 @@ __all__ = [
     "recall_at_k",
     "top_k_accuracy",
     "top_k_hits",
+    "trends",
 ]

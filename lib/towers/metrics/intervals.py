@@ -1,11 +1,11 @@
-"""How sure a number is: exact binomial intervals and bootstrap intervals."""
+"""How sure a number is: exact binomial, Student's and bootstrap intervals."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from scipy.stats import beta
+from scipy import stats
 
 from towers.metrics.classification import mean_per_class
 
@@ -41,8 +41,8 @@ def clopper_pearson(successes: float, n: int, confidence: float = 0.95) -> Inter
         raise ValueError(f"expected 0 <= successes <= n and n >= 1; got {successes} of {n}")
     tail = _tail(confidence)
     below, over = int(np.floor(successes)), int(np.ceil(successes))
-    low = float(beta.ppf(tail, below, n - below + 1)) if below > 0 else 0.0
-    high = float(beta.ppf(1 - tail, over + 1, n - over)) if over < n else 1.0
+    low = float(stats.beta.ppf(tail, below, n - below + 1)) if below > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, over + 1, n - over)) if over < n else 1.0
     return Interval(low, high)
 
 
@@ -195,6 +195,29 @@ def paired_difference(
     return bootstrap(
         first - second, n_resamples=n_resamples, confidence=confidence, seed=seed, groups=groups
     )
+
+
+def student(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> Interval:
+    """Student's interval of a mean over a few repetitions, such as seeds.
+
+    Right where repetitions scatter normally; ddof 1. With two of them it is 6.5 times as wide
+    as 1.96 standard errors.
+
+    Args:
+        values: at least two, finite.
+        confidence: strictly between 0 and 1.
+
+    Raises:
+        ValueError: fewer than two values, one that is not finite, or a confidence out of range.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(
+            f"expected at least two finite values, got {values.tolist()}; run more seeds"
+        )
+    quantile = stats.t.ppf(1 - _tail(confidence), len(values) - 1)
+    reach = quantile * values.std(ddof=1) / len(values) ** 0.5
+    return Interval(float(values.mean() - reach), float(values.mean() + reach))
 
 
 def _tail(confidence: float) -> float:

@@ -25,10 +25,17 @@ def _interval(record: records.Record) -> str:
     return f"{100 * record.value:.1f} % ({100 * record.low:.1f} to {100 * record.high:.1f})"
 
 
+def _estimate(record: records.Record) -> str:
+    if record.low is None or record.high is None:
+        raise ValueError(f"expected a record with an interval, {record.metric!r} has none")
+    return f"{record.value:.3g} ({record.low:.3g} to {record.high:.3g})"
+
+
 FORMATS = {
     "percent": _percent,
     "interval": _interval,
     "gain": _gain,
+    "estimate": _estimate,
     "value": lambda record: f"{record.value:.3g}",
     "count": lambda record: f"{record.value:,.0f}",
     "n": lambda record: f"{record.n:,}",
@@ -48,7 +55,8 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
             leave exactly one record of that experiment at `scale`. With `over=METRIC` the text is
             how many times the value of that metric (same model, data and seed) it is. FORMAT is
             `percent` (the default), `interval` (percent with its 95 % interval), `gain` (signed
-            percentage points with their interval), `value`, `count` or `n`.
+            percentage points with their interval), `estimate` (the plain value with its
+            interval), `value`, `count` or `n`.
         scale: the scale whose records are read.
         results: the results folder; the checkout's own if None.
 

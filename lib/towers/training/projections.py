@@ -34,6 +34,7 @@ class Projections:
         data: collections, as `data.load` takes them, whole ("clipart") or in part
             ("stamps[train]"); one that is named twice is seen twice as often.
         apart: collections that will be tested on: near duplicates of their pictures are left out.
+        most: items of each collection, drawn by the seed from those that may be trained on; 0: all.
         languages: of the captions; an item without any in them is left out.
         embed: axis length of the shared space.
         steps: updates.
@@ -51,6 +52,7 @@ class Projections:
     text: str = "package:minilm"
     data: tuple[str, ...] = ("clipart", "emoji:openmoji")
     apart: tuple[str, ...] = ()
+    most: int = 0
     languages: tuple[str, ...] = ("en",)
     embed: int = 256
     steps: int = 600
@@ -71,7 +73,11 @@ class Projections:
             object.__setattr__(self, name, tuple(values))
         positive = ("embed", "steps", "batch", "lr")
         bad = [name for name in positive if not getattr(self, name) > 0]
-        bad += [name for name in ("weight_decay", "warmup", "seed") if not getattr(self, name) >= 0]
+        bad += [
+            name
+            for name in ("most", "weight_decay", "warmup", "seed")
+            if not getattr(self, name) >= 0
+        ]
         if bad:
             given = ", ".join(f"{name} {getattr(self, name)}" for name in bad)
             raise TrainingError(
@@ -127,6 +133,8 @@ def _cached(config: Projections, progress: bool) -> tuple[models.DualTower, Path
     collections = [
         duplicates.without(collection(name, config.languages), tested) for name in config.data
     ]
+    if config.most:
+        collections = [_drawn(part, config.most, config.seed) for part in collections]
     key = _key(config, image, text, collections)
     path = files.cache_home() / "checkpoints" / f"{key}.safetensors"
     record = path.with_suffix(".json")
@@ -139,6 +147,16 @@ def _cached(config: Projections, progress: bool) -> tuple[models.DualTower, Path
     dual = checkpoints.restore(*checkpoints.read(path), image, text, str(path))
     dual.name = config.title
     return dual.eval(), record
+
+
+def _drawn(part: data.Collection, most: int, seed: int) -> data.Collection:
+    """So many items, which must be there: sizes that are compared have to be equal."""
+    if len(part) < most:
+        raise TrainingError(
+            f"expected at least most = {most} items to train on in {part.name}, got {len(part)}; "
+            "lower most"
+        )
+    return part.take(most, seed)
 
 
 def _train(

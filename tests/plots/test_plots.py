@@ -11,6 +11,7 @@ from PIL import Image
 mpl.use("Agg")
 
 from towers import plots
+from towers.plots.style import RIGHT, WRONG
 
 FRAME = pd.DataFrame(
     {
@@ -109,8 +110,8 @@ def test_predictions_colour_right_and_wrong():
     guesses = [[[("cat", 0.6), ("dog", 0.4)]]]
     axes = plots.predictions([Dog()], guesses, names=["pets"]).axes
     bars = [patch.get_facecolor() for patch in axes[1].patches]
-    assert bars == [mpl.colors.to_rgba(plots.WRONG), mpl.colors.to_rgba(plots.RIGHT)]
-    assert axes[0].spines["left"].get_edgecolor() == mpl.colors.to_rgba(plots.WRONG)
+    assert bars == [mpl.colors.to_rgba(WRONG), mpl.colors.to_rgba(RIGHT)]
+    assert axes[0].spines["left"].get_edgecolor() == mpl.colors.to_rgba(WRONG)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("short", "short"), ("a longer text", "a long…")])

@@ -1,0 +1,24 @@
+"""Every figure of the book: records and pictures in, a matplotlib figure out; one look for all."""
+
+from towers.plots.counts import counts, distributions
+from towers.plots.curves import curves
+from towers.plots.dots import dots
+from towers.plots.pictures import neighbours, pictures, predictions, show
+from towers.plots.scaling import scaling
+from towers.plots.similarity import similarity
+from towers.plots.style import PALETTE, shorten
+
+__all__ = [
+    "PALETTE",
+    "counts",
+    "curves",
+    "distributions",
+    "dots",
+    "neighbours",
+    "pictures",
+    "predictions",
+    "scaling",
+    "shorten",
+    "show",
+    "similarity",
+]
