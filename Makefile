@@ -27,8 +27,7 @@ faults: $(READY)
 	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults tests/training/test_runs.py -n $(JOBS)
 
 bench: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
-	$(BIN)/python -m benchmarks
+	$(BIN)/towers bench
 
 lint: $(READY)
 	$(BIN)/ruff check .

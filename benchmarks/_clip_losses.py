@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BATCH, EMBED = 16_384, 512
 THREADS = os.cpu_count()
 
 

@@ -1,4 +1,4 @@
-"""A large contrastive batch in the memory of a small one: 1,024 pairs of sentences, in chunks.
+"""A large contrastive batch in the memory of a small one: pairs of sentences, in chunks.
 
 Both sides train one small BERT, without dropout, on the same tokens. Ours holds the graphs of a
 chunk of both columns, the peer those of one column's, so that the peer may take twice the rows. The
@@ -11,7 +11,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.losses import CachedMultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -19,11 +19,16 @@ from benchmarks._clip_losses import THREADS
 from towers.losses import tiled_clip_loss
 from towers.training.caching import cached_step
 
-BATCH, CHUNK, TOKENS, SCALE = 1_024, 256, 16, 20.0
-METRIC = f"step on {BATCH:,} pairs with cached gradients, graphs of {2 * CHUNK} texts at a time"
+TOKENS, SCALE = 16, 20.0
+METRIC = "step on {batch:,} pairs with cached gradients, in chunks of {chunk}"
 PEER = "sentence-transformers CachedMultipleNegativesRankingLoss, both directions"
 GOAL = 1 / 0.9  # times less time
-PEER_SETTINGS = {"mini_batch_size": (CHUNK, 2 * CHUNK)}
+PEER_SETTINGS = {"chunks": (1, 2)}  # of ours that one of theirs holds
+SIZES = {
+    "full": {"batch": 1_024, "chunk": 256},
+    "laptop": {"batch": 256, "chunk": 64},
+    "smoke": {"batch": 16, "chunk": 4},
+}
 
 
 class Sentences(nn.Module):
@@ -41,14 +46,16 @@ class Sentences(nn.Module):
         return {**features, "sentence_embedding": hidden.mean(1)}
 
 
-def prepare(batch: int = BATCH) -> tuple[Callable, Callable]:
-    """The two sides: ours() and peer(mini_batch_size), each giving loss and all gradients."""
+def prepare(batch: int, chunk: int) -> tuple[Callable, Callable]:
+    """The two sides: ours() and peer(chunks), each giving loss and all gradients."""
     generator = torch.Generator().manual_seed(1)
     columns = torch.randint(0, 1000, (2, batch, TOKENS), generator=generator)
     columns[1, :, ::2] = columns[0, :, ::2]  # pairs share half of their words
     images, texts = ({"input_ids": x, "attention_mask": torch.ones_like(x)} for x in columns)
     model = SentenceTransformer(modules=[Sentences()], device="cpu").eval()  # eval: no dropout
-    return partial(_ours, model, images, texts), partial(_peer, model, [images, texts])
+    return partial(_ours, model, images, texts, chunk), partial(
+        _peer, model, [images, texts], chunk
+    )
 
 
 def agree(ours: list[Tensor], peer: list[Tensor]) -> bool:
@@ -59,7 +66,7 @@ def agree(ours: list[Tensor], peer: list[Tensor]) -> bool:
     )
 
 
-def _ours(model: nn.Module, images: dict, texts: dict) -> list[Tensor]:
+def _ours(model: nn.Module, images: dict, texts: dict, chunk: int) -> list[Tensor]:
     torch.set_num_threads(THREADS)
     model.zero_grad()
 
@@ -67,17 +74,17 @@ def _ours(model: nn.Module, images: dict, texts: dict) -> list[Tensor]:
         columns = (model(part)["sentence_embedding"] for part in (images, texts))
         return *(F.normalize(part, dim=1) for part in columns), torch.tensor(SCALE)
 
-    loss = cached_step(embed, images, texts, tiled_clip_loss, chunk=CHUNK, seed=0)
+    loss = cached_step(embed, images, texts, tiled_clip_loss, chunk=chunk, seed=0)
     return [loss, *(weights.grad.clone() for weights in model.parameters())]
 
 
-def _peer(model: nn.Module, columns: list[dict], mini_batch_size: int) -> list[Tensor]:
+def _peer(model: nn.Module, columns: list[dict], chunk: int, chunks: int) -> list[Tensor]:
     torch.set_num_threads(THREADS)
     model.zero_grad()
     loss_of = CachedMultipleNegativesRankingLoss(
         model,
         scale=SCALE,
-        mini_batch_size=mini_batch_size,
+        mini_batch_size=chunk * chunks,
         directions=("query_to_doc", "doc_to_query"),
         partition_mode="per_direction",
     )

@@ -1,4 +1,4 @@
-"""Extra peak memory of the contrastive loss, 16,384 pairs of 512 float32 numbers.
+"""Extra peak memory of the contrastive loss in float32.
 
 Each side runs in its own process, and its growth from after the inputs are made is counted: with
 gradients, without inputs and libraries.
@@ -9,19 +9,24 @@ from functools import partial
 
 import open_clip
 
-from benchmarks._clip_losses import BATCH, EMBED, THREADS, pairs, step
+from benchmarks._clip_losses import THREADS, pairs, step
 from benchmarks._memory import extra_peak, in_child
 from towers.losses import tiled_clip_loss
 
-METRIC = f"contrastive loss, extra peak memory, {BATCH:,} x {EMBED}, fp32"
+METRIC = "contrastive loss, extra peak memory, {batch:,} x {embed}, fp32"
 PEER = "open_clip ClipLoss"
 GOAL = 20.0  # times less memory
 UNIT = "GB"
 REPEATS = 2  # it hardly varies
 PEER_SETTINGS = {"threads": (THREADS,)}
+SIZES = {
+    "full": {"batch": 16_384, "embed": 512},
+    "laptop": {"batch": 4_096, "embed": 512},
+    "smoke": {"batch": 2_048, "embed": 128},
+}
 
 
-def prepare(batch: int = BATCH, embed: int = EMBED) -> tuple[Callable, Callable]:
+def prepare(batch: int, embed: int) -> tuple[Callable, Callable]:
     """The two sides: ours() and peer(threads), each giving its memory and what it found."""
     ours, peer = (partial(in_child, _measure, side, batch, embed) for side in ("ours", "peer"))
     return partial(ours, THREADS), lambda threads: peer(threads)

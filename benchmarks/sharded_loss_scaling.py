@@ -1,22 +1,27 @@
-"""How the sharded loss's memory per rank falls with the ranks: eight beside two, at one batch."""
+"""How the sharded loss's memory per rank falls with the ranks, at one batch."""
 
 from collections.abc import Callable
 from functools import partial
 
 from benchmarks import _ranks
 
-FEW, MANY = 2, 8
-METRIC = f"sharded loss, extra peak memory of one rank of {MANY}, {_ranks.BATCH:,} x 512"
-PEER = "itself, fewer ranks"
-GOAL = 0.75 * MANY / FEW  # 1 / ranks would be 4 times less; a tile and the columns' sums remain
+METRIC = "sharded loss, extra peak memory of one rank of {ranks}, {batch:,} x 512"
+PEER = "itself, a quarter of the ranks"
+FEWER = 4
+GOAL = 0.75 * FEWER  # 1 / ranks would be 4 times less; a tile and the columns' sums remain
 UNIT = "GB"
 REPEATS = 2  # it hardly varies
-PEER_SETTINGS = {"ranks": (FEW,)}
+PEER_SETTINGS = {}
+SIZES = {
+    "full": {"batch": 16_384, "ranks": 8},
+    "laptop": {"batch": 8_192, "ranks": 4},
+    "smoke": {"batch": 1_024, "ranks": 4},
+}
 
 
-def prepare() -> tuple[Callable, Callable]:
-    """The two sides: ours() with many ranks and peer(ranks) with few."""
-    return partial(_ranks.per_rank, "ours", MANY), partial(_ranks.per_rank, "ours")
+def prepare(batch: int, ranks: int) -> tuple[Callable, Callable]:
+    """The two sides: ours() with all ranks and peer() with few."""
+    return tuple(partial(_ranks.per_rank, "ours", n, batch) for n in (ranks, ranks // FEWER))
 
 
 def measure(call: Callable, **setting: int) -> tuple[float, list[float]]:

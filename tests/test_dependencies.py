@@ -40,6 +40,20 @@ def test_every_imported_package_is_declared_and_locked():
     assert declared <= locked
 
 
+def test_every_peer_of_a_benchmark_is_declared_and_locked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    entries = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    declared = {spelt(re.match(r"[\w.-]+", entry)[0]) for entry in entries}
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    locked = {spelt(name) for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    names = {
+        name for path in ROOT.glob("benchmarks/*.py") for name in imported(path.read_text("utf-8"))
+    }
+    owners = importlib.metadata.packages_distributions()
+    for name in sorted(names - sys.stdlib_module_names - {"towers", "benchmarks"}):
+        assert (declared & locked) & {spelt(owner) for owner in owners[name]}, f"{name} is missing"
+
+
 def test_imports_are_found_wherever_they_stand():
     source = "import a.b, c\ndef f():\n    from d.e import g\n    from . import h"
     assert set(imported(source)) == {"a", "c", "d"}

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_export(commands)
     _add_report(commands)
+    _add_bench(commands)
     _add_doctor(commands)
     return parser
 
@@ -324,6 +325,29 @@ def _report(arguments: argparse.Namespace) -> int:
     )
     print(page)
     return 0
+
+
+def _add_bench(commands: Any) -> None:
+    command = _command(
+        commands, "bench", _bench, "Measure speed and memory beside named peers",
+        "towers bench clip_loss_time --size laptop",
+    )  # fmt: skip
+    command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    command.add_argument("--size", default="full", help="full, which has goals; laptop or smoke")
+    command.add_argument("--repeats", type=int, default=5, metavar="N", help="turns; default: 5")
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from towers.evaluation import speed
+
+    speed.check(arguments.names, arguments.size, arguments.repeats)
+    print(speed.HEADER, flush=True)
+    fine = True
+    for name in arguments.names or speed.names():
+        found = speed.compare(name, arguments.size, arguments.repeats)
+        print(found.line(), flush=True)
+        fine &= found.agreed and found.met is not False
+    return 0 if fine else 1
 
 
 def _add_doctor(commands: Any) -> None:
