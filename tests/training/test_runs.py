@@ -341,10 +341,6 @@ class TestTwoRanks:
         for single, double in zip(one, both, strict=True):
             assert single == pytest.approx(double, rel=1e-4), (single, double)
 
-    @pytest.mark.skipif(
-        os.environ.get("TOWERS_FAULTS") != "full",
-        reason="part of the long suite: gloo was once seen to abort a rank under FSDP",
-    )
     def test_in_shards_resume_exactly_and_hold_a_half_each(self, tmp_path):
         for name, cuts in (("whole", ()), ("cut", (7,))):
             for cut in (*cuts, None):

@@ -144,8 +144,14 @@ def losing_a_worker(folder):
 
 
 def sharded(folder, stop=None):
-    """A run whose weights are spread; which share of the moments' bytes this rank holds."""
-    trainers, make = [], loop.Trainer.__init__
+    """A run whose weights are spread; which share of the moments' bytes this rank holds.
+
+    The ranks read tensors in other orders, as ranks do that a launcher started: their order in
+    safetensors depends on a random number that forked processes have in common.
+    """
+    trainers, make, read = [], loop.Trainer.__init__, states.from_bytes
+    if int(os.environ["RANK"]):
+        states.from_bytes = lambda content: dict(reversed(read(content).items()))
 
     def noted(self, *arguments):
         make(self, *arguments)

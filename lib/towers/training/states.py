@@ -221,10 +221,15 @@ def _about(path: Path, step: int) -> dict:
 
 
 def _tensors(path: Path, about: dict) -> dict[str, Tensor]:
+    """The tensors of a file by their names, in an order that is the same on all ranks.
+
+    safetensors gives them in another order in every process; ranks that gather or share tensors
+    one by one would mix them up, or abort where the sizes differ.
+    """
     content = path.read_bytes()
     if files.sha256(content) != about["files"].get(path.name):
         raise ValueError(f"another content of {path.name}")
-    return from_bytes(content)
+    return dict(sorted(from_bytes(content).items()))
 
 
 def _kept(trainer: Trainer) -> dict[str, Tensor]:
@@ -251,7 +256,9 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def _alike(value: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor, sharded as another one is."""
+    """A whole tensor, sharded as another one is; each rank has all of it, and takes its part."""
     if isinstance(model, DTensor):
-        return distribute_tensor(value.to(model.device), model.device_mesh, model.placements)
+        return distribute_tensor(
+            value.to(model.device), model.device_mesh, model.placements, src_data_rank=None
+        )
     return value
