@@ -4,10 +4,15 @@ or Kubernetes:
 
     towers report --scale laptop --jobs 2                      # this machine, then the book
     snakemake -F --cores 2 --config scale=smoke part=clip      # this machine, results only
-    snakemake -F --executor slurm --jobs 20 --config scale=paper  # plugin: see book/running.md
+    snakemake -F --executor slurm --jobs 20 --config scale=paper  # a cluster: book/clusters.md
+    snakemake sweep --cores 2 --config grid=grid.yaml into=sweep  # one experiment, many parameters
 """
 
-from towers import experiments
+import shlex
+from pathlib import Path
+
+from towers import experiments, records
+from towers.experiments import sweeps
 
 SCALE = config.get("scale", "laptop")
 PART = config.get("part") or ""
@@ -19,6 +24,15 @@ STALE = {
     if PART in ("", name.split("/")[0]) and (FORCE or experiments.staleness(ALL[name], SCALE))
 }
 
+INTO = Path(config.get("into", "sweep"))
+GRID = sweeps.read(Path(config["grid"]), SCALE) if "grid" in config else ()
+POINTS = {f"{point.folder}/{point.name}": point for point in GRID}
+
+
+def minutes(name):
+    """How long an experiment may take, for clusters that ask."""
+    return ALL[name].minutes[SCALE]
+
 
 def marker(name):
     return f"_build/ran/{SCALE}/{name}"
@@ -26,6 +40,7 @@ def marker(name):
 
 wildcard_constraints:
     name="[a-z_]+/[a-z_0-9]+",
+    folder="[^/]+",
 
 
 rule all:
@@ -40,5 +55,32 @@ rule experiment:
         touch(f"_build/ran/{SCALE}/{{name}}"),
     log:
         f"_build/logs/{SCALE}/{{name}}.log",
+    resources:
+        runtime=lambda wildcards: minutes(wildcards.name),
     shell:
         "towers run {wildcards.name} --scale {SCALE} > {log} 2>&1"
+
+
+rule sweep:
+    input:
+        [INTO / point / f"{SCALE}.json" for point in POINTS],
+    output:
+        INTO / f"{SCALE}.csv",
+    run:
+        records.export(sweeps.table(GRID, INTO, SCALE), Path(output[0]))
+
+
+rule point:
+    output:
+        INTO / "{folder}/{name}" / f"{SCALE}.json",
+    params:
+        given=lambda wildcards: shlex.join(
+            POINTS[f"{wildcards.folder}/{wildcards.name}"].arguments
+        ),
+    log:
+        INTO / "{folder}/{name}" / f"{SCALE}.log",
+    resources:
+        runtime=lambda wildcards: minutes(wildcards.name),
+    shell:
+        "towers run {wildcards.name} --scale {SCALE} --results {INTO}/{wildcards.folder}"
+        " {params.given} > {log} 2>&1"

@@ -178,3 +178,13 @@ def test_every_row_runs_and_agrees(name):
     assert found.agreed
     assert found.ratio > 0
     assert set(speed._load(name, speed._home(None)).SIZES) == set(speed.SIZES)
+
+
+def test_what_differs_is_in_the_table_and_not_in_the_figure(bench):
+    fine = speed.compare("squares", "laptop", 3, folder=bench())
+    apart = speed.compare("squares", "laptop", 3, folder=bench(agree="False"))
+    assert speed.table([fine, apart])["times less"].isna().tolist() == [False, True]
+    drawn = speed.ratios([fine, apart])
+    assert drawn.to_dict("records") == [
+        {"benchmark": "squares", "value": 3.0, "low": 3.0, "high": 3.0, "goal": 3.0}
+    ]

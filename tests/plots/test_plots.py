@@ -71,6 +71,12 @@ def test_dots_marks_zero_where_an_interval_crosses_it():
     assert zero_lines(plots.dots(losses, rows="task")) == [1]
 
 
+def test_dots_marks_a_given_value_in_every_panel():
+    figure = plots.dots(FRAME, rows="task", panel="prompt", log=True, line=0.5)
+    for axis in figure.axes:
+        assert [0.5, 0.5] in [list(drawn.get_xdata()) for drawn in axis.lines]
+
+
 def test_dots_says_that_there_is_nothing_to_draw():
     with pytest.raises(ValueError, match="at least one row to draw as task") as caught:
         plots.dots(FRAME[:0], rows="task", colour="prompt", panel="prompt")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -164,6 +165,40 @@ def evaluate(comparisons: Iterable[Comparison]) -> list[Measurement]:
         that the metric names; the notes; and "results agree", 1 or 0, which stands alone if 0.
     """
     return [row for each in comparisons for row in _rows(each)]
+
+
+def table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
+    """Medians of both sides beside each other, one row a comparison, for people to read."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": each.metric,
+                "peer": each.peer,
+                "setting": each.setting,
+                "unit": each.unit,
+                "ours": statistics.median(each.ours) if each.agreed else None,
+                "theirs": statistics.median(each.peers) if each.agreed else None,
+                "times less": each.ratio,
+                **each.notes,
+            }
+            for each in comparisons
+        ]
+    )
+
+
+def ratios(comparisons: Iterable[Comparison]) -> pd.DataFrame:
+    """What can be drawn: `benchmark`, the median ratio as `value`, all turns from `low` to `high`.
+
+    With the `goal` of the full size. Comparisons whose results differ have no ratio and no row.
+    """
+    return pd.DataFrame(
+        [
+            (each.name, each.ratio, min(each.ratios), max(each.ratios), each.goal)
+            for each in comparisons
+            if each.agreed
+        ],
+        columns=["benchmark", "value", "low", "high", "goal"],
+    )
 
 
 def _rows(each: Comparison) -> list[Measurement]:

@@ -18,6 +18,7 @@ def dots(
     xlabel: str = "",
     chance: str | None = None,
     log: bool = False,
+    line: float | None = None,
 ) -> Figure:
     """Values with their intervals as dots on lines, one line per row label.
 
@@ -31,6 +32,7 @@ def dots(
         xlabel: label of the value axis.
         chance: column of chance levels, drawn as grey ticks.
         log: logarithmic value axis, for values that span decades.
+        line: a value to mark in every panel.
 
     Returns:
         The figure.
@@ -57,6 +59,8 @@ def dots(
         part = frame if name is None else frame[frame[panel] == name]
         _dots_panel(axis, part, labels, groups, rows, colour, chance)
         axis.set(title=name or "", xlabel=xlabel, xscale="log" if log else "linear")
+        if line is not None:
+            axis.axvline(line, color=INK, linewidth=1, zorder=1)
         if not log:
             axis.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=None))
             if (frame["low"] < 0).any():

@@ -1,0 +1,72 @@
+"""What this machine can do at most: products of large matrices, and copies of memory.
+
+The ceilings that a training step and a loss are held against.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+
+from towers.records import Measurement
+
+SIDE = 2048  # of the square matrices; larger ones are no quicker
+COPIED = 1 << 28  # bytes: far beyond any cache
+TURNS = 5
+
+
+def gemm_flops(dtype: torch.dtype, side: int = SIDE, turns: int = TURNS) -> float:
+    """Multiplications and additions per second of a product of two square matrices.
+
+    Args:
+        dtype: of the matrices.
+        side: their rows and columns.
+        turns: the median of so many, after one to warm up.
+    """
+    left, right = (torch.ones(side, side, dtype=dtype) for _ in range(2))
+    out = torch.empty_like(left)
+    return 2 * side**3 / _seconds(lambda: torch.mm(left, right, out=out), turns)
+
+
+def copy_bytes(size: int = COPIED, turns: int = TURNS) -> float:
+    """Bytes read and written per second when memory is copied.
+
+    Args:
+        size: bytes of what is copied.
+        turns: as for `gemm_flops`.
+    """
+    source = torch.ones(size // 4)
+    target = torch.empty_like(source)
+    return 2 * size / _seconds(lambda: target.copy_(source), turns)
+
+
+def limits(side: int = SIDE, size: int = COPIED) -> pd.DataFrame:
+    """All of them, with the present number of threads: columns `limit`, `value`, `unit`."""
+    rows = [
+        ("matrix product, fp32", gemm_flops(torch.float32, side) / 1e9, "GFLOP/s"),
+        ("matrix product, bf16", gemm_flops(torch.bfloat16, side) / 1e9, "GFLOP/s"),
+        ("copying memory", copy_bytes(size) / 1e9, "GB/s"),
+        ("threads", float(torch.get_num_threads()), ""),
+    ]
+    return pd.DataFrame(rows, columns=["limit", "value", "unit"])
+
+
+def evaluate(limits: pd.DataFrame) -> list[Measurement]:
+    """Limits as records; their unit stands with the metric."""
+    return [
+        Measurement(model="this machine", data="limits", value=row.value, n=1,
+                    metric=f"{row.limit} ({row.unit})" if row.unit else row.limit)
+        for row in limits.itertuples()
+    ]  # fmt: skip
+
+
+def _seconds(call: Callable[[], object], turns: int) -> float:
+    call()
+    taken = []
+    for _ in range(turns):
+        begun = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)

@@ -1,0 +1,34 @@
+"""What the machine can do: counted right by a clock that we set."""
+
+import itertools
+
+import pytest
+import torch
+
+from towers.evaluation import machine
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock on which each turn takes one second more than the one before."""
+    ticks = itertools.accumulate((tick for n in itertools.count(1) for tick in (0, n)), initial=0)
+    next(ticks)
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(ticks))
+
+
+def test_a_product_counts_multiplications_and_additions(clock):
+    # turns of 1, 2 and 3 seconds: the median is 2
+    assert machine.gemm_flops(torch.float32, side=10, turns=3) == 2 * 10**3 / 2
+
+
+def test_a_copy_counts_what_is_read_and_written(clock):
+    assert machine.copy_bytes(size=4000, turns=3) == 2 * 4000 / 2
+
+
+def test_limits_are_records_with_their_units():
+    rows = machine.evaluate(machine.limits(side=64, size=1 << 16))
+    assert [row.metric for row in rows] == [
+        "matrix product, fp32 (GFLOP/s)", "matrix product, bf16 (GFLOP/s)",
+        "copying memory (GB/s)", "threads",
+    ]  # fmt: skip
+    assert all(row.value > 0 for row in rows)
