@@ -86,6 +86,28 @@ def test_what_will_be_tested_on_is_not_trained_on(toys, monkeypatch):
     assert [item.name for item in seen[1]] == [*names[:2], *names[3:]]
 
 
+def test_so_many_items_of_each_collection_are_trained_on_as_the_seed_draws_them(toys, monkeypatch):
+    seen, fit = [], projections.fit
+    monkeypatch.setattr(
+        projections,
+        "fit",
+        lambda dual, rows, *a, **k: seen.append(rows) or fit(dual, rows, *a, **k),
+    )
+    few = dataclasses.replace(CONFIG, most=3, batch=2)
+    for config in (
+        few,
+        dataclasses.replace(few, seed=1),
+        dataclasses.replace(few, data=("toys",) * 2),
+    ):
+        training.trained(config)
+    assert [len(rows) for rows in seen] == [3, 3, 6]
+    assert not (seen[0] == seen[1]).all()
+    with pytest.raises(
+        training.TrainingError, match=r"at least most = 7 items .* got 6; lower most"
+    ):
+        training.trained(dataclasses.replace(CONFIG, most=7))
+
+
 def test_a_half_finished_cache_entry_is_trained_again(toys, tmp_path):
     first = training.trained(CONFIG)
     (weights,) = (tmp_path / "checkpoints").glob("*.safetensors")
