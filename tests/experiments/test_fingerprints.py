@@ -183,3 +183,21 @@ class TestFingerprint:
         for _ in range(4):
             fingerprints.fingerprint(one, package=package)
         assert time.perf_counter() - start < 0.3  # four experiments; measured 0.01 s
+
+
+def test_a_modules_code_counts_with_all_that_it_reaches(tmp_path):
+    package = tmp_path / "towers"
+    package.mkdir()
+    for name, text in {
+        "__init__": "",
+        "a": "from towers import b\n",
+        "b": "x = 1\n",
+        "c": "",
+    }.items():
+        (package / f"{name}.py").write_text(text)
+    first = fingerprints.of_module("towers.a", package)
+    (package / "c.py").write_text("x = 2\n")
+    (package / "b.py").write_text("x = 1  # a comment\n")
+    assert fingerprints.of_module("towers.a", package) == first
+    (package / "b.py").write_text("x = 2\n")
+    assert fingerprints.of_module("towers.a", package) != first

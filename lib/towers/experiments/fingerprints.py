@@ -77,12 +77,28 @@ def reached(experiment: Experiment, package: Path | None = None) -> list[str]:
         package: folder of the `towers` package; default: the one that runs.
     """
     package = package or Path(__file__).parents[1]
-    waiting = [
-        name
-        for cell in notebook_cells(experiment.notebook)
-        if cell.get("cell_type") == "code"
-        for name in modules.imports(_tree(cell["source"]), "")
-    ]
+    cells = notebook_cells(experiment.notebook)
+    code = [cell["source"] for cell in cells if cell.get("cell_type") == "code"]
+    return _reached([name for text in code for name in modules.imports(_tree(text), "")], package)
+
+
+def of_module(name: str, package: Path | None = None) -> str:
+    """Digest of a module of `towers` and of all that it reaches through imports.
+
+    Args:
+        name: dotted, for example "towers.training.runs".
+        package: folder of the `towers` package; default: the one that runs.
+
+    Returns:
+        Hex SHA-256; another one where any of these modules does something else.
+    """
+    package = package or Path(__file__).parents[1]
+    parts = {each: _digest(package, each) for each in _reached([name], package)}
+    modules.remember()
+    return files.sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def _reached(waiting: list[str], package: Path) -> list[str]:
     found: set[str] = set()
     while waiting:
         name = waiting.pop()

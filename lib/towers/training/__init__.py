@@ -1,6 +1,7 @@
 """Training: whole runs from a recipe, their plans, and projections between frozen towers."""
 
 from towers.training.errors import TrainingError, TrainingFailed
+from towers.training.kept_runs import kept
 from towers.training.pairs import History, fit
 from towers.training.planning import Accelerator, Plan, plan
 from towers.training.projections import Projections, collection, history, trained
@@ -19,6 +20,7 @@ __all__ = [
     "collection",
     "fit",
     "history",
+    "kept",
     "plan",
     "train",
     "trained",

@@ -1,0 +1,41 @@
+"""Runs that chapters share: trained once, kept in the cache, gone on with where they stopped."""
+
+import json
+
+from towers import files, models
+from towers.experiments import fingerprints
+from towers.training import loading, runs
+from towers.training.recipe import Recipe
+from towers.training.runs import Finished
+
+CODE = "towers.training.runs"
+"""What trains, with all that it reaches."""
+
+
+def kept(recipe: Recipe, progress: bool = True) -> Finished:
+    """The run of a recipe, from the cache or trained now.
+
+    Runs lie in `cache_home()/runs`, under a hash of the recipe, the data and the code that trains,
+    so that another of these is another run. One that stopped goes on from its last checkpoint. A
+    second process that asks for the same waits.
+
+    Args:
+        recipe: what to train; its `name`, `workers` and what else changes no weight is no part of
+            the hash.
+        progress: show a bar.
+
+    Returns:
+        As `train`; the pair is in evaluation mode and called what this recipe calls it.
+
+    Raises:
+        TrainingError: as `train`.
+        TrainingFailed: as `train`.
+        ValueError: an unknown tower or collection.
+    """
+    image = models.image_tower(recipe.image).transform
+    crop = recipe.augment == "crop"
+    data = loading.load(recipe.data, image, recipe.languages, crop).digest
+    parts = [recipe.digest, data, fingerprints.of_module(CODE)]
+    folder = files.cache_home() / "runs" / files.sha256(json.dumps(parts).encode())[:32]
+    with files.locked(folder):
+        return runs.train(recipe, folder, progress=progress)
