@@ -113,8 +113,9 @@ class Trainer:
         else:
             self.objective = accelerator.prepare(objective)
         self.optimiser = torch.optim.AdamW(
-            decay_groups(objective, plan.weight_decay), lr=plan.lr, betas=plan.betas, eps=plan.eps
-        )
+            decay_groups(objective, plan.weight_decay), lr=plan.lr, betas=plan.betas, eps=plan.eps,
+            fused=True,  # one pass over each weight, not ten
+        )  # fmt: skip
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
 
     @property
