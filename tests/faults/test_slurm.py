@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.training.test_launch import RECIPE
-from towers.training import launch, logs
+from towers.training import launch, logs, states
 
 FULL = os.environ.get("TOWERS_FAULTS") == "full"
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -131,3 +131,20 @@ def test_a_job_that_is_queued_again_goes_on(cluster, tmp_path):
     assert job.results() == [1500, 1500]
     output = "".join(path.read_text() for path in (tmp_path / "slurm").glob("*_log.err"))
     assert "resuming after step" in output
+
+
+def test_a_job_that_is_preempted_keeps_the_update_under_way_and_goes_on(cluster, tmp_path):
+    recipe = dataclasses.replace(RECIPE, steps=1500, checkpoint_every=1500)
+    job = launch.submit(recipe, tmp_path, 2, minutes=10, gpus=False)
+    until(lambda: len(logs.read(tmp_path)) > 20, 120)
+    subprocess.run(["scancel", "--signal=USR2", job.job_id], check=True)
+    checkpoints = states.Checkpoints(tmp_path / "checkpoints", 2)
+    until(lambda: checkpoints.steps(), 30)
+    (kept,) = checkpoints.steps()
+    until(lambda: "PENDING" in said("squeue", "-h", "-j", job.job_id, "-o", "%T"), 60)
+    assert logs.read(tmp_path)[-1]["step"] == kept
+    subprocess.run(["scontrol", "update", f"JobId={job.job_id}", "StartTime=now"], check=True)
+    until(lambda: (tmp_path / "final.safetensors").is_file(), 240)
+    assert job.results() == [1500, 1500]
+    output = "".join(path.read_text() for path in (tmp_path / "slurm").glob("*_log.err"))
+    assert f"resuming after step {kept} of 1500" in output

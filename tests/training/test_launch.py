@@ -8,7 +8,7 @@ import torch
 
 from towers import training
 from towers.models import checkpoints
-from towers.training import launch, logs
+from towers.training import launch, logs, states
 
 RECIPE = training.Recipe(
     image="scratch:vit?image=32&patch=16&width=16&depth=1&heads=1",
@@ -58,7 +58,8 @@ def test_a_folder_without_a_run_has_nothing_to_attach_to(tmp_path):
 
 
 def test_two_ranks_stopped_and_resumed_end_where_one_process_does(tmp_path):
-    started = launch.start(dataclasses.replace(RECIPE, steps=400), tmp_path / "long", 2)
+    long = dataclasses.replace(RECIPE, steps=4000, checkpoint_every=4000)
+    started = launch.start(long, tmp_path / "long", 2)
     steps = [record["step"] for record in started.follow(steps=3)]
     assert steps == [1, 2, 3]
     with pytest.raises(training.TrainingError, match="one is going on; stop it first"):
@@ -69,7 +70,9 @@ def test_two_ranks_stopped_and_resumed_end_where_one_process_does(tmp_path):
     assert not started.finished
     with pytest.raises(training.TrainingFailed, match=r"output\.txt"):
         started.wait()
-    assert logs.read(tmp_path / "long")[-1]["step"] < 400
+    reached = logs.read(tmp_path / "long")[-1]["step"]
+    assert states.Checkpoints(tmp_path / "long/checkpoints", 2).steps() == [reached]
+    assert reached < 4000
 
     two = launch.start(RECIPE, tmp_path / "two", 2)
     two.wait()

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import signal
+import time
 
 import torch
 
@@ -126,6 +127,24 @@ def failing(folder, at, number, after=False, **changes):
 def finished(folder, **changes):
     """A run to its end; the updates that were done before."""
     return train(folder, **changes).resumed
+
+
+def asked(folder, number=signal.SIGTERM, told=(0,), **changes):
+    """A run to whose ranks `told` a signal comes in the sixth update; first to who reads for it."""
+    data = source(toy_towers.trainable())
+    read, calls, home = type(data).read, [], os.getpid()
+
+    def hearing(rows, picks):
+        calls.append(len(rows))
+        mine = int(os.environ.get("RANK", 0)) in told
+        if mine and len(calls) == 5 * RECIPE.accumulate + 1:
+            for process in dict.fromkeys((os.getpid(), home)):
+                os.kill(process, number)
+                time.sleep(0.2)  # until it has been heard, and the rank has used what is read ahead
+        return read(data, rows, picks)
+
+    object.__setattr__(data, "read", hearing)
+    return train(folder, source=data, **changes).resumed
 
 
 def losing_a_worker(folder):

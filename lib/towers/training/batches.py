@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.order import Order
 from towers.training.samples import Samples
+from towers.training.stopping import leave_it_to_the_rank
 
 Texts = Mapping[str, Tensor] | Tensor
 
@@ -144,6 +145,7 @@ def share(batch: int, accumulate: int, ranks: int) -> int:
 
 def _alone(_: int) -> None:
     """A worker computes on one thread: there are as many workers as should work at a time."""
+    leave_it_to_the_rank()
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

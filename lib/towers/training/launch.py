@@ -146,7 +146,11 @@ class Launched:
             pass
 
     def stop(self) -> None:
-        """End all ranks now; `start` with the same folder goes on from the newest checkpoint."""
+        """End all ranks after the update under way; `start` with the same folder goes on from it.
+
+        Ranks that take longer than a launcher waits, half a minute, are killed: their run goes on
+        from the newest checkpoint.
+        """
         process = self._process()
         if process is None:
             return
@@ -245,7 +249,10 @@ class Rank:
         return done.steps
 
     def checkpoint(self):
-        """Called by submitit at a job's time limit and when it is preempted: go on in a new job."""
+        """Called by submitit at a job's time limit and when it is preempted: go on in a new job.
+
+        The update under way is done by then, and in a checkpoint.
+        """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

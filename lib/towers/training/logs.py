@@ -77,6 +77,10 @@ class Log:
             self._board.add_scalar(f"evaluation/{name}", value, step)
         self._last = time.monotonic()
 
+    def flush(self) -> None:
+        """Write out what waits to be written."""
+        self._board.flush()
+
     def close(self) -> None:
         """Write out what is left."""
         self._bar.close()

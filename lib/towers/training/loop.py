@@ -25,6 +25,7 @@ from towers.training.errors import TrainingFailed
 from towers.training.objectives import Objective
 from towers.training.order import key
 from towers.training.schedules import SCHEDULES
+from towers.training.stopping import Signals
 
 GAINS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _BatchNorm)
 """Modules whose weights are gains, whatever their number of axes."""
@@ -84,6 +85,7 @@ class Update:
         gradient_norm: over all weights, before clipping.
         pairs: in the batch, over all ranks.
         bad: reason -> unreadable samples that were replaced, over all ranks.
+        asked: number of a signal that asked a rank to stop; 0: none.
     """
 
     step: int
@@ -93,6 +95,7 @@ class Update:
     gradient_norm: float
     pairs: int
     bad: Counter = field(default_factory=Counter)
+    asked: int = 0
 
 
 class Trainer:
@@ -102,9 +105,11 @@ class Trainer:
         objective: as prepared for its ranks; `module` is the bare one.
         optimiser: AdamW over all trainable weights.
         scaler: of the loss in fp16; does nothing otherwise.
+        signals: that may ask this rank to stop, for whoever enters them.
     """
 
     def __init__(self, objective: Objective, plan: Plan, accelerator: Accelerator) -> None:
+        self.signals = Signals(accelerator.is_main_process)
         self.plan, self.accelerator, self.module = plan, accelerator, objective
         self.sharded = plan.shard and accelerator.num_processes > 1
         if self.sharded:
@@ -133,7 +138,7 @@ class Trainer:
         Args:
             batches: of this rank, `accumulate` for each update, from the first update's on.
             first: updates that have been done.
-            after: called after each update.
+            after: called after each update; it looks after a rank that was asked to stop.
 
         Raises:
             TrainingFailed: on all ranks, at a loss or a gradient that is not finite.
@@ -159,14 +164,14 @@ class Trainer:
         self.scaler.unscale_(self.optimiser)
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         norm = sharding.clip(weights, self.plan.clip_norm)
-        loss, pairs, norm, bad = self._agreed(step, seen, norm)
+        seen_by_all = self._agreed(step, scale, seen, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate(step)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.module.dual.clip_scale_()
-        return Update(step + 1, loss, scale, self.plan.rate(step), norm, pairs, bad)
+        return seen_by_all
 
     def _backward(self, step: int, part: int, batch: Batch) -> tuple[Tensor, Tensor, Batch]:
         """Forward and backward pass over one part; gradients are shared at the last one."""
@@ -210,20 +215,23 @@ class Trainer:
         return self.accelerator.no_sync(self.objective)
 
     def _agreed(
-        self, step: int, seen: list[tuple[Tensor, Tensor, Batch]], norm: Tensor
-    ) -> tuple[float, int, float, Counter]:
-        """Loss, pairs, gradient norm and bad samples over all ranks, if they are finite on all."""
+        self, step: int, scale: float, seen: list[tuple[Tensor, Tensor, Batch]], norm: Tensor
+    ) -> Update:
+        """What all ranks saw, if it is finite on all of them."""
         losses, sounds, batches = zip(*seen, strict=True)
         bad = sum((batch.bad for batch in batches), Counter())
-        counts = [len(batch) for batch in batches]
         mine = [torch.stack(losses).mean(), torch.stack(sounds).all(), norm]
-        mine += [torch.tensor(sum(values), device=self.device) for values in (counts, bad.values())]
+        counts = sum(len(batch) for batch in batches), bad.total(), self.signals.asked
+        mine += [torch.tensor(count) for count in counts]
         mine = torch.stack([value.to(self.device, torch.float64) for value in mine])
-        loss, sound, norms, pairs, faults = self.accelerator.gather(mine[None]).T.tolist()
+        loss, sound, norms, pairs, faults, asked = self.accelerator.gather(mine[None]).T.tolist()
         self._must_be_finite(step, loss, sound, norms)
         if sum(faults):
             bad = sum(gather_object([bad]), Counter())
-        return sum(loss) / len(loss), int(sum(pairs)), max(norms), bad
+        return Update(
+            step + 1, sum(loss) / len(loss), scale, self.plan.rate(step), max(norms),
+            int(sum(pairs)), bad, int(max(asked)),
+        )  # fmt: skip
 
     def _must_be_finite(
         self, step: int, loss: list[float], sound: list[float], norms: list[float]

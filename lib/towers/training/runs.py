@@ -69,7 +69,9 @@ def train(
     """Train what a recipe describes, on all ranks that a launcher started.
 
     On one machine, with as many ranks, the weights are the same bit by bit whether a run was
-    interrupted or not, and whatever the number of workers.
+    interrupted or not, and whatever the number of workers. A signal to stop (Ctrl-C, SIGTERM, and
+    those that clusters warn with) takes effect after the update under way and its checkpoint; of
+    signals that end the process a second one, a second later or more, takes effect at once.
 
     Args:
         recipe: what to train.
@@ -104,7 +106,7 @@ def train(
         claim(accelerator, folder, recipe, data.digest, resume)
         run = _Run(recipe, folder, Trainer(_objective(recipe, pair, data), plan, accelerator))
         first = run.restore()
-        with run.logged(first, evaluations, progress) as after:
+        with run.logged(first, evaluations, progress) as after, run.trainer.signals:
             run.trainer.run(_batches(run.trainer, recipe, data, order, first), first, after)
         objective = run.finish()
     seconds = time.monotonic() - begun
@@ -170,8 +172,14 @@ class _Run:
             due = self.recipe.evaluate_every and update.step % self.recipe.evaluate_every == 0
             if evaluations and (due or update.step == total):
                 self._evaluate(update.step, evaluations, log)
-            if update.step % self.recipe.checkpoint_every == 0 or update.step == total:
+            due = update.step % self.recipe.checkpoint_every == 0 or update.step == total
+            if due or update.asked:
                 self._save(update.step)
+                if log:
+                    log.flush()
+            if update.asked:
+                self._say(f"stopped after step {update.step} of {total}; start again to go on")
+                self.trainer.signals.hand_on(update.asked)
 
         try:
             yield after
