@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt16
+from jaxtyping import Int64, UInt16, UInt32
 from numpy import ndarray
 from PIL import ImageFont
 
@@ -41,10 +41,10 @@ class Glyphs:
         columns: of the cells, from left to right; bit y is set where row y from the top has ink.
     """
 
-    number: UInt16[ndarray, "points"]
+    number: UInt32[ndarray, " points"]
     columns: UInt16[ndarray, "glyphs 16"]
 
-    def crops(self, scale: int = 1) -> tuple[Int64[ndarray, "glyphs"], Int64[ndarray, "glyphs"]]:
+    def crops(self, scale: int = 1) -> tuple[Int64[ndarray, " glyphs"], Int64[ndarray, " glyphs"]]:
         """First column and number of columns that each cell keeps, in pixels.
 
         One blank column stays to the left of the ink, where the cell has one; the crop ends with
@@ -79,8 +79,8 @@ def unifont() -> Glyphs:
             if not path.is_file():
                 _write(path)
     table = np.load(path, mmap_mode="r")
-    lines = POINTS // CELL
-    return Glyphs(number=table[:lines].reshape(-1), columns=table[lines:])
+    lines = 2 * POINTS // CELL  # two entries of 16 bits are the number of a cell
+    return Glyphs(number=table[:lines].reshape(-1).view("<u4"), columns=table[lines:])
 
 
 def _write(path: Path) -> None:
@@ -90,19 +90,19 @@ def _write(path: Path) -> None:
         sources.fetch("unifont-outlines") / "unifont_upper.otf"
     ).items():
         cells.setdefault(point, cell)
-    number = np.zeros(POINTS, np.uint16)
+    number = np.zeros(POINTS, "<u4")
     number[list(cells)] = np.arange(1, len(cells) + 1)
     number[SURROGATES] = number[REPLACEMENT]
     rows = np.stack([np.zeros(CELL, np.uint16), *cells.values()])
     ink = np.unpackbits(rows.astype(">u2").view(np.uint8).reshape(len(rows), CELL, 2), axis=2)
     columns = np.packbits(ink, axis=1, bitorder="little").transpose(0, 2, 1)
-    whole = np.concatenate([number.reshape(-1, CELL), columns.copy().view("<u2")[..., 0]])
+    halves = number.view("<u2").reshape(-1, CELL)
     file = io.BytesIO()
-    np.save(file, whole.astype("<u2"))
+    np.save(file, np.concatenate([halves, columns.copy().view("<u2")[..., 0]]))
     atomic_write(path, file.getvalue())
 
 
-def read_hex(path: Path) -> dict[int, UInt16[ndarray, "16"]]:
+def read_hex(path: Path) -> dict[int, UInt16[ndarray, " 16"]]:
     """Code point -> the cell's rows, from a file of lines "POINT:BITS" in hexadecimal.
 
     The first bit of a row is its leftmost pixel; 32 digits are a cell of 8 by 16 pixels, 64 one of
@@ -116,12 +116,13 @@ def read_hex(path: Path) -> dict[int, UInt16[ndarray, "16"]]:
     return cells
 
 
-def read_outlines(path: Path) -> dict[int, UInt16[ndarray, "16"]]:
+def read_outlines(path: Path) -> dict[int, UInt16[ndarray, " 16"]]:
     """Code point -> the cell's rows, drawn from a font of outlines on a grid of 16 pixels.
 
-    Marks that combine have no advance and lie to the left of their origin, by the width of their
-    cell. It is taken to be 8 pixels if the ink fits there, else 16. Of plane 0, whose cells are
-    known, this crops all but 51 of 1,312 marks as they should be; these by a few blank columns.
+    Most marks that combine lie to the left of their origin, by the width of their cell: here the
+    narrowest, 8 or 16 pixels, that holds the ink; or by 12 if they enclose what they stand on. Of
+    the 1,312 marks in plane 0, whose cells are known, all but 40 are then cropped as they should
+    be, and these differ by blank columns alone.
     """
     from fontTools.ttLib import TTFont
 
@@ -131,7 +132,7 @@ def read_outlines(path: Path) -> dict[int, UInt16[ndarray, "16"]]:
     return {point: _drawn(font, chr(point)) for point in points}
 
 
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> UInt16[ndarray, "16"]:
+def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> UInt16[ndarray, " 16"]:
     """One cell's rows."""
     mask, (left, top) = font.getmask2(letter, mode="1")
     width, height = mask.size
@@ -139,8 +140,8 @@ def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> UInt16[ndarray, "16"]:
     if width * height:
         part = np.array(mask, np.uint8).reshape(height, width) != 0
         canvas[top : top + height, CELL + left : CELL + left + width] = part
-    inked = canvas.any(axis=0)
-    first = inked.argmax() - CELL if inked.any() else 0
-    start = CELL if first >= 0 else CELL // 2 if first >= -CELL // 2 else 0
+    inked = canvas.any(axis=0).nonzero()[0] - CELL
+    starts = (0, -8, -12) if len(inked) and inked[-1] >= 0 else (0, -8, -16)
+    start = CELL + next(start for start in starts if not len(inked) or start <= inked[0])
     cell = canvas[:, start : start + CELL]
     return np.packbits(cell, axis=1).view(">u2")[:, 0].astype(np.uint16)

@@ -40,7 +40,7 @@ class Style:
         characters: code points that count; None for all of them.
         monospace: keep the whole cell of each glyph, 16 pixels at the usual font size.
         word_wrap: break lines at spaces, where a word fits into a line at all, instead of anywhere
-            (rule 4). Lines are filled to the edge; spaces where a line is broken are left out.
+            (rule 4). Lines are filled to the edge; no line but the first begins with a space.
         font_size: height of a line, in pixels: 16, 32, 48, ... The font is one of bitmaps, exact at
             multiples of 16 only; the released renderer blurs it at others, this one refuses.
         ink: grey level of letters, 0 to 255.
@@ -95,12 +95,12 @@ class Placement:
         width: columns.
     """
 
-    caption: Int64[ndarray, "characters"]
-    glyph: Int64[ndarray, "characters"]
-    line: Int64[ndarray, "characters"]
-    x: Int64[ndarray, "characters"]
-    start: Int64[ndarray, "characters"]
-    width: Int64[ndarray, "characters"]
+    caption: Int64[ndarray, " characters"]
+    glyph: Int64[ndarray, " characters"]
+    line: Int64[ndarray, " characters"]
+    x: Int64[ndarray, " characters"]
+    start: Int64[ndarray, " characters"]
+    width: Int64[ndarray, " characters"]
 
 
 def check(captions: Sequence[str], size: int, style: Style) -> None:
@@ -157,7 +157,7 @@ def place(captions: Sequence[str], size: int, style: Style = PAPER) -> Placement
 
 def drawn(
     captions: Sequence[str], size: int = 224, style: Style = PAPER
-) -> Int64[ndarray, "captions"]:
+) -> Int64[ndarray, " captions"]:
     """How many characters of each caption are drawn, in whole or in part; the rest is lost.
 
     Args:
@@ -177,7 +177,9 @@ def drawn(
 
 
 @cache
-def _crops(scale: int, monospace: bool) -> tuple[Int64[ndarray, "glyphs"], Int64[ndarray, "glyphs"]]:
+def _crops(
+    scale: int, monospace: bool
+) -> tuple[Int64[ndarray, " glyphs"], Int64[ndarray, " glyphs"]]:
     """First column and width of each cell."""
     starts, widths = unifont().crops(scale)
     return (starts * 0, widths * 0 + CELL * scale) if monospace else (starts, widths)
@@ -185,7 +187,7 @@ def _crops(scale: int, monospace: bool) -> tuple[Int64[ndarray, "glyphs"], Int64
 
 def _points(
     captions: Sequence[str], style: Style
-) -> tuple[UInt32[ndarray, "characters"], Int64[ndarray, "captions"]]:
+) -> tuple[UInt32[ndarray, " characters"], Int64[ndarray, " captions"]]:
     """Code points of all captions, one after the other, and how many each has."""
     cut = [caption[: style.characters] for caption in captions]
     points = np.frombuffer("".join(cut).encode("utf-32-le", "surrogatepass"), "<u4")
@@ -193,8 +195,8 @@ def _points(
 
 
 def _lines(
-    edges: Int64[ndarray, "edges"], lengths: Int64[ndarray, "captions"], size: int
-) -> Int64[ndarray, "characters"]:
+    edges: Int64[ndarray, " edges"], lengths: Int64[ndarray, " captions"], size: int
+) -> Int64[ndarray, " characters"]:
     """The line of each character by rule 4."""
     lengths = lengths[lengths > 0]
     if not len(lengths):
@@ -206,12 +208,12 @@ def _lines(
 
 
 def _lines_by_words(
-    edges: Int64[ndarray, "edges"],
-    spaces: Bool[ndarray, "characters"],
-    lengths: Int64[ndarray, "captions"],
+    edges: Int64[ndarray, " edges"],
+    spaces: Bool[ndarray, " characters"],
+    lengths: Int64[ndarray, " captions"],
     size: int,
     lines: int,
-) -> Int64[ndarray, "characters"]:
+) -> Int64[ndarray, " characters"]:
     """The line of each character where words stay whole; -1 if it is in none.
 
     A line takes what fits. If a text goes on, the line is cut back to the last place before or

@@ -25,13 +25,13 @@ class Patches:
     """
 
     pixels: UInt8[ndarray, "total patch patch"]
-    positions: Int64[ndarray, "total"]
-    lengths: Int64[ndarray, "captions"]
+    positions: Int64[ndarray, " total"]
+    lengths: Int64[ndarray, " captions"]
     grid: int
     background: int
 
     @property
-    def sequence_lengths(self) -> Int64[ndarray, "captions"]:
+    def sequence_lengths(self) -> Int64[ndarray, " captions"]:
         """Tokens of each caption as the paper counts them: up to its last patch with ink.
 
         Source: Tschannen et al. 2023, Sec. 4.4 (Fig. 4, 9).
@@ -128,7 +128,7 @@ def ink_share(
 
 
 Made = tuple[
-    UInt8[ndarray, "total patch patch"], Int64[ndarray, "total"], Int64[ndarray, "captions"]
+    UInt8[ndarray, "total patch patch"], Int64[ndarray, " total"], Int64[ndarray, " captions"]
 ]
 
 
@@ -136,14 +136,16 @@ def _of_lines(captions: Sequence[str], size: int, style: Style) -> Made:
     """Patches of lines that are one patch high, cut from columns before there are pixels."""
     side = style.font_size
     caption, line, columns = strips(place(captions, size, style), size, style)
-    cells = columns.reshape(len(columns), -1, side)
+    cells = columns.reshape(len(columns), size // side, side)
     row, column = cells.any(axis=2).nonzero()
     lengths = np.bincount(caption[row], minlength=len(captions))
     positions = line[row] * (size // side) + column
     return _pixels(cells[row, column], style), positions, lengths
 
 
-def _pixels(cells: UInt16[ndarray, "total side"], style: Style) -> UInt8[ndarray, "total side side"]:
+def _pixels(
+    cells: UInt16[ndarray, "total side"], style: Style
+) -> UInt8[ndarray, "total side side"]:
     """Grey levels of cells of columns."""
     flat, side = cells.ravel(), style.font_size
     ink = np.empty((CELL, len(flat)), np.uint8)

@@ -58,7 +58,7 @@ def _paint(placement: Placement, images: UInt8[ndarray, "n size size"], style: S
 
 def strips(
     placement: Placement, size: int, style: Style
-) -> tuple[Int64[ndarray, "lines"], Int64[ndarray, "lines"], UInt16[ndarray, "lines size"]]:
+) -> tuple[Int64[ndarray, " lines"], Int64[ndarray, " lines"], UInt16[ndarray, "lines size"]]:
     """Caption, number and columns of every line that has a character.
 
     Args:

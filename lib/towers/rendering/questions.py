@@ -17,8 +17,8 @@ def render_question(
 ) -> UInt8[ndarray, "size size 3"]:
     """Lines of a question on top, and the picture resized to fill what remains.
 
-    The picture is resized with bilinear weights, without regard to its shape. Lines that would leave
-    it no row of its own are dropped.
+    The picture is resized with bilinear weights, without regard to its shape. It keeps the height
+    of one line at least; lines that would take that are not drawn.
 
     Args:
         image: in colour; transparent parts are shown as they are stored.
