@@ -1,11 +1,27 @@
 """Fixtures for every room."""
 
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser_setup import find
 
 # Machines differ too much in speed for a limit per example; what must be quick has its own test.
 hypothesis.settings.register_profile("book", deadline=None)
 hypothesis.settings.load_profile("book")
+
+# Chromium's own connections are switched off, so that every request seen is a page's.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture
@@ -19,3 +35,12 @@ def checkout(tmp_path, monkeypatch):
     for name in ("TOWERS_RESULTS", "TOWERS_STAGING", "TOWERS_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find(), args=FLAGS)
+        yield chromium
+        chromium.close()

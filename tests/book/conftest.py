@@ -4,25 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser_setup import find
 from towers import files
-
-# Chromium's own connections are switched off, so that every request seen is a page's.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def copy_of_checkout(target: Path) -> Path:
@@ -62,12 +48,3 @@ def report(root: Path) -> subprocess.CompletedProcess:
 def html(checkout: Path) -> Path:
     """The folder of the built book."""
     return checkout / "_build/html"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find(), args=FLAGS)
-        yield chromium
-        chromium.close()

@@ -1,0 +1,5 @@
+"""Explorers for the book's pages, which work without a kernel, and in a notebook as well."""
+
+from towers.widgets.text import TextExplorer, text_explorer
+
+__all__ = ["TextExplorer", "text_explorer"]
