@@ -16,9 +16,10 @@ import towers
 FLOORS = {
     0: ("files",),
     1: ("records", "data", "losses", "metrics"),
-    2: ("models", "rendering", "experiments", "plots", "published"),
-    3: ("training", "evaluation", "widgets", "report", "listing"),
-    4: ("cli",),
+    2: ("rendering", "experiments", "plots", "published"),
+    3: ("models",),
+    4: ("training", "evaluation", "widgets", "report", "listing"),
+    5: ("cli",),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+import towers
+from tests.models import pages as striped
 from towers.models import DualTower, ImageTower, Preprocessing, TextTower
 
 torch.set_num_threads(1)
@@ -119,3 +122,11 @@ class Colours:
     def image(self, index):
         self.read.append(index)
         return Image.new("RGB", self.size, (index % 256, 7 * index % 256, 100))
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """Captions are rendered by `tests.models.pages`."""
+    monkeypatch.setitem(sys.modules, "towers.rendering", striped)
+    monkeypatch.setattr(towers, "rendering", striped, raising=False)
+    return striped

@@ -4,6 +4,7 @@ import open_clip
 import pytest
 import torch
 
+from tests.models.conftest import small_text_tower
 from towers import losses, models
 from towers.models import ImageTower, TextTower, scratch
 
@@ -155,11 +156,14 @@ def test_kinds_of_towers_do_not_share_their_numbers(monkeypatch):
     seen = []
     for config in scratch.KINDS.values():
         monkeypatch.setattr(
-            config, "encoder", lambda _: seen.append(torch.initial_seed()) or torch.nn.Linear(1, 1)
+            config, "tower", lambda *_: seen.append(torch.initial_seed()) or small_text_tower()
         )
-    for name in ALL.values():
+    mapped = "image=32&patch=8&width=32&depth=2&heads=4"
+    others = (f"scratch:map?{mapped}", f"scratch:pixels?{mapped}",
+              "scratch:words?width=32&depth=2&heads=4&context=12")  # fmt: skip
+    for name in (*ALL.values(), *others):
         scratch.tower(name)
-    assert len(set(seen)) == 4
+    assert len(set(seen)) == len(scratch.KINDS) == 7
 
 
 # --- pairs to train
@@ -278,7 +282,10 @@ def test_pooling_reads_different_tokens():
     [
         ("scratch:", "expected"),
         ("scratch:vit", "expected the option image=, which is missing"),
-        ("scratch:cnn?image=3", "with one of vit, resnet, transformer, bow, got 'scratch:cnn"),
+        (
+            "scratch:cnn?image=3",
+            "with one of vit, resnet, transformer, bow, map, pixels, words, got 'scratch:cnn",
+        ),
         ("scratch:vit?", "expected the option image="),
         ("scratch:vit?image=32&patch=8&width=32&depth=2", "expected the option heads="),
         (VIT + "&", "expected one of the options .* got ''"),

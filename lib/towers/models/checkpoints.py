@@ -4,7 +4,8 @@ The file's header carries, as JSON under "towers", the name and checksum of both
 of the pair and the length of the shared space; the tensors are the projections and `log_scale`.
 Where a name does not bring a tower's weights back, because it was trained or comes from scratch,
 the header lists it under "stored" ("image", "text"), and its weights are among the tensors, under
-the keys that they have in the pair.
+the keys that they have in the pair. A text tower that borrows the image tower's network stores,
+and has checksummed, what it adds.
 """
 
 import json
@@ -20,7 +21,7 @@ from torch import Tensor
 from towers import files
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower, Tower
-from towers.models.weights import check_keys, checksum, is_safetensors, load_into, one_line
+from towers.models.weights import check_keys, checksum, is_safetensors, one_line
 
 FORMAT = 1
 ENCODER = "encoder."
@@ -62,16 +63,15 @@ def save(dual: DualTower, path: Path) -> None:
     kept = tuple(side for side, tower in sides.items() if not (tower.frozen and tower.named))
     projected = "image_proj.weight" in dual.own_weights
     header = asdict(Header(
-        dual.name, dual.image.name, dual.text.name, dual.image.checksum, dual.text.checksum,
+        dual.name, dual.image.name, dual.text.name, dual.image.checksum, dual.text.own_checksum,
         dual.embed if projected else None, kept,
     ))  # fmt: skip
     if not kept:
         del header["stored"]
-    tensors = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in dual.state_dict().items()
-        if name in dual.own_weights or name.partition(".")[0] in kept
-    }
+    tensors = dict(dual.own_weights)
+    for side in kept:
+        tensors |= {f"{side}.{ENCODER}{n}": each for n, each in sides[side].own_weights.items()}
+    tensors = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
     files.atomic_write(Path(path), to_bytes(tensors, {"towers": json.dumps(header)}))
 
 
@@ -122,19 +122,20 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
     Raises:
         ValueError: another checksum, or a missing, unexpected or misshaped key, by name.
     """
-    expected = _expected(header.embed, image.width, text.width)
+    with torch.device("meta"):
+        expected = DualTower(image, text, header.embed, header.name).own_weights
     sides = {"image": image, "text": text}
     for side in header.stored:
-        shapes = sides[side].state_dict()
-        expected |= {f"{side}.{name}": tensor for name, tensor in shapes.items()}
+        shapes = sides[side].own_weights
+        expected |= {f"{side}.{ENCODER}{name}": tensor for name, tensor in shapes.items()}
     check_keys(expected, tensors, source)
     for side, digest in (("image", header.image_checksum), ("text", header.text_checksum)):
         if side in header.stored:
             _fill(sides[side], stored(tensors, side), digest, source)
-        elif sides[side].checksum != digest:
+        elif sides[side].own_checksum != digest:
             raise ValueError(
                 f"expected weights of {sides[side].name} with checksum {digest[:12]} for {source}, "
-                f"got {sides[side].checksum[:12]}; install the weights that it was trained on"
+                f"got {sides[side].own_checksum[:12]}; install the weights that it was trained on"
             )
     dual = DualTower(image, text, header.embed, header.name)
     own = {name: tensors[name] for name in dual.own_weights}
@@ -150,17 +151,9 @@ def _fill(tower: Tower, weights: dict[str, Tensor], digest: str, source: str) ->
             f"expected the stored weights of {tower.name} with checksum {digest[:12]} in {source}, "
             f"got {given[:12]}; the file was changed: write it again"
         )
-    load_into(tower.encoder, weights, source)
+    check_keys(tower.own_weights, weights, source)
+    tower.encoder.load_state_dict(weights, strict=False)  # what it borrows is there already
     tower.named = False
-
-
-def _expected(embed: int | None, image_width: int, text_width: int) -> dict[str, Tensor]:
-    """The tensors that a checkpoint must hold, as shapes without memory."""
-    shapes: dict[str, tuple[int, ...]] = {"log_scale": ()}
-    if embed is not None:
-        shapes |= {"image_proj.weight": (embed, image_width),
-                   "text_proj.weight": (embed, text_width)}  # fmt: skip
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def _header(written: str | None, path: Path) -> Header:

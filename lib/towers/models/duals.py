@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from towers.losses import LOG_SCALE_INIT, LOG_SCALE_MAX
+from towers.losses import LOG_SCALE_MAX
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.weights import checksum
 
@@ -22,9 +22,10 @@ class DualTower(nn.Module):
     Attributes:
         image: gives `image_features` (I_f in Fig. 3).
         text: gives `text_features` (T_f).
-        image_proj: linear without bias (W_i), or the identity where the tower's features are
-            in the shared space already.
-        text_proj: the same for texts (W_t).
+        image_proj: linear (W_i), or the identity where the tower's features are in the shared space
+            already.
+        text_proj: the same for texts (W_t); the very same one where the text tower's pairing is
+            tied.
         log_scale: learned; the logits' multiplier is its exponential (t in Fig. 3).
         name: of the pair, for records.
         embed: axis length of the shared space.
@@ -33,20 +34,22 @@ class DualTower(nn.Module):
     def __init__(
         self, image: ImageTower, text: TextTower, embed: int | None, name: str, seed: int = 0
     ) -> None:
-        """Join two towers.
+        """Join two towers, as the text tower's pairing has it.
 
         Args:
             image: the image tower.
             text: the text tower.
             embed: axis length of the shared space; None adds no projection.
             name: of the pair.
-            seed: of the projections, drawn from a normal of standard deviation width ** -0.5.
+            seed: of the projections, drawn from a normal of standard deviation width ** -0.5;
+                biases begin at 0.
 
         Raises:
-            ValueError: no projection, and the towers differ in width.
+            ValueError: no projection, or one for both, and the towers differ in width.
         """
         super().__init__()
-        if embed is None and image.width != text.width:
+        pairing = text.pairing
+        if (embed is None or pairing.tied) and image.width != text.width:
             raise ValueError(
                 "expected towers of one width where there is no projection, got "
                 f"{image.width} and {text.width}; give embed"
@@ -54,9 +57,12 @@ class DualTower(nn.Module):
         self.image, self.text, self.name = image, text, name
         self.embed = image.width if embed is None else embed
         generator = torch.Generator().manual_seed(seed)
-        self.image_proj = _projection(image.width, embed, generator)
-        self.text_proj = _projection(text.width, embed, generator)
-        self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE_INIT))
+        self.image_proj = _projection(image.width, embed, pairing.bias, generator)
+        self.text_proj = (
+            self.image_proj if pairing.tied
+            else _projection(text.width, embed, pairing.bias, generator)
+        )  # fmt: skip
+        self.log_scale = nn.Parameter(torch.tensor(pairing.log_scale))
 
     @property
     def logit_scale(self) -> Float[Tensor, ""]:
@@ -67,12 +73,15 @@ class DualTower(nn.Module):
     def clip_scale_(self) -> None:
         """Bring `log_scale` back to at most log(100); call it after each optimiser step.
 
+        A pair whose pairing is unbounded stays as it is.
+
         The parameter itself is clipped, as a bound inside the forward pass would stop the
         gradient of a scale that overshot, and it could never come back.
 
         Source: Radford et al. 2021, section 2.5.
         """
-        self.log_scale.clamp_(max=LOG_SCALE_MAX)
+        if self.text.pairing.bounded:
+            self.log_scale.clamp_(max=LOG_SCALE_MAX)
 
     def embed_images(
         self, images: Float[Tensor, "batch 3 height width"] | Float[Tensor, "batch width"]
@@ -98,12 +107,10 @@ class DualTower(nn.Module):
 
     @property
     def own_weights(self) -> dict[str, Tensor]:
-        """What the pair adds to its towers: the projections and `log_scale`."""
-        return {
-            name: tensor
-            for name, tensor in self.state_dict().items()
-            if name.split(".")[0] in ("image_proj", "text_proj", "log_scale")
-        }
+        """What the pair adds to its towers, each once: the projections and `log_scale`."""
+        parts = {"image_proj", "text_proj", "log_scale"}
+        parts -= {"text_proj"} if self.text.pairing.tied else set()
+        return {n: t for n, t in self.state_dict().items() if n.split(".")[0] in parts}
 
     @property
     def checksum(self) -> str:
@@ -114,12 +121,14 @@ class DualTower(nn.Module):
         })  # fmt: skip
 
 
-def _projection(width: int, embed: int | None, generator: torch.Generator) -> nn.Module:
+def _projection(width: int, embed: int | None, bias: bool, generator: torch.Generator) -> nn.Module:
     if embed is None:
         return nn.Identity()
-    linear = nn.Linear(width, embed, bias=False)
+    linear = nn.Linear(width, embed, bias=bias)
     with torch.no_grad():
         linear.weight.normal_(std=1 / math.sqrt(width), generator=generator)
+        if bias:
+            linear.bias.zero_()
     return linear
 
 

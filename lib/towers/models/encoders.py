@@ -1,6 +1,7 @@
 """Image and text towers: an encoder, what turns raw inputs into its own, and a checksum."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,11 +9,32 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from towers.losses import LOG_SCALE_INIT
 from towers.models.preprocessing import Preprocessing
 from towers.models.weights import checksum
 
 Tokens = dict[str, Tensor]
 """Named tensors whose first axis is the batch, as the text encoder's `forward` takes them."""
+
+BORROWED = "network."
+"""How an encoder that borrows an image tower's network names the keys of that network."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What a text tower makes of the pair that it joins; by default what CLIP has.
+
+    Attributes:
+        tied: whether one projection serves both sides.
+        bias: whether projections have one.
+        log_scale: logarithm of the first multiplier of similarities.
+        bounded: whether that multiplier stays at or below 100.
+    """
+
+    tied: bool = False
+    bias: bool = False
+    log_scale: float = LOG_SCALE_INIT
+    bounded: bool = True
 
 
 class Tower(nn.Module):
@@ -28,7 +50,10 @@ class Tower(nn.Module):
         encoder: the network itself.
         named: whether the name alone brings these weights back. It does not for a tower from
             scratch, nor for one that was trained: their weights belong into a checkpoint.
+        borrows: whether the encoder's `network` belongs to the image tower that it is paired with.
     """
+
+    borrows = False
 
     def __init__(self, name: str, encoder: nn.Module, width: int, recipe: str) -> None:
         super().__init__()
@@ -54,6 +79,17 @@ class Tower(nn.Module):
         if self._checksum is None or self._checksum[0] != seen:
             self._checksum = (seen, checksum(state))
         return self._checksum[1]
+
+    @property
+    def own_weights(self) -> dict[str, Tensor]:
+        """The encoder's weights by name, without those that it borrows."""
+        state = self.encoder.state_dict()
+        return {n: t for n, t in state.items() if not (self.borrows and n.startswith(BORROWED))}
+
+    @property
+    def own_checksum(self) -> str:
+        """SHA-256 of `own_weights`."""
+        return checksum(self.own_weights) if self.borrows else self.checksum
 
     def freeze(self) -> "Tower":
         """Evaluation mode, and no gradient for any weight; returns itself."""
@@ -95,7 +131,11 @@ class ImageTower(Tower):
 
 
 class TextTower(Tower):
-    """Texts to text features."""
+    """Texts to text features.
+
+    Attributes:
+        pairing: what it makes of a pair.
+    """
 
     def __init__(
         self,
@@ -104,9 +144,10 @@ class TextTower(Tower):
         width: int,
         tokenizer: Callable[[list[str]], Tokens],
         recipe: str,
+        pairing: Pairing = Pairing(),
     ) -> None:
         super().__init__(name, encoder, width, recipe)
-        self._tokenizer = tokenizer
+        self._tokenizer, self.pairing = tokenizer, pairing
 
     def tokenize(self, texts: list[str]) -> Tokens:
         """Texts as the encoder's input, padded to one length and cut where it can take no more.

@@ -19,7 +19,7 @@ def read(kind: type[Config], listed: str, name: str) -> Config:
 
     Args:
         kind: its fields are the options: whole numbers (from 1; `seed` from 0), fractions, yes or
-            no, one of several words, or several whole numbers; `limits` bounds the fractions.
+            no, a word, one of several words, or several whole numbers; `limits` bounds fractions.
         listed: the options, joined by "&".
         name: of the model, for the message.
 
@@ -58,7 +58,9 @@ def divides(whole: int, part: int, what: str) -> None:
 
 def _value(key: str, text: str, kind: Any, limits: tuple[float, float] | None, name: str) -> Any:
     """An option's text as a value of its type."""
-    if kind is bool:
+    if kind is str:
+        wanted, value = "a word", text or None
+    elif kind is bool:
         wanted, value = "true or false", {"true": True, "false": False}.get(text)
     elif kind is float:
         low, high = limits

@@ -6,7 +6,10 @@
     timm:NAME                      image tower with timm's weights
     timm:NAME/FILE                 the same with weights from a file, or random
     hf:NAME_OR_PATH                text tower of the BERT family, from transformers
-    scratch:KIND?OPTIONS           untrained tower: vit, resnet, transformer, bow; see `scratch`
+    scratch:KIND?OPTIONS           untrained tower: vit, resnet, transformer, bow, or CLIPPO's map,
+                                   pixels, words; see `scratch` and `family`
+    shared:KIND?OPTIONS            text tower on the network of the image tower that it is paired
+                                   with: pixels, words; see `family`
     file:PATH                      pair that `models.save` wrote
 
 Options follow a question mark, joined by "&". Image towers and open_clip take
@@ -21,7 +24,7 @@ from typing import get_args
 
 import torch
 
-from towers.models import checkpoints, libraries, packaged, resolution, scratch, sentences
+from towers.models import checkpoints, family, libraries, packaged, resolution, scratch, sentences
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Resize
@@ -31,7 +34,7 @@ AnyTower = ImageTower | TextTower | DualTower
 
 GRAMMAR = (
     "package:efficientnet-lite0, package:minilm, open_clip:ARCH/TAG, timm:NAME[/FILE], "
-    "hf:NAME_OR_PATH, scratch:KIND?OPTIONS or file:PATH"
+    "hf:NAME_OR_PATH, scratch:KIND?OPTIONS, shared:KIND?OPTIONS or file:PATH"
 )
 _RESIZE = {"resize": "|".join(get_args(Resize))}
 _SIZES = _RESIZE | {"image": "[1-9][0-9]{0,3}"}
@@ -51,6 +54,11 @@ def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
         ValueError: a name outside the grammar, or weights that are missing, damaged or unfit.
     """
     prefix, colon, rest = name.partition(":")
+    if prefix == "shared":
+        raise ValueError(
+            f"expected a tower with a network of its own, got {name!r}; name the image tower that "
+            "it shares: models.dual(IMAGE, TEXT, EMBED)"
+        )
     if not colon or prefix not in _PREFIXES or not rest:
         raise ValueError(f"expected a model name of the form {GRAMMAR}, got {name!r}")
     return _PREFIXES[prefix](name, rest).requires_grad_(False).eval().to(device)
@@ -85,7 +93,8 @@ def dual(
 ) -> DualTower:
     """A pair to train: towers from scratch are trainable, all others frozen.
 
-    From scratch are `scratch:` and `open_clip:ARCH/random`, whose seed is always 0.
+    From scratch are `scratch:` and `open_clip:ARCH/random`, whose seed is always 0; `shared:` is
+    trainable if the image tower is.
 
     Args:
         image: name of the image tower.
@@ -98,10 +107,11 @@ def dual(
     Raises:
         ValueError: as `load`, or the names are not those of an image and a text tower.
     """
-    halves = [
-        _half(_to_train(each, seed, device), kind, each)
-        for each, kind in ((image, ImageTower), (text, TextTower))
-    ]
+    first = _half(_to_train(image, seed, device), ImageTower, image)
+    if text.startswith(family.PREFIX):
+        halves = first, scratch.sharing(_seeded(text, seed), first)
+    else:
+        halves = first, _half(_to_train(text, seed, device), TextTower, text)
     with torch.device("meta" if torch.device(device).type == "meta" else "cpu"):
         pair = DualTower(*halves, embed, name or f"{image} and {text}", seed)
     return pair.to(device)
@@ -109,8 +119,7 @@ def dual(
 
 def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:
     if name.startswith(scratch.PREFIX):
-        seeded = name if "seed=" in name else f"{name}{'&' if '?' in name else '?'}seed={seed}"
-        return scratch.tower(seeded, device)
+        return scratch.tower(_seeded(name, seed), device)
     arch = re.fullmatch("open_clip:([^/?]+)/random", name)
     if not arch:
         return load(name, device)
@@ -120,6 +129,10 @@ def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:
         pair = load(name, device).requires_grad_(True)
     pair.image.named = pair.text.named = False
     return pair
+
+
+def _seeded(name: str, seed: int) -> str:
+    return name if "seed=" in name else f"{name}{'&' if '?' in name else '?'}seed={seed}"
 
 
 def continued(model: str | ImageTower | DualTower, image: int = 336) -> ImageTower | DualTower:
@@ -193,7 +206,11 @@ def _file(name: str, rest: str) -> DualTower:
         if tower.startswith(scratch.PREFIX):  # as large as the file is, before memory is asked for
             shapes = scratch.tower(tower, "meta").encoder.state_dict()
             check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {rest}")
-    image, text = image_tower(header.image), text_tower(header.text)
+    image = image_tower(header.image)
+    if header.text.startswith(family.PREFIX):
+        text = scratch.sharing(header.text, image)
+    else:
+        text = text_tower(header.text)
     return checkpoints.restore(header, tensors, image, text, rest)
 
 

@@ -10,10 +10,15 @@
     scratch:bow?width=128&context=32
         bag of words: the mean of the tokens' embeddings
 
+    scratch:map, scratch:pixels, scratch:words
+        those of CLIPPO and its baselines, see `family`
+
 All take `seed=`; image towers `resize=crop|pad|squash`; text towers `vocabulary=` (see
 `tokens.ClipTokens`). Projections into a shared space belong to the pair, not to the tower.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from towers import files
-from towers.models import options
+from towers.models import family, options
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Preprocessing, Resize
 from towers.models.tokens import FULL, ClipTokens
@@ -91,6 +96,10 @@ class VisionTransformer:
         """Axis length of the features."""
         return self.width
 
+    def tower(self, name: str) -> ImageTower:
+        """The untrained tower."""
+        return _image_tower(name, self)
+
     def encoder(self) -> nn.Module:
         """open_clip's Vision Transformer without its projection."""
         from open_clip.transformer import VisionTransformer as Network
@@ -127,6 +136,10 @@ class ModifiedResNet:
         """Axis length of the features: what the attention pooling gives."""
         return 32 * self.width
 
+    def tower(self, name: str) -> ImageTower:
+        """The untrained tower."""
+        return _image_tower(name, self)
+
     def encoder(self) -> nn.Module:
         """open_clip's modified ResNet, pooled to its full width; heads of 64 as in CLIP."""
         from open_clip.modified_resnet import ModifiedResNet as Network
@@ -157,6 +170,10 @@ class TextTransformer:
     def features(self) -> int:
         """Axis length of the features."""
         return self.width
+
+    def tower(self, name: str) -> TextTower:
+        """The untrained tower."""
+        return _text_tower(name, self)
 
     def encoder(self) -> nn.Module:
         """open_clip's text transformer without its projection."""
@@ -189,17 +206,22 @@ class BagOfWords:
         """Axis length of the features."""
         return self.width
 
+    def tower(self, name: str) -> TextTower:
+        """The untrained tower."""
+        return _text_tower(name, self)
+
     def encoder(self) -> nn.Module:
         """The mean of embeddings."""
         return MeanOfWords(self.vocabulary, self.width)
 
 
-Config = VisionTransformer | ModifiedResNet | TextTransformer | BagOfWords
+Config = VisionTransformer | ModifiedResNet | TextTransformer | BagOfWords | family.Scratch
 KINDS: dict[str, type[Config]] = {
     "vit": VisionTransformer,
     "resnet": ModifiedResNet,
     "transformer": TextTransformer,
     "bow": BagOfWords,
+    **family.SCRATCH,
 }
 
 
@@ -217,19 +239,27 @@ def tower(name: str, device: str | torch.device = "cpu") -> ImageTower | TextTow
         ValueError: an unknown kind, an unknown, missing, repeated or unfit option.
     """
     config = read(name)
-    kind = name.removeprefix(PREFIX).partition("?")[0]
-    drawn = files.sha256(f"{kind} {config.seed}".encode())
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if _meta(device) else "cpu"):
-        torch.default_generator.manual_seed(int(drawn[:15], 16))
-        encoder = config.encoder()
-    if isinstance(config, VisionTransformer | ModifiedResNet):
-        transform = Preprocessing(config.image, (0.5,) * 3, (0.5,) * 3, resize=config.resize)
-        made = ImageTower(name, encoder, config.features, transform)
-    else:
-        tokens = ClipTokens(config.context, config.vocabulary)
-        made = TextTower(name, encoder, config.features, tokens, tokens.recipe)
+    with _seeded(name, config.seed, device):
+        made = config.tower(name)
     made.named = False
     return made.to(device)
+
+
+def sharing(name: str, image: ImageTower) -> TextTower:
+    """The text tower of a name with `shared:` (see `family`), on the network of an image tower.
+
+    What it adds is drawn from the name's own seed; it is as frozen as the image tower is.
+
+    Raises:
+        ValueError: an unknown kind or option, or an image tower that it cannot share.
+    """
+    config = family.read(name)
+    with _seeded(name, config.seed, image.device):
+        made = config.tower(name, image)
+    for weight in made.encoder.parameters():
+        weight.requires_grad_(not image.frozen)
+    made.named = image.named and not made.own_weights
+    return made.to(image.device)
 
 
 def read(name: str) -> Config:
@@ -246,5 +276,23 @@ def read(name: str) -> Config:
     return options.read(KINDS[kind], listed, name)
 
 
-def _meta(device: str | torch.device) -> bool:
-    return torch.device(device).type == "meta"
+@contextlib.contextmanager
+def _seeded(name: str, seed: int, device: str | torch.device) -> Iterator[None]:
+    """What is drawn inside follows the kind and the seed of a name; "meta" draws nothing."""
+    kind = name.partition(":")[2].partition("?")[0]
+    drawn = files.sha256(f"{kind} {seed}".encode())
+    meta = torch.device(device).type == "meta"
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
+        torch.default_generator.manual_seed(int(drawn[:15], 16))
+        yield
+
+
+def _image_tower(name: str, config: VisionTransformer | ModifiedResNet) -> ImageTower:
+    half = (0.5,) * 3
+    transform = Preprocessing(config.image, half, half, resize=config.resize)
+    return ImageTower(name, config.encoder(), config.features, transform)
+
+
+def _text_tower(name: str, config: TextTransformer | BagOfWords) -> TextTower:
+    tokens = ClipTokens(config.context, config.vocabulary)
+    return TextTower(name, config.encoder(), config.features, tokens, tokens.recipe)
