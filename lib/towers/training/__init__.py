@@ -1,6 +1,7 @@
 """Training: whole runs from a recipe, their plans, and projections between frozen towers."""
 
 from towers.training.errors import TrainingError, TrainingFailed
+from towers.training.extension import before_descent, extended
 from towers.training.kept_runs import kept
 from towers.training.pairs import History, fit
 from towers.training.planning import Accelerator, Plan, plan
@@ -17,7 +18,9 @@ __all__ = [
     "Recipe",
     "TrainingError",
     "TrainingFailed",
+    "before_descent",
     "collection",
+    "extended",
     "fit",
     "history",
     "kept",

@@ -66,7 +66,7 @@ def claim(accelerator: Accelerator, folder: Path, recipe: Recipe, data: str, res
         if not resume:
             _clear(folder)
         mine = {"recipe": recipe.mapping(), "data": data}
-        theirs = _read(path)
+        theirs = written(path)
         if theirs is not None:
             other = differences(theirs["recipe"], mine["recipe"])
             if theirs["data"] != data:
@@ -81,7 +81,7 @@ def claim(accelerator: Accelerator, folder: Path, recipe: Recipe, data: str, res
     processes.agree(accelerator, work, only_main=True)
 
 
-def _read(path: Path) -> dict | None:
+def written(path: Path) -> dict | None:
     """What stands in a folder's recipe; None where there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from towers.training import sharding
+from towers.training.adafactor import Adafactor, kernel_groups
 from towers.training.batches import Batch, Texts
 from towers.training.caching import cached_step
 from towers.training.errors import TrainingFailed
 from towers.training.objectives import Objective
 from towers.training.order import key
-from towers.training.schedules import SCHEDULES
+from towers.training.schedules import SCHEDULES, descent
 from towers.training.stopping import Signals
 
 GAINS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _BatchNorm)
@@ -41,9 +42,11 @@ class Plan:
     Attributes:
         steps: updates in all.
         lr: peak learning rate.
+        optimiser: "adamw" or "adafactor".
         betas: of AdamW.
         eps: of AdamW.
-        weight_decay: decoupled, on all weights but gains and biases.
+        weight_decay: decoupled; AdamW's on all weights but gains and biases, Adafactor's on kernels
+            and not multiplied by the rate.
         warmup: updates until the peak.
         schedule: of the learning rate.
         clip_norm: largest norm of all gradients together; 0: any.
@@ -56,6 +59,7 @@ class Plan:
 
     steps: int
     lr: float
+    optimiser: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 0.2
@@ -71,6 +75,14 @@ class Plan:
     def rate(self, step: int) -> float:
         """The learning rate of an update."""
         return self.lr * SCHEDULES[self.schedule](step, self.steps, self.warmup)
+
+    @property
+    def descent(self) -> int:
+        """Updates before the rate descends to its end, 0 where it always does.
+
+        Up to there a longer run is the same run.
+        """
+        return descent(self.schedule, self.steps, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,7 @@ class Trainer:
 
     Attributes:
         objective: as prepared for its ranks; `module` is the bare one.
-        optimiser: AdamW over all trainable weights.
+        optimiser: the plan's, over all trainable weights.
         scaler: of the loss in fp16; does nothing otherwise.
         signals: that may ask this rank to stop, for whoever enters them.
     """
@@ -117,10 +129,7 @@ class Trainer:
             self.objective = sharding.shard(objective, accelerator)
         else:
             self.objective = accelerator.prepare(objective)
-        self.optimiser = torch.optim.AdamW(
-            decay_groups(objective, plan.weight_decay), lr=plan.lr, betas=plan.betas, eps=plan.eps,
-            fused=True,  # one pass over each weight, not ten
-        )  # fmt: skip
+        self.optimiser = _optimiser(objective, plan)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
 
     @property
@@ -267,6 +276,16 @@ def _seed(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
+
+
+def _optimiser(objective: Objective, plan: Plan) -> torch.optim.Optimizer:
+    if plan.optimiser == "adafactor":
+        return Adafactor(kernel_groups(objective, plan.weight_decay), plan.lr)
+    groups = decay_groups(objective, plan.weight_decay)
+    return torch.optim.AdamW(
+        groups, lr=plan.lr, betas=plan.betas, eps=plan.eps,
+        fused=True,  # one pass over each weight, not ten
+    )  # fmt: skip
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -22,6 +22,7 @@ PAPER_ADAM: dict[str, dict[str, Any]] = {
 
 CHOICES = {
     "objective": ("clip", "bag-of-words", "captions"),
+    "optimiser": ("adamw", "adafactor"),
     "schedule": tuple(SCHEDULES),
     "precision": ("fp32", "bf16", "fp16"),
     "augment": ("none", "crop"),
@@ -55,9 +56,11 @@ class Recipe:
             "bag-of-words" or one after the other, as "captions".
         batch: pairs per update, over all ranks; the others are a pair's negatives.
         lr: peak learning rate.
+        optimiser: "adamw", or "adafactor" as CLIPPO has it.
         betas: of AdamW.
         eps: of AdamW.
-        weight_decay: decoupled, on all weights but gains and biases.
+        weight_decay: decoupled; AdamW's on all weights but gains and biases, Adafactor's on kernels
+            only and not multiplied by `lr`, so that far less of it is the same.
         warmup: updates until the peak.
         schedule: of the learning rate, from `training.schedules`.
         clip_norm: largest norm of the gradient of all weights together; 0: any.
@@ -91,6 +94,7 @@ class Recipe:
     objective: str = "clip"
     batch: int = 256
     lr: float = 5e-4
+    optimiser: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 0.2
@@ -263,6 +267,11 @@ def _disagreements(recipe: Recipe):
         yield (
             "expected augment none and precision fp32 or bf16 with cache_features, got "
             f"{recipe.augment} and {recipe.precision}; features are computed once"
+        )
+    if recipe.optimiser == "adafactor" and (recipe.weight_decay > 0.01 or recipe.shard):
+        yield (
+            "expected weight_decay of at most 0.01 and no shard for adafactor, whose decay is not "
+            f"multiplied by lr, got {recipe.weight_decay} and shard {recipe.shard}"
         )
     if recipe.shard and recipe.precision == "fp16":
         yield "expected precision bf16 or fp32 with shard, got fp16; its scaler sees one rank only"

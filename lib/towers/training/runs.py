@@ -119,7 +119,8 @@ class _Run:
     def __init__(self, recipe: Recipe, folder: Path, trainer: Trainer) -> None:
         self.recipe, self.folder, self.trainer = recipe, folder, trainer
         self.accelerator = trainer.accelerator
-        self.checkpoints = states.Checkpoints(folder / CHECKPOINTS, recipe.keep)
+        self.descent = trainer.plan.descent if trainer.plan.descent < trainer.plan.steps else 0
+        self.checkpoints = states.Checkpoints(folder / CHECKPOINTS, recipe.keep, self.descent)
         self.bad: Counter = Counter()
 
     def restore(self) -> int:
@@ -172,8 +173,8 @@ class _Run:
             due = self.recipe.evaluate_every and update.step % self.recipe.evaluate_every == 0
             if evaluations and (due or update.step == total):
                 self._evaluate(update.step, evaluations, log)
-            due = update.step % self.recipe.checkpoint_every == 0 or update.step == total
-            if due or update.asked:
+            due = update.step % self.recipe.checkpoint_every == 0
+            if due or update.asked or update.step in (self.descent, total):
                 self._save(update.step)
                 if log:
                     log.flush()

@@ -58,9 +58,25 @@ def reciprocal_sqrt(step: int, steps: int, warmup: int) -> float:
     _check(steps, warmup, least=1)
     if step < warmup:
         return _climbing(step, warmup)
-    descent = min(warmup, steps - warmup)
-    left = min(1.0, max(0, steps - step) / descent)
+    last = steps - descent("reciprocal-sqrt", steps, warmup)
+    left = min(1.0, max(0, steps - step) / last)
     return left / math.sqrt(1 + (step - warmup) / warmup)
+
+
+def descent(schedule: str, steps: int, warmup: int) -> int:
+    """Updates that are the same however long the run: those before it descends to its end.
+
+    Args:
+        schedule: a name of `SCHEDULES`.
+        steps: updates in all.
+        warmup: updates that climb.
+
+    Returns:
+        `steps` if the schedule never looks at the end, 0 if it always does.
+    """
+    if schedule == "reciprocal-sqrt":
+        return max(warmup, steps - warmup)
+    return steps if schedule == "constant" else 0
 
 
 SCHEDULES: dict[str, Callable[[int, int, int], float]] = {

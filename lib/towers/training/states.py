@@ -39,7 +39,8 @@ class State:
     Attributes:
         step: updates done.
         weights: trainable weights and buffers, by name, in the objective.
-        moments: of the optimiser: "exp_avg/" and so on, and the weight's name.
+        moments: of the optimiser: "exp_avg/" and so on, and the weight's name; a moment is a
+            number, or has the weight's axes or all but one of them.
         scaler: of the loss in fp16; empty otherwise.
         bad: reason -> unreadable samples so far.
         ranks: that trained.
@@ -86,7 +87,7 @@ def put(trainer: Trainer, state: State, source: str) -> None:
     moments: dict[Tensor, dict[str, Tensor]] = {}
     for name, value in state.moments.items():
         kind, _, of = name.partition("/")
-        if of not in weights or (value.ndim and value.shape != weights[of].shape):
+        if of not in weights or value.shape not in _shapes(weights[of]):
             raise ValueError(
                 f"expected moments of this model's weights, but {source} has {name!r} of shape "
                 f"{tuple(value.shape)}; start afresh"
@@ -97,8 +98,7 @@ def put(trainer: Trainer, state: State, source: str) -> None:
     trainer.optimiser.state.clear()
     for weight, values in moments.items():
         trainer.optimiser.state[weight] = {
-            kind: torch.empty_like(weight).copy_(_alike(value, weight)) if value.ndim else value
-            for kind, value in values.items()
+            kind: _moment(value, weight) for kind, value in values.items()
         }
     if state.scaler:
         trainer.scaler.load_state_dict(state.scaler)
@@ -110,10 +110,11 @@ class Checkpoints:
     Attributes:
         folder: `checkpoints/` of a run.
         keep: how many stay.
+        pinned: step of one more that stays; 0: of none.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int, pinned: int = 0) -> None:
+        self.folder, self.keep, self.pinned = folder, keep, pinned
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
@@ -137,7 +138,8 @@ class Checkpoints:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         files.sync(self.folder)
-        for step in self.steps()[self.keep :]:
+        others = [step for step in self.steps() if step != self.pinned]
+        for step in others[self.keep :]:
             _set_aside(self.path(step))
         self.sweep()
         return target
@@ -253,6 +255,21 @@ def _whole(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return whole.cpu().contiguous()
+
+
+def _shapes(weight: Tensor) -> list[tuple[int, ...]]:
+    """Of what an optimiser may keep for a weight."""
+    shape = tuple(weight.shape)
+    return [(), shape, *(shape[:axis] + shape[axis + 1 :] for axis in range(len(shape)))]
+
+
+def _moment(value: Tensor, weight: Tensor) -> Tensor:
+    """A moment where its weight is, in its own type, and laid out as the weight is."""
+    if not value.ndim:
+        return value
+    if value.shape != weight.shape:
+        return value.to(weight.device)
+    return torch.empty_like(weight, dtype=value.dtype).copy_(_alike(value, weight))
 
 
 def _alike(value: Tensor, model: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""To go on from what stood before a run's rate descended: longer, or at another resolution.
+
+A schedule that looks at its end only in its descent, as the reciprocal square root, makes a longer
+run the same run up to there. Each run keeps the checkpoint of that moment.
+
+Source: Tschannen et al. 2023, appendix B and B.1.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from towers import files, models
+from towers.training import folder as runs
+from towers.training import logs, states
+from towers.training.errors import TrainingError
+from towers.training.recipe import Recipe, differences
+from towers.training.schedules import descent
+
+
+def extended(source: Path, folder: Path, recipe: Recipe) -> int:
+    """Begin a longer run in a new folder, with what another one had done before its descent.
+
+    `train(recipe, folder)` then goes on: bit by bit as if it had never been the shorter run.
+
+    Args:
+        source: folder of the shorter run; it stays as it is.
+        folder: of the longer one; must not hold a run.
+        recipe: of the longer one; the shorter one's, but with more steps.
+
+    Returns:
+        Updates that need not be done again.
+
+    Raises:
+        TrainingError: recipes that differ in more, or whose schedule depends on the end from the
+            beginning; a folder that holds a run; no checkpoint from before the descent.
+    """
+    source, folder = Path(source), Path(folder)
+    found = _found(source)
+    shorter = Recipe.from_mapping(found["recipe"])
+    other = [line for line in differences(shorter.mapping(), recipe.mapping())
+             if not line.startswith("steps ")]  # fmt: skip
+    if other or not 0 < shorter.steps < recipe.steps:
+        raise TrainingError(
+            f"expected the recipe of {files.shown(source)} with more than its {shorter.steps} "
+            f"steps, got {recipe.steps}{''.join(f'; {line}' for line in other)}"
+        )
+    if (folder / runs.RECIPE).exists():
+        raise TrainingError(
+            f"expected a folder without a run, got {files.shown(folder)}; name another one"
+        )
+    state = _state(source, shorter)
+    states.Checkpoints(folder / runs.CHECKPOINTS, recipe.keep).write(state)
+    if (source / logs.NAME).is_file():
+        shutil.copyfile(source / logs.NAME, folder / logs.NAME)
+    about = {"recipe": recipe.mapping(), "data": found["data"]}
+    files.atomic_write(folder / runs.RECIPE, json.dumps(about, indent=1))
+    return state.step
+
+
+def before_descent(folder: Path) -> models.DualTower:
+    """The pair of a run as it stood before its rate descended, trainable.
+
+    `models.continued` brings it to another resolution; `train(recipe, folder, dual=...)` trains it
+    on from there, with new moments, as the paper's models at 384 pixels.
+
+    Raises:
+        TrainingError: no such run, or no checkpoint from before its descent.
+    """
+    recipe = Recipe.from_mapping(_found(Path(folder))["recipe"])
+    state = _state(Path(folder), recipe)
+    dual = models.dual(
+        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title
+    )
+    weights = {n.removeprefix("dual."): t for n, t in state.weights.items() if n[:5] == "dual."}
+    if unknown := dual.load_state_dict(weights, strict=False).unexpected_keys:
+        raise TrainingError(
+            f"expected weights of {recipe.title} in {files.shown(folder)}, got {unknown[0]!r}; "
+            "train it again"
+        )
+    return dual.train()
+
+
+def _found(folder: Path) -> dict:
+    found = runs.written(folder / runs.RECIPE)
+    if found is None:
+        raise TrainingError(f"expected a run in {files.shown(folder)}, got none; check the path")
+    return found
+
+
+def _state(folder: Path, recipe: Recipe) -> states.State:
+    """The newest checkpoint from before the descent of a recipe."""
+    last = descent(recipe.schedule, recipe.steps, recipe.warmup)
+    kept = states.Checkpoints(folder / runs.CHECKPOINTS, recipe.keep)
+    steps = [step for step in kept.steps() if step <= last]
+    if not steps:
+        raise TrainingError(
+            f"expected a checkpoint of at most {last} steps in {files.shown(folder)}, got "
+            f"{', '.join(map(str, kept.steps())) or 'none'}; {recipe.schedule} cannot be extended "
+            "from later ones"
+        )
+    return kept.read(steps[0])
