@@ -1,5 +1,12 @@
-"""Batches as the loop takes them: read by worker processes, in the order that the steps name."""
+"""Batches as the loop takes them: read by worker processes, in the order that the steps name.
 
+A batch may hold pairs of texts behind its pairs of image and caption. Then its left side is a
+mapping: "images" (of the first rows; zeros for the others), "written" (whether a row's left side is
+a text) and the tokens of these texts by their names (zeros for the first rows). So whatever cuts
+batches into rows cuts all of it.
+"""
+
+import hashlib
 import os
 import sys
 from collections import Counter
@@ -10,12 +17,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from towers.training import texts
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.order import Order
 from towers.training.samples import Samples
 from towers.training.stopping import leave_it_to_the_rank
 
 Texts = Mapping[str, Tensor] | Tensor
+IMAGES, WRITTEN = "images", "written"
+"""Names in a left side that holds texts."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +33,21 @@ class Batch:
     """What one rank gives to one forward pass.
 
     Attributes:
-        images: squares of pixels (uint8, channels last), or image features.
+        images: squares of pixels (uint8, channels last), or image features; or the mapping that
+            the module's text describes.
         texts: tokens by name, or text features.
         bad: reason -> samples that could not be read and were replaced.
+        captions: 64 bits that stand for each text of the right side; None where nobody looks.
     """
 
-    images: Tensor
+    images: Texts
     texts: Texts
     bad: Counter = field(default_factory=Counter)
+    captions: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        images = self.images
+        return len(images if isinstance(images, Tensor) else images[WRITTEN])
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
@@ -43,16 +57,13 @@ class Batch:
         """The same in page-locked memory; the loader calls it."""
         return self._each(lambda tensor: tensor.pin_memory())
 
-    def part(self, rows: slice) -> "Batch":
-        """Some of its pairs, without the count of bad samples."""
-        return Batch(*(_mapped(side, lambda tensor: tensor[rows]) for side in self._sides))
-
     @property
-    def _sides(self) -> tuple[Tensor, Texts]:
+    def _sides(self) -> tuple[Texts, Texts]:
         return self.images, self.texts
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return Batch(*(_mapped(side, change) for side in self._sides), self.bad)
+        captions = None if self.captions is None else change(self.captions)
+        return Batch(*(_mapped(side, change) for side in self._sides), self.bad, captions)
 
 
 @dataclass(frozen=True)
@@ -63,32 +74,82 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some rows of every batch: a source and the order in which it is read.
+
+    Attributes:
+        source: of image-text pairs, or of pairs of texts.
+        order: of its rows.
+    """
+
+    source: Samples | texts.TextPairs
+    order: Order
+
+
+@dataclass(frozen=True)
 class Batches(Dataset):
     """One rank's batches; number `step * accumulate + part` is that part of that step.
 
     Attributes:
-        samples: read from.
-        order: of their rows.
+        images: pairs of image and caption, the first rows of a batch; None: there are none.
         tokenize: captions to tokens.
         rank: that reads.
         ranks: that share each part.
+        texts: pairs of texts, the last rows of a batch; None: there are none.
     """
 
-    samples: Samples
-    order: Order
+    images: Part | None
     tokenize: Callable[[list[str]], Mapping[str, Tensor]]
     rank: int = 0
     ranks: int = 1
+    texts: Part | None = None
 
     def __getitem__(self, number: int) -> Batch | Fault:
         """The batch of a number, or what went wrong in reading it."""
-        step, part = divmod(number, self.order.accumulate)
+        step, part = divmod(number, (self.images or self.texts).order.accumulate)
         try:
-            draw = self.order.draw(step, part, self.rank, self.ranks)
-            read = self.samples.read(draw.rows, draw.picks)
-            return Batch(torch.from_numpy(read.images), self.tokenize(read.texts), read.bad)
+            return self._read(step, part)
         except (ValueError, OSError, TrainingFailed) as error:
             return Fault(f"{' '.join(str(error).split())} (at step {step + 1})")
+
+    def _read(self, step: int, part: int) -> Batch:
+        pictures, captions, bad = None, [], Counter()
+        if self.images:
+            draw = self.images.order.draw(step, part, self.rank, self.ranks)
+            read = self.images.source.read(draw.rows, draw.picks)
+            pictures, captions, bad = torch.from_numpy(read.images), list(read.texts), read.bad
+        left: Texts | None = pictures
+        if self.texts:
+            draw = self.texts.order.draw(step, part, self.rank, self.ranks)
+            first, second = texts.read(self.texts.source, draw.rows, draw.picks)
+            left = _left(pictures, self.tokenize(first))
+            captions += second
+        return Batch(left, self.tokenize(captions), bad, _marked(captions))
+
+
+def _left(pictures: Tensor | None, tokens: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A left side whose last rows are texts."""
+    written = len(next(iter(tokens.values())))
+    pictured = 0 if pictures is None else len(pictures)
+    left = {
+        name: torch.cat([each.new_zeros(pictured, *each.shape[1:]), each])
+        for name, each in tokens.items()
+    }
+    if pictures is not None:
+        rest = pictures.new_zeros(written, *pictures.shape[1:])
+        left[IMAGES] = torch.cat([pictures, rest])
+    return left | {WRITTEN: torch.arange(pictured + written) >= pictured}
+
+
+def _marked(captions: list[str]) -> Tensor:
+    """64 bits for each caption; equal captions have equal ones."""
+    return torch.tensor([
+        int.from_bytes(
+            hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
+            signed=True,
+        )
+        for text in captions
+    ])  # fmt: skip
 
 
 def stream(

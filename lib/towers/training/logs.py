@@ -61,6 +61,7 @@ class Log:
             "pairs_per_second": round(update.pairs / max(now - self._last, 1e-9), 1),
             "peak_memory_bytes": peak_memory(),
             "bad": bad,
+            "duplicates": update.duplicates,
         }
         self._last = now
         self._write({"step": update.step, **values})

@@ -10,7 +10,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from accelerate import Accelerator
@@ -97,6 +97,8 @@ class Update:
         gradient_norm: over all weights, before clipping.
         pairs: in the batch, over all ranks.
         bad: reason -> unreadable samples that were replaced, over all ranks.
+        duplicates: captions that another pair of the same negatives has already, over all ranks:
+            to such a pair its own match is a negative too.
         asked: number of a signal that asked a rank to stop; 0: none.
     """
 
@@ -107,6 +109,7 @@ class Update:
     gradient_norm: float
     pairs: int
     bad: Counter = field(default_factory=Counter)
+    duplicates: int = 0
     asked: int = 0
 
 
@@ -174,13 +177,14 @@ class Trainer:
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         norm = sharding.clip(weights, self.plan.clip_norm)
         seen_by_all = self._agreed(step, scale, seen, norm)
+        duplicates = self._duplicates([batch for _, _, batch in seen])
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate(step)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.module.dual.clip_scale_()
-        return seen_by_all
+        return replace(seen_by_all, duplicates=duplicates)
 
     def _backward(self, step: int, part: int, batch: Batch) -> tuple[Tensor, Tensor, Batch]:
         """Forward and backward pass over one part; gradients are shared at the last one."""
@@ -241,6 +245,14 @@ class Trainer:
             step + 1, sum(loss) / len(loss), scale, self.plan.rate(step), max(norms),
             int(sum(pairs)), bad, int(max(asked)),
         )  # fmt: skip
+
+    def _duplicates(self, batches: list[Batch]) -> int:
+        """Captions that stand in a part of the batch before, over all ranks."""
+        if batches[0].captions is None:
+            return 0
+        mine = torch.stack([batch.captions for batch in batches])[None]
+        parts = self.accelerator.gather(mine).movedim(1, 0).flatten(1)  # (parts, pairs)
+        return sum(len(part) - len(part.unique()) for part in parts)
 
     def _must_be_finite(
         self, step: int, loss: list[float], sound: list[float], norms: list[float]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from towers import losses, models
 from towers.models.objectives import BagOfWords, Captioner
-from towers.training.batches import Texts
+from towers.training.batches import IMAGES, WRITTEN, Texts
 
 
 class Contrastive(nn.Module):
@@ -33,16 +33,32 @@ class Contrastive(nn.Module):
         return self.dual.text.tokenize(texts)
 
     def forward(
-        self, images: Tensor, texts: Texts
+        self, images: Texts, texts: Texts
     ) -> tuple[Float[Tensor, "batch embed"], Float[Tensor, "batch embed"], Float[Tensor, ""]]:
         """Unit-norm embeddings of this rank's pairs, and the scale of the logits.
 
         Args:
-            images: pixels (uint8, channels last), or image features.
+            images: pixels (uint8, channels last), or image features; or a left side whose last rows
+                are texts, see `batches`.
             texts: tokens, or text features.
         """
-        image_embeds = self.dual.embed_images(pixels(self.dual, images))
+        if isinstance(images, Tensor):
+            image_embeds = self.dual.embed_images(pixels(self.dual, images))
+        else:
+            image_embeds = self._mixed(images)
         return image_embeds, self.dual.embed_texts(texts), self.dual.logit_scale
+
+    def _mixed(self, left: Mapping[str, Tensor]) -> Float[Tensor, "batch embed"]:
+        """Embeddings of images in the first rows and of texts in the last ones."""
+        others = (IMAGES, WRITTEN)
+        first = int((~left[WRITTEN]).sum())
+        embeds = []
+        if first:
+            embeds.append(self.dual.embed_images(pixels(self.dual, left[IMAGES][:first])))
+        if first < len(left[WRITTEN]):
+            tokens = {name: each[first:] for name, each in left.items() if name not in others}
+            embeds.append(self.dual.embed_texts(tokens))
+        return torch.cat(embeds)
 
     def loss(
         self,

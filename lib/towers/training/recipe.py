@@ -48,6 +48,9 @@ class Recipe:
         text: text tower.
         data: collections, scenes or shards, as `training.loading.load` takes them; one that is
             named twice is seen twice as often.
+        text_pairs: sources of pairs of texts, as `training.texts` has them, that take the place of
+            some image-text pairs in every batch.
+        text_share: of the batch that they take, rounded to whole pairs; at 1 `data` is empty.
         steps: updates; 0 where `epochs` says how long.
         epochs: passes over the data; 0 where `steps` says how long.
         languages: of the captions; an item without any in them is left out.
@@ -86,7 +89,9 @@ class Recipe:
 
     image: str
     text: str
-    data: tuple[str, ...]
+    data: tuple[str, ...] = ()
+    text_pairs: tuple[str, ...] = ()
+    text_share: float = 0.0
     steps: int = 0
     epochs: int = 0
     languages: tuple[str, ...] = ("en",)
@@ -186,6 +191,11 @@ class Recipe:
         return files.sha256(json.dumps(parts, sort_keys=True).encode())
 
     @property
+    def text_batch(self) -> int:
+        """Pairs of texts in an update's batch."""
+        return round(self.text_share * self.batch)
+
+    @property
     def title(self) -> str:
         """`name`, or the names of the towers without their options."""
         towers = (tower.split(":", 1)[-1].split("?")[0] for tower in (self.image, self.text))
@@ -227,7 +237,8 @@ def _faults(recipe: Recipe):
             low += [name for name in names if getattr(recipe, name) == 0]
         for name in low:
             yield f"expected {name} {least}, got {getattr(recipe, name)}"
-    for name in ("image", "text", "data", "languages"):
+    named = ("image", "text", "languages", *(["data"] if recipe.text_share < 1 else []))
+    for name in named:
         value = getattr(recipe, name)
         if not value or (isinstance(value, tuple) and not all(value)):
             yield f"expected a name in {name}, got {value!r}"
@@ -253,6 +264,7 @@ def _disagreements(recipe: Recipe):
             f"expected a batch of at least 2 pairs in each of {recipe.accumulate} equal parts, got "
             f"batch {recipe.batch}; change batch or accumulate"
         )
+    yield from _mixtures(recipe)
     if recipe.chunk and recipe.accumulate > 1:
         yield (
             f"expected chunk or accumulate, got chunk {recipe.chunk} and accumulate "
@@ -282,3 +294,21 @@ def _disagreements(recipe: Recipe):
         yield f"expected max_bad in [0, 1], got {recipe.max_bad}"
     if recipe.seed >= 2**63 or not math.isfinite(recipe.lr):
         yield f"expected a seed below 2**63, got {recipe.seed}; lower it"
+
+
+def _mixtures(recipe: Recipe):
+    """What is impossible about the share of text pairs."""
+    texts, share = recipe.text_batch, recipe.text_share
+    whole = texts == recipe.batch
+    if not 0 <= share <= 1 or bool(recipe.text_pairs) != bool(texts) or whole != (share == 1):
+        yield (
+            "expected text_pairs with a text_share from 0 to 1 that makes whole pairs, or neither, "
+            f"got {list(recipe.text_pairs)} and {share}, which is {texts} of {recipe.batch}"
+        )
+    if texts and (texts % recipe.accumulate or recipe.objective != "clip"):
+        yield (
+            f"expected objective clip and text pairs in {recipe.accumulate} equal parts, got "
+            f"{recipe.objective} and {texts}; change text_share or accumulate"
+        )
+    if whole and (recipe.data or recipe.cache_features):
+        yield f"expected no data and no cache_features with text_share 1, got {list(recipe.data)}"

@@ -14,13 +14,13 @@ from accelerate import Accelerator
 
 from towers import files, models
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
-from towers.training import loading, logs, processes, samples, states
-from towers.training.batches import Batches, share, stream
+from towers.training import loading, logs, processes, samples, states, texts
+from towers.training.batches import Batch, Batches, Part, share, stream
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
 from towers.training.loop import Plan, Trainer, Update
 from towers.training.objectives import Contrastive, Objective, Predictive
-from towers.training.order import Order
+from towers.training.order import Order, key
 from towers.training.recipe import Recipe
 from towers.training.validation import Validation
 
@@ -63,6 +63,7 @@ def train(
     *,
     dual: models.DualTower | None = None,
     source: samples.Samples | None = None,
+    pairs: texts.TextPairs | None = None,
     evaluate: Evaluation | None = None,
     progress: bool = True,
 ) -> Finished:
@@ -80,6 +81,7 @@ def train(
             remove what an earlier run left there.
         dual: train this pair; by default the one that the recipe names.
         source: read these samples; by default the data that the recipe names.
+        pairs: read these pairs of texts; by default those that the recipe names.
         evaluate: called on rank 0 with the objective (`.dual`) in evaluation mode, every
             `evaluate_every` updates and after the last one, when the recipe's validation data is
             looked at too; what it returns is logged.
@@ -98,16 +100,15 @@ def train(
     _check(recipe, accelerator)
     with processes.watched(accelerator), alone(accelerator, folder):
         pair = dual or processes.agree(accelerator, lambda: _pair(recipe))
-        data = source or processes.agree(accelerator, lambda: _samples(recipe, pair))
-        _refuse_if_bad(recipe, data)
+        parts = processes.agree(accelerator, lambda: _parts(recipe, pair, source, pairs))
         evaluations = _evaluations(accelerator, recipe, pair, evaluate)
-        order = Order(data.blocks, recipe.batch, recipe.seed, recipe.accumulate)
-        plan = _plan(recipe, order)
-        claim(accelerator, folder, recipe, data.digest, resume)
-        run = _Run(recipe, folder, Trainer(_objective(recipe, pair, data), plan, accelerator))
+        plan = _plan(recipe, next(part.order for part in parts if part))
+        digest = "+".join(part.source.digest for part in parts if part)
+        claim(accelerator, folder, recipe, digest, resume)
+        run = _Run(recipe, folder, Trainer(_objective(recipe, pair, parts[0]), plan, accelerator))
         first = run.restore()
         with run.logged(first, evaluations, progress) as after, run.trainer.signals:
-            run.trainer.run(_batches(run.trainer, recipe, data, order, first), first, after)
+            run.trainer.run(_batches(run.trainer, recipe, parts, first), first, after)
         objective = run.finish()
     seconds = time.monotonic() - begun
     return Finished(folder, objective, plan.steps, first, run.bad, seconds)
@@ -229,13 +230,33 @@ class _Run:
 
 def _check(recipe: Recipe, accelerator: Accelerator) -> None:
     """Refuse what this machine and these ranks cannot do."""
-    share(recipe.batch, recipe.accumulate, accelerator.num_processes)
+    for pairs in {recipe.text_batch, recipe.batch - recipe.text_batch} - {0}:
+        share(pairs, recipe.accumulate, accelerator.num_processes)
 
 
 def _pair(recipe: Recipe) -> models.DualTower:
     return models.dual(
         recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title
     )
+
+
+def _parts(
+    recipe: Recipe,
+    pair: models.DualTower,
+    source: samples.Samples | None,
+    pairs: texts.TextPairs | None,
+) -> tuple[Part | None, Part | None]:
+    """The image-text pairs and the text pairs of a run, each with its order, if there are any."""
+    images, written = None, None
+    if count := recipe.batch - recipe.text_batch:
+        data = source or _samples(recipe, pair)
+        _refuse_if_bad(recipe, data)
+        images = Part(data, Order(data.blocks, count, recipe.seed, recipe.accumulate))
+    if count := recipe.text_batch:
+        data = pairs or texts.load(recipe.text_pairs, recipe.languages)
+        seed = key(recipe.seed, "text pairs")
+        written = Part(data, Order(data.blocks, count, seed, recipe.accumulate))
+    return images, written
 
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
@@ -277,11 +298,11 @@ def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
         )
 
 
-def _objective(recipe: Recipe, pair: models.DualTower, data: samples.Samples) -> Objective:
+def _objective(recipe: Recipe, pair: models.DualTower, images: Part | None) -> Objective:
     """What the recipe names, over the pair; the words that are predicted are the data's."""
     if recipe.objective == "clip":
         return Contrastive(pair, recipe.tile)
-    words = Vocabulary.of(itertools.islice(data.captions(), VOCABULARY_TEXTS))
+    words = Vocabulary.of(itertools.islice(images.source.captions(), VOCABULARY_TEXTS))
     if recipe.objective == "bag-of-words":
         return Predictive(pair, BagOfWords(pair.image.width, words, recipe.seed))
     return Predictive(pair, Captioner(pair.image.width, words, seed=recipe.seed))
@@ -299,11 +320,14 @@ def _plan(recipe: Recipe, order: Order) -> Plan:
     return Plan(steps, **{name: getattr(recipe, name) for name in same})
 
 
-def _batches(trainer: Trainer, recipe: Recipe, data: samples.Samples, order: Order, first: int):
+def _batches(
+    trainer: Trainer, recipe: Recipe, sources: tuple[Part | None, Part | None], first: int
+) -> Iterator[Batch]:
     accelerator = trainer.accelerator
     batches = Batches(
-        data, order, trainer.module.tokenize, accelerator.process_index, accelerator.num_processes
-    )
+        sources[0], trainer.module.tokenize, accelerator.process_index, accelerator.num_processes,
+        sources[1],
+    )  # fmt: skip
     parts = recipe.accumulate
     pin = trainer.device.type == "cuda"
     return stream(batches, first * parts, trainer.plan.steps * parts, recipe.workers, pin)

@@ -1,0 +1,204 @@
+"""Text files whose lines are found at random: an index of offsets, made once and kept in the cache.
+
+A file of any size is read once from end to end; from then on a line costs one seek. What is indexed
+are the places where a pair of texts can be taken: a document of two sentences or more, a line with
+two columns, or two lines of the same number in two files.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from towers import files
+from towers.training.errors import TrainingError, TrainingFailed
+from towers.training.order import drawn, key
+
+VERSION = 1
+"""Raise it when other places are found, or other texts at a place."""
+
+_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？।]+|$)")
+_WHICH = key("sentence")
+
+Texts = tuple[str, str]
+Parse = Callable[[list[bytes]], list[str] | None]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, by a plain rule: a line or a closing mark before a space ends one.
+
+    So "Dr. Who" is cut in two; the paper does not say how its corpus was split.
+    """
+    found = (each.strip() for line in text.splitlines() for each in _SENTENCE.findall(line))
+    return [each for each in found if each]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where pairs stand in one file, or in two files side by side.
+
+    Attributes:
+        paths: one or two.
+        kind: of `KINDS`.
+        offsets: of each place, in each file.
+        digest: SHA-256 of the files' content and of how they are read.
+    """
+
+    paths: tuple[Path, ...]
+    kind: str
+    offsets: Int[np.ndarray, "places files"]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def pair(self, place: int, pick: int) -> Texts:
+        """The pair of a place; of several, as neighbouring sentences, the one that `pick` draws.
+
+        Raises:
+            TrainingFailed: the file changed while the run went on.
+        """
+        lines = []
+        for path, offset in zip(self.paths, self.offsets[place].tolist(), strict=True):
+            with path.open("rb") as file:
+                file.seek(offset)
+                lines.append(file.readline())
+        texts = KINDS[self.kind](lines)
+        if texts is None:
+            raise TrainingFailed(
+                f"expected texts at byte {offset} of {files.shown(path)} as when it was indexed, "
+                "got others; leave files alone while a run reads them"
+            )
+        first = drawn(pick, _WHICH, len(texts) - 1) if self.kind in SPLIT else 0
+        return texts[first], texts[first + 1]
+
+
+def places(paths: tuple[Path, ...], kind: str) -> Places:
+    """Where the pairs of some files stand, from the cache or found now.
+
+    Args:
+        paths: one file, or two whose lines belong together.
+        kind: of `KINDS`.
+
+    Raises:
+        TrainingError: a file is missing or compressed, two files differ in their number of lines,
+            or there is no pair.
+    """
+    about = json.dumps([VERSION, kind, *(_stated(path) for path in paths)])
+    index = files.cache_home() / "lines" / f"{files.sha256(about.encode())[:32]}.npy"
+    with files.locked(index):
+        if not index.is_file():
+            _write(index, *_indexed(paths, kind))
+    try:
+        offsets = np.load(index, mmap_mode="r")
+        digest = index.with_suffix(".sha256").read_text()
+    except (ValueError, OSError) as error:
+        raise TrainingError(
+            f"expected the index {files.shown(index)}, got {error}; remove it"
+        ) from None
+    if not len(offsets):
+        raise TrainingError(
+            f"expected {WANTED[kind]} in {', '.join(map(str, paths))}, got none; check its layout"
+        )
+    return Places(paths, kind, offsets, digest)
+
+
+def _stated(path: Path) -> list:
+    """What tells a file from another without reading it."""
+    try:
+        stat = path.stat()
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+    except OSError as error:
+        raise TrainingError(f"expected a text file at {path}, got {error.strerror}") from None
+    if compressed:
+        raise TrainingError(f"expected plain text in {path}, got gzip; unpack it first")
+    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+
+
+def _indexed(paths: tuple[Path, ...], kind: str) -> tuple[np.ndarray, str]:
+    digests = [hashlib.sha256(f"{VERSION} {kind}".encode()) for _ in paths]
+    streams = [_lines(path, digest) for path, digest in zip(paths, digests, strict=True)]
+    found = []
+    try:
+        for lines in zip(*streams, strict=True):
+            if KINDS[kind]([content for _, content in lines]) is not None:
+                found.append([offset for offset, _ in lines])
+    except ValueError:
+        raise TrainingError(
+            f"expected as many lines in {paths[0]} as in {paths[-1]}, got other numbers of them; "
+            "give two files that belong together"
+        ) from None
+    digest = files.sha256("".join(each.hexdigest() for each in digests).encode())
+    return np.array(found, dtype=np.int64).reshape(-1, len(paths)), digest
+
+
+def _lines(path: Path, digest) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        offset = 0
+        for line in file:
+            digest.update(line)
+            yield offset, line
+            offset += len(line)
+
+
+def _write(index: Path, offsets: np.ndarray, digest: str) -> None:
+    content = io.BytesIO()
+    np.save(content, offsets)
+    files.atomic_write(index.with_suffix(".sha256"), digest)
+    files.atomic_write(index, content.getvalue())
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").strip()
+
+
+def _document(lines: list[bytes]) -> list[str] | None:
+    """Sentences of a line of JSON with "text", as C4 has them; two at least."""
+    try:
+        text = json.loads(lines[0])["text"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    found = sentences(text) if isinstance(text, str) else []
+    return found if len(found) > 1 else None
+
+
+def _paragraph(lines: list[bytes]) -> list[str] | None:
+    found = sentences(_text(lines[0]))
+    return found if len(found) > 1 else None
+
+
+def _columns(lines: list[bytes]) -> list[str] | None:
+    found = [part.strip() for part in _text(lines[0]).split("\t")[:2]]
+    return found if len(found) == 2 and all(found) else None
+
+
+def _parallel(lines: list[bytes]) -> list[str] | None:
+    found = [_text(line) for line in lines]
+    return found if all(found) else None
+
+
+KINDS: dict[str, Parse] = {
+    "documents": _document,
+    "paragraphs": _paragraph,
+    "columns": _columns,
+    "parallel": _parallel,
+}
+"""How lines are read: what can be paired in them, or None."""
+
+SPLIT = ("documents", "paragraphs")
+"""Kinds whose places have several pairs, each of two neighbours."""
+
+WANTED = {
+    "documents": 'lines of JSON with a "text" of two sentences',
+    "paragraphs": "lines of two sentences",
+    "columns": "lines of two columns, apart by a tab",
+    "parallel": "lines that are not empty in either file",
+}
+"""What a file is expected to have, in words."""
