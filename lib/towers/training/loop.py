@@ -243,7 +243,7 @@ class Trainer:
             bad = sum(gather_object([bad]), Counter())
         return Update(
             step + 1, sum(loss) / len(loss), scale, self.plan.rate(step), max(norms),
-            int(sum(pairs)), bad, int(max(asked)),
+            int(sum(pairs)), bad, asked=int(max(asked)),
         )  # fmt: skip
 
     def _duplicates(self, batches: list[Batch]) -> int:
