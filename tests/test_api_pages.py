@@ -23,7 +23,8 @@ INTERNAL = {
     "towers.data.scenes.speech",
     "towers.models.options",
     "towers.training.batches", "towers.training.command", "towers.training.folder",
-    "towers.training.processes", "towers.training.sharding",
+    "towers.training.processes", "towers.training.replicas", "towers.training.sharding",
+    "towers.training.stopping",
 }  # fmt: skip
 """Readers of single layouts, and steps of loading, drawing and running that nobody asks for by
 name."""

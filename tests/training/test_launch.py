@@ -77,6 +77,8 @@ def test_two_ranks_stopped_and_resumed_end_where_one_process_does(tmp_path):
     two = launch.start(RECIPE, tmp_path / "two", 2)
     two.wait()
     assert two.finished
+    (line,) = (tmp_path / "two/output.txt").read_text().splitlines()
+    assert line.startswith("vit and bow: 8 steps, 0 of them earlier, loss ")
     one = training.train(RECIPE, tmp_path / "one", progress=False)
     expected = weights(one.folder)
     for name, tensor in weights(tmp_path / "two").items():

@@ -352,6 +352,21 @@ class TestTwoRanks:
         assert all(0.4 < share < 0.6 for share in shares)
         assert sum(shares) == pytest.approx(1, abs=0.01)  # the scale and the steps are on both
 
+    def test_say_nothing_while_all_is_well(self, tmp_path):
+        """What torch writes itself, too; one of them is late to leave."""
+        ended = ranks.run(toy_runs.noted, tmp_path / "run", tmp_path, ranks=2)
+        assert [rank.code for rank in ended] == [0, 0], ended
+        assert [(tmp_path / f"stderr-{rank}").read_text() for rank in (0, 1)] == ["", ""]
+
+    def test_add_up_in_the_same_order_after_a_resumption(self, tmp_path):
+        """With two there is one order only."""
+        options = {"batch": 6, "ranks": 3}
+        for name, cuts in (("whole", ()), ("cut", (7,))):
+            for cut in (*cuts, None):
+                ended = ranks.run(toy_runs.seen, tmp_path / name, cut, **options)
+                assert [rank.code for rank in ended] == [0, 0, 0], ended
+        assert bits(tmp_path / "cut", 12) == bits(tmp_path / "whole", 12)
+
     @pytest.mark.parametrize("rank", [0, 1])
     def test_stop_together_when_one_of_them_meets_a_nan(self, tmp_path, rank):
         ended = ranks.run(toy_runs.poisoned, tmp_path, 7, rank, ranks=2, within=30)

@@ -11,7 +11,7 @@ import torch
 from tests import toy_towers
 from tests.faults import faulty_disk
 from towers import models, training
-from towers.training import logs, loop, samples, states
+from towers.training import logs, loop, processes, samples, states
 
 PAIRS = 44
 RECIPE = training.Recipe(
@@ -64,6 +64,8 @@ def poisoned(folder, step, rank):
     calls = []
 
     def image(images):
+        if not dual.training:  # before the first update
+            return forward(images)
         calls.append(len(images))
         mine = int(os.environ.get("RANK", 0)) == rank
         poison = mine and len(calls) == step * RECIPE.accumulate + 1
@@ -145,6 +147,21 @@ def asked(folder, number=signal.SIGTERM, told=(0,), **changes):
 
     object.__setattr__(data, "read", hearing)
     return train(folder, source=data, **changes).resumed
+
+
+def noted(folder, place):
+    """A run whose ranks' stderr goes to files in a place; rank 1 is slow to say good-bye."""
+    rank, stop = os.environ["RANK"], processes._Watch.stop
+
+    def late(watch, words=""):
+        time.sleep(1.3 * processes.BEAT)
+        stop(watch, words)
+
+    if rank == "1":
+        processes._Watch.stop = late
+    with open(f"{place}/stderr-{rank}", "wb") as file:
+        os.dup2(file.fileno(), 2)
+    train(folder)
 
 
 def losing_a_worker(folder):

@@ -25,6 +25,7 @@ from towers.training.caching import cached_step
 from towers.training.errors import TrainingFailed
 from towers.training.objectives import Objective
 from towers.training.order import key
+from towers.training.replicas import replicate
 from towers.training.schedules import SCHEDULES, descent
 from towers.training.stopping import Signals
 
@@ -117,7 +118,7 @@ class Trainer:
     """An objective, its optimiser and its scaler, on the ranks that train it.
 
     Attributes:
-        objective: as prepared for its ranks; `module` is the bare one.
+        objective: as its ranks share it, from the first update on; `module` is the bare one.
         optimiser: the plan's, over all trainable weights.
         scaler: of the loss in fp16; does nothing otherwise.
         signals: that may ask this rank to stop, for whoever enters them.
@@ -131,7 +132,8 @@ class Trainer:
             self._copy = copy.deepcopy(objective)
             self.objective = sharding.shard(objective, accelerator)
         else:
-            self.objective = accelerator.prepare(objective)
+            self.objective = objective.to(accelerator.device)
+        self._together = self.sharded
         self.optimiser = _optimiser(objective, plan)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
 
@@ -190,6 +192,9 @@ class Trainer:
         """Forward and backward pass over one part; gradients are shared at the last one."""
         seed = key(self.plan.seed, "update", step, part, self.accelerator.process_index) >> 1
         batch, sound = batch.to(self.device), []
+        if not self._together:
+            self.objective = replicate(self.module, self.accelerator, batch)
+            self._together = True
 
         def loss_of(*outputs: Tensor) -> Tensor:
             sound.append(torch.stack([output.isfinite().all() for output in outputs]).all())

@@ -33,9 +33,7 @@ _OURS = (TrainingFailed, NotImplementedError, RecursionError)
 def start() -> Accelerator:
     """This process as one of the ranks that a launcher started, or alone.
 
-    Precision, accumulation and order are the loop's own. Gradients are shared in buckets that
-    never change: those of torch are laid out anew after the first update, so that a resumed run
-    would add up the same numbers in another order.
+    Precision, accumulation and order are the loop's own.
     """
     with warnings.catch_warnings():
         # It shares the cores among ranks where nobody said how, and would warn that it does.
@@ -43,7 +41,7 @@ def start() -> Accelerator:
         return Accelerator(
             cpu=not torch.accelerator.is_available(),
             mixed_precision="no",
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            kwargs_handlers=[DistributedDataParallelKwargs()],
         )
 
 
@@ -115,7 +113,7 @@ class _Watch:
     """A thread that gives signs of life and ends this process when another rank is gone."""
 
     def __init__(self, rank: int, ranks: int) -> None:
-        self.rank, self.neighbour = rank, (rank + 1) % ranks
+        self.rank, self.ranks, self.neighbour = rank, ranks, (rank + 1) % ranks
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         self.store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=PATIENCE))
         self.over = threading.Event()
@@ -130,6 +128,16 @@ class _Watch:
             self.store.set(f"towers/{self.rank}", _BYE)
             if words and not self.store.check(["towers/failed"]):
                 self.store.set("towers/failed", f"rank {self.rank}: {words}")
+            if not words and self.rank == 0:
+                self._see_off()
+
+    def _see_off(self) -> None:
+        """Wait for the others' good-byes, which torch complains about where the store is gone."""
+        end = time.monotonic() + 5 * BEAT
+        while any(self._get(f"towers/{rank}") != _BYE for rank in range(1, self.ranks)):
+            if time.monotonic() > end:
+                return
+            time.sleep(BEAT / 100)
 
     def _beat(self) -> None:
         number, seen, since = 0, b"", time.monotonic()
