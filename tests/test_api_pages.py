@@ -25,6 +25,7 @@ INTERNAL = {
     "towers.training.batches", "towers.training.command", "towers.training.folder",
     "towers.training.processes", "towers.training.replicas", "towers.training.sharding",
     "towers.training.stopping",
+    "towers.widgets.packing",
 }  # fmt: skip
 """Readers of single layouts, and steps of loading, drawing and running that nobody asks for by
 name."""

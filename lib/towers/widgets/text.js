@@ -124,40 +124,35 @@ function element(name, properties = {}, children = []) {
   return made;
 }
 
-// Patches of a picture as a small canvas of their own.
-function tile(pixels, position) {
-  const canvas = element("canvas", {width: CELL, height: CELL});
-  const image = new ImageData(CELL, CELL);
-  const top = Math.floor(position / GRID) * CELL, left = position % GRID * CELL;
-  for (let i = 0; i < CELL * CELL; i++) {
-    const grey = pixels[(top + (i >> 4)) * SIZE + left + (i & 15)];
-    image.data.set([grey, grey, grey, 255], 4 * i);
-  }
+// The picture as a canvas of its own size.
+function pictureOf(pixels) {
+  const image = new ImageData(SIZE, SIZE);
+  pixels.forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
+  const canvas = element("canvas", {width: SIZE, height: SIZE});
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
 
-function paint(canvas, pixels, patches, numbered) {
-  const scale = canvas.width / SIZE, side = CELL * scale, brush = canvas.getContext("2d");
-  for (let y = 0; y < SIZE; y++) {
-    for (let x = 0; x < SIZE; x++) {
-      const grey = pixels[y * SIZE + x];
-      brush.fillStyle = `rgb(${grey} ${grey} ${grey})`;
-      brush.fillRect(x * scale, y * scale, scale, scale);
-    }
-  }
-  if (!numbered) return;
-  brush.font = `600 ${side / 3.4}px system-ui, sans-serif`;
-  [brush.textAlign, brush.textBaseline] = ["right", "bottom"];
+function patchOf(picture, position) {
+  const left = position % GRID * CELL, top = Math.floor(position / GRID) * CELL;
+  const canvas = element("canvas", {width: CELL, height: CELL});
+  canvas.getContext("2d").drawImage(picture, left, top, CELL, CELL, 0, 0, CELL, CELL);
+  return canvas;
+}
+
+function enlarge(picture, canvas, patches) {
+  const side = canvas.width / GRID, brush = canvas.getContext("2d");
+  brush.imageSmoothingEnabled = false;
+  brush.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  brush.font = `600 ${side / 3.6}px system-ui, sans-serif`;
+  [brush.textAlign, brush.textBaseline, brush.lineJoin] = ["left", "top", "round"];
   patches.forEach((position, index) => {
     const left = position % GRID * side, top = Math.floor(position / GRID) * side;
-    brush.strokeStyle = "#9fd4ff";
-    brush.strokeRect(left + 1, top + 1, side - 2, side - 2);
-    brush.strokeStyle = "#0b3a5c";
-    [brush.lineWidth, brush.fillStyle] = [3, "#fff"];
-    brush.strokeText(index + 1, left + side - 3, top + side - 1);
-    brush.fillText(index + 1, left + side - 3, top + side - 1);
-    brush.lineWidth = 2;
+    [brush.lineWidth, brush.strokeStyle] = [3, "#9fd4ff"];
+    brush.strokeRect(left + 1.5, top + 1.5, side - 3, side - 3);
+    [brush.lineWidth, brush.strokeStyle, brush.fillStyle] = [5, "#0b3a5c", "#fff"];
+    brush.strokeText(index + 1, left + 5, top + 5);
+    brush.fillText(index + 1, left + 5, top + 5);
   });
 }
 
@@ -180,10 +175,11 @@ function textExplorer(root, data) {
     const patches = inkedPatches(pixels), pieces = wordPieces(text, vocabulary);
     const bytes = new TextEncoder().encode(text).length;
     const unknown = pieces.filter(piece => piece === "[UNK]").length;
-    paint(canvas, pixels, patches, numbered.checked);
+    const picture = pictureOf(pixels);
+    enlarge(picture, canvas, numbered.checked ? patches : []);
     const said = `The text as a picture of ${SIZE} by ${SIZE} pixels; ${patches.length} of ${GRID * GRID} patches carry ink.`;
     canvas.setAttribute("aria-label", said);
-    tiles.replaceChildren(...patches.map(position => element("li", {}, [tile(pixels, position)])));
+    tiles.replaceChildren(...patches.map(position => element("li", {}, [patchOf(picture, position)])));
     tokens.replaceChildren(...pieces.map(piece => element("li", {
       textContent: piece, className: piece === "[UNK]" ? "unknown" : "",
     })));
@@ -206,8 +202,8 @@ function textExplorer(root, data) {
           canvas, element("label", {}, [numbered, " number the patches"]),
         ]),
         element("div", {className: "sequences"}, [
-          element("h4", {textContent: "What a pixel tower reads: patches"}), tiles,
-          element("h4", {textContent: "What a tokenizer makes of it: BERT’s word pieces"}), tokens,
+          element("p", {textContent: "What a pixel tower reads: patches"}), tiles,
+          element("p", {textContent: "What a tokenizer makes of it: BERT’s word pieces"}), tokens,
         ]),
       ]),
     );
