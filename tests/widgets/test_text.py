@@ -121,7 +121,7 @@ def test_typing_shows_numbered_patches_tokens_and_sums(page):
     patches = to_patches(["A photo of a cat."]).lengths[0]
     assert page.locator(".tiles li").count() == patches
     assert page.locator(".tokens li").all_inner_texts() == ["a", "photo", "of", "a", "cat", "."]
-    assert f"{patches} patches with ink of 196 · 6 word pieces · 17 bytes" in page.inner_text(
+    assert f"patches with ink: {patches} of 196 · word pieces: 6 · bytes: 17" in page.inner_text(
         ".sums"
     )
     label = page.get_by_role("img").first.get_attribute("aria-label")
@@ -131,9 +131,10 @@ def test_typing_shows_numbered_patches_tokens_and_sums(page):
 def test_what_is_left_out_is_hatched_and_counted(page):
     rare = chr(next(p for p in range(0x9000, 0xA000) if not shipped()[p]))
     page.get_by_label("Your text").fill(rare + "日")
-    assert "1 characters have a glyph that is not on this page" in page.inner_text(".sums")
+    assert "characters whose glyph is not on this page, hatched: 1" in page.inner_text(".sums")
     page.get_by_label("Your text").fill("W" * 800)
-    assert "of 800 characters do not fit" in page.inner_text(".sums")
+    lost = 800 - drawn(["W" * 800])[0]
+    assert f"characters that do not fit: {lost} of 800" in page.inner_text(".sums")
 
 
 def test_the_keyboard_reaches_everything(page):

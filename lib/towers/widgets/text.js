@@ -183,10 +183,13 @@ function textExplorer(root, data) {
     tokens.replaceChildren(...pieces.map(piece => element("li", {
       textContent: piece, className: piece === "[UNK]" ? "unknown" : "",
     })));
-    sums.textContent = `${patches.length} patches with ink of ${GRID * GRID} · ${pieces.length} word pieces`
-      + (unknown ? `, ${unknown} of them unknown` : "") + ` · ${bytes} bytes`
-      + (drawn < characters ? ` · ${characters - drawn} of ${characters} characters do not fit` : "")
-      + (missing ? ` · ${missing} characters have a glyph that is not on this page: hatched` : "");
+    sums.textContent = [
+      `patches with ink: ${patches.length} of ${GRID * GRID}`,
+      `word pieces: ${pieces.length}` + (unknown ? `, unknown: ${unknown}` : ""),
+      `bytes: ${bytes}`,
+      drawn < characters && `characters that do not fit: ${characters - drawn} of ${characters}`,
+      missing && `characters whose glyph is not on this page, hatched: ${missing}`,
+    ].filter(Boolean).join(" · ");
   }
 
   const start = Promise.all([inflate(data.glyphs), inflate(data.pieces)]).then(([glyphs, words]) => {
