@@ -17,6 +17,8 @@ HARD = [
     "\x00\t\n\r\x7f\u200b\u2028\ufeff",
     " ".join(["word"] * 200),
     "l" * 2000,
+    "@AZ[`az{",  # the edges of what becomes lower case
+    "." * 800,  # so narrow that 769 would fit
 ]
 
 any_text = st.text(
