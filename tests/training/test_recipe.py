@@ -37,8 +37,11 @@ OTHERS = {
     "steps": 201, "schedule": "constant", "precision": "bf16", "augment": "crop",
     "betas": (0.5, 0.6), "data": ("x", "y"), "languages": ("fr",), "accumulate": 2,
     "max_bad": 0.5, "objective": "captions", "shard": True,
-    "validation": ("z",), "cache_features": True,
+    "validation": ("z",), "cache_features": True, "optimiser": "adafactor",
+    "text_pairs": ("captions:x",), "text_share": 0.5,
 }  # fmt: skip
+TEXTS = {"text_pairs": ["captions:toys"], "text_share": 0.25}
+MIXED = {**GOOD, **TEXTS, "weight_decay": 1e-3}
 
 
 # steps excludes epochs, and there is one objective
@@ -49,7 +52,7 @@ FIELDS = [
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_the_digest_changes_with_every_field_that_changes_weights(field):
-    old = Recipe(**GOOD)
+    old = Recipe(**MIXED)
     value = getattr(old, field.name)
     other = OTHERS.get(field.name, value + "x" if isinstance(value, str) else None)
     new = dataclasses.replace(old, **{field.name: value + 1 if other is None else other})
@@ -71,6 +74,28 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
         ({"data": "toys"}, "data must be tuple of str, got 'toys'"),
         ({"data": []}, "expected a name in data"),
         ({"data": [""]}, "expected a name in data"),
+        ({"optimiser": "adam"}, "expected optimiser as one of adamw, adafactor"),
+        ({"optimiser": "adafactor"}, "expected weight_decay of at most 0.01 and no shard"),
+        (
+            {"optimiser": "adafactor", "weight_decay": 1e-4, "shard": True},
+            "no shard for adafactor.* got 0.0001 and shard True",
+        ),
+        (
+            {"text_pairs": ["captions:toys"]},
+            "makes whole pairs, or neither, got .* 0.0, which is 0",
+        ),
+        ({"text_share": 0.5}, "expected text_pairs with a text_share .* got \\[\\] and 0.5"),
+        ({**TEXTS, "text_share": 1e-4}, "which is 0 of 256"),
+        ({**TEXTS, "text_share": 0.9999}, "which is 256 of 256"),
+        ({**TEXTS, "text_share": -0.5}, "text_share from 0 to 1"),
+        ({**TEXTS, "text_share": 1.5}, "text_share from 0 to 1"),
+        ({**TEXTS, "text_share": 1}, "expected no data and no cache_features with text_share 1"),
+        ({**TEXTS, "text_share": 0.5, "data": []}, "expected a name in data"),
+        (
+            {**TEXTS, "accumulate": 16, "text_share": 0.1},
+            "text pairs in 16 equal parts, got clip and 26",
+        ),
+        ({**TEXTS, "objective": "captions"}, "expected objective clip and text pairs"),
         ({"betas": [0.9]}, "two betas in \\[0, 1\\), got \\[0.9\\]"),
         ({"betas": [0.9, 1.0]}, "two betas in \\[0, 1\\)"),
         ({"steps": 0}, "either steps or epochs, got steps 0 and epochs 0"),
@@ -140,3 +165,9 @@ def test_any_mapping_is_a_recipe_or_one_line(changes):
     with contextlib.suppress(training.TrainingError):  # one line: see the class
         read = Recipe.from_mapping({**GOOD, **changes})
         assert Recipe.from_mapping(read.mapping()) == read
+
+
+def test_a_recipe_of_texts_only_has_no_data():
+    recipe = Recipe(**{**GOOD, **TEXTS, "text_share": 1, "data": []})
+    assert (recipe.text_batch, recipe.batch) == (256, 256)
+    assert Recipe(**GOOD, **TEXTS).text_batch == 64

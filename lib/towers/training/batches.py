@@ -11,7 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -56,6 +56,10 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory; the loader calls it."""
         return self._each(lambda tensor: tensor.pin_memory())
+
+    def part(self, rows: slice) -> "Batch":
+        """Some of its pairs, without the count of bad samples."""
+        return replace(self._each(lambda tensor: tensor[rows]), bad=Counter())
 
     @property
     def _sides(self) -> tuple[Texts, Texts]:

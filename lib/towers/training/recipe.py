@@ -89,7 +89,7 @@ class Recipe:
 
     image: str
     text: str
-    data: tuple[str, ...] = ()
+    data: tuple[str, ...]
     text_pairs: tuple[str, ...] = ()
     text_share: float = 0.0
     steps: int = 0
