@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-import towers
 from tests.models import pages as striped
-from towers.models import DualTower, ImageTower, Preprocessing, TextTower
+from towers.models import DualTower, ImageTower, Preprocessing, TextTower, readers
 
 torch.set_num_threads(1)
 
@@ -127,6 +125,5 @@ class Colours:
 @pytest.fixture
 def pages(monkeypatch):
     """Captions are rendered by `tests.models.pages`."""
-    monkeypatch.setitem(sys.modules, "towers.rendering", striped)
-    monkeypatch.setattr(towers, "rendering", striped, raising=False)
+    monkeypatch.setattr(readers, "rendering", striped)
     return striped

@@ -9,6 +9,7 @@ import timm
 import torch
 from safetensors import safe_open
 
+from tests.models import pages
 from tests.models.conftest import small_image_tower
 from towers import losses, models
 from towers.models import clippo, family, resolution, scratch
@@ -93,7 +94,7 @@ def masked(dual, texts):
     """The same texts the long way: whole pages, blank patches masked in timm's own network."""
     network, reader = dual.image.encoder, dual.text.encoder
     network = reader.network if hasattr(reader, "network") else network
-    pixels = torch.from_numpy(family_pages(texts))
+    pixels = torch.from_numpy(pages.render(texts, size=32))
     cut = pixels.unfold(1, 8, 8).unfold(2, 8, 8).flatten(3).flatten(1, 2)  # (batch, 16, 64)
     kept = (cut != 127).any(2)
     kept[~kept.any(1), 0] = True
@@ -102,12 +103,6 @@ def masked(dual, texts):
     for block in network.blocks:
         embedded = block(embedded, attn_mask=kept[:, None, None])
     return network.attn_pool(network.norm(embedded), attn_mask=kept[:, None, None])
-
-
-def family_pages(texts):
-    from towers import rendering
-
-    return rendering.render(texts, size=32)
 
 
 @pytest.mark.parametrize("text", [name for name in TEXTS if name.endswith("packed")])
@@ -166,12 +161,28 @@ def test_checkpointing_changes_neither_values_nor_gradients(text):
         assert torch.equal(plain, saving)
 
 
+def test_the_papers_own_pages_are_packed_alike(monkeypatch):
+    """The house's renderer, at 16 pixels a line and patch."""
+    monkeypatch.undo()
+    name = "scratch:map?image=64&patch=16&width=32&depth=1&heads=4"
+    towers = [models.dual(name, f"shared:pixels?packed={way}", 8).text for way in ("true", "false")]
+    tokens = [tower.tokenize(CAPTIONS) for tower in towers]
+    patches, places = tokens[0]["patches"], tokens[0]["places"]
+    cut = tokens[1]["pixels"].unfold(1, 16, 16).unfold(2, 16, 16).flatten(3).flatten(1, 2)
+    for row, page in enumerate(cut):
+        inked = (page != 127).any(1).nonzero()[:, 0]
+        kept = places[row][places[row] >= 0]
+        assert torch.equal(kept, inked if len(inked) else torch.tensor([0]))
+        assert torch.equal(patches[row][places[row] >= 0], page[kept])
+    assert torch.isfinite(towers[0](tokens[0])).all()
+
+
 # --- sharing
 
 
 def test_a_page_is_read_as_a_picture_by_the_very_same_weights():
     dual = pair("shared:pixels")
-    pixels = torch.from_numpy(family_pages(CAPTIONS))
+    pixels = torch.from_numpy(pages.render(CAPTIONS, size=32))
     picture = dual.image.transform.normalised(pixels[..., None].expand(-1, -1, -1, 3))
     torch.testing.assert_close(
         dual.embed_texts(dual.text.tokenize(CAPTIONS)), dual.embed_images(picture)

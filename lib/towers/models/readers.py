@@ -17,6 +17,7 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from towers import rendering
 from towers.models.encoders import Tokens
 from towers.models.map_vit import Trunk, packed, through
 from towers.models.preprocessing import Preprocessing
@@ -34,8 +35,6 @@ class Pages:
 
     def __call__(self, texts: list[str]) -> Tokens:
         """A page for each text."""
-        from towers import rendering
-
         return {"pixels": torch.from_numpy(rendering.render(texts, size=self.size))}
 
     @property
@@ -63,8 +62,6 @@ class InkedPatches:
 
         A place counts the page's patches row by row; -1 stands where there is none any more.
         """
-        from towers import rendering
-
         found = rendering.to_patches(texts, patch=self.patch, size=self.size)
         longest = max(1, int(found.lengths.max(initial=0)))
         patches, places, inked = found.padded(longest)
