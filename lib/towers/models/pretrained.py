@@ -10,6 +10,7 @@
                                    pixels, words; see `scratch` and `family`
     shared:KIND?OPTIONS            text tower on the network of the image tower that it is paired
                                    with: pixels, words; see `family`
+    big_vision:PATH                pair of a released CLIPPO checkpoint, an .npz file
     file:PATH                      pair that `models.save` wrote
 
 Options follow a question mark, joined by "&". Image towers and open_clip take
@@ -24,7 +25,16 @@ from typing import get_args
 
 import torch
 
-from towers.models import checkpoints, family, libraries, packaged, resolution, scratch, sentences
+from towers.models import (
+    big_vision,
+    checkpoints,
+    family,
+    libraries,
+    packaged,
+    resolution,
+    scratch,
+    sentences,
+)
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Resize
@@ -34,7 +44,8 @@ AnyTower = ImageTower | TextTower | DualTower
 
 GRAMMAR = (
     "package:efficientnet-lite0, package:minilm, open_clip:ARCH/TAG, timm:NAME[/FILE], "
-    "hf:NAME_OR_PATH, scratch:KIND?OPTIONS, shared:KIND?OPTIONS or file:PATH"
+    "hf:NAME_OR_PATH, scratch:KIND?OPTIONS, shared:KIND?OPTIONS, "
+    "big_vision:PATH or file:PATH"
 )
 _RESIZE = {"resize": "|".join(get_args(Resize))}
 _SIZES = _RESIZE | {"image": "[1-9][0-9]{0,3}"}
@@ -195,6 +206,10 @@ def _scratch(name: str, _: str) -> ImageTower | TextTower:
     return scratch.tower(name)
 
 
+def _big_vision(name: str, rest: str) -> DualTower:
+    return big_vision.pair(name, rest)
+
+
 def _file(name: str, rest: str) -> DualTower:
     header, tensors = checkpoints.read(rest)
     for side, tower in (("image", header.image), ("text", header.text)):
@@ -235,5 +250,6 @@ _PREFIXES: dict[str, Callable[[str, str], AnyTower]] = {
     "timm": _timm,
     "hf": _hf,
     "scratch": _scratch,
+    "big_vision": _big_vision,
     "file": _file,
 }
