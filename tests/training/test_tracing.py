@@ -125,3 +125,14 @@ def test_a_frozen_tower_takes_only_its_cached_features():
 def test_impossible_steps_are_refused(batch, precision):
     with pytest.raises(ValueError, match="expected a precision of fp32, bf16, fp16 and batch >= 1"):
         tracing.trace(models.dual(VIT, BAG, 8, device="meta"), batch, precision)
+
+
+def test_texts_that_are_packed_cannot_be_traced():
+    image = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
+    whole, packed = (
+        models.dual(image, f"shared:pixels?packed={way}", 8, device="meta")
+        for way in ("false", "true")
+    )
+    assert tracing.trace(whole, 4).flops > 0
+    with pytest.raises(ValueError, match="trace packed texts as whole pages"):
+        tracing.trace(packed, 4)

@@ -168,12 +168,12 @@ def forward_flops(tower: ImageTower | TextTower) -> int:
 
 
 def example(tower: ImageTower | TextTower, batch: int) -> torch.Tensor | Tokens:
-    """Inputs of the right shape on the tower's device; texts fill the tower's context."""
+    """Inputs of the right shape on the tower's device; texts fill the tower's context or page."""
     if isinstance(tower, ImageTower):
         side = tower.transform.size
         return torch.zeros(batch, 3, side, side, device=tower.device)
     tokens = tower.tokenize(["word " * 1000])
-    return {name: each.expand(batch, -1).to(tower.device) for name, each in tokens.items()}
+    return {n: each.expand(batch, *each.shape[1:]).to(tower.device) for n, each in tokens.items()}
 
 
 @lru_cache(maxsize=16)

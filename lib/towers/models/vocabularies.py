@@ -105,10 +105,10 @@ def tokens_of(name: str, context: int, vocabulary: int) -> ClipTokens | PieceTok
 def trained(texts: Iterable[str], vocabulary: int = SIZE) -> str:
     """The name of a vocabulary that these texts give, from the cache or trained now.
 
-    The same texts in the same order give the same model on any machine.
+    The same texts in the same order give the same model: one thread learns, and nothing is drawn.
 
     Args:
-        texts: learnt from, one thread, in their order.
+        texts: learnt from.
         vocabulary: the most ids; few texts give fewer.
 
     Returns:

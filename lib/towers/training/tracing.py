@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -116,7 +116,7 @@ def trace(dual: DualTower, batch: int, precision: str = "fp32") -> Trace:
         precision: "fp32", or "bf16" or "fp16" for arithmetic under autocast.
 
     Raises:
-        ValueError: another precision, or an empty batch.
+        ValueError: another precision, an empty batch, or a tower that packs its texts.
     """
     if precision not in DTYPES or batch < 1:
         raise ValueError(
@@ -127,7 +127,13 @@ def trace(dual: DualTower, batch: int, precision: str = "fp32") -> Trace:
     step = Step(dual)
     with _training(dual), FakeTensorMode(allow_non_fake_inputs=True):
         weights = {name: _like(tensor) for name, tensor in state(step)}
-        return measured(step, weights, tuple(_fake(given, batch) for given in inputs), precision)
+        try:
+            return measured(step, weights, tuple(_fake(each, batch) for each in inputs), precision)
+        except DynamicOutputShapeException:
+            raise ValueError(
+                f"expected towers whose shapes do not depend on what they read, got {dual.name}; "
+                "trace packed texts as whole pages, packed=false"
+            ) from None
 
 
 def measured(step: Step, weights: dict[str, Tensor], inputs: tuple, precision: str) -> Trace:
