@@ -119,8 +119,10 @@ def test_the_browser_finds_the_tokenizers_word_pieces(page):
 def test_typing_shows_numbered_patches_tokens_and_sums(page):
     page.get_by_label("Your text").fill("A photo of a cat.")
     patches = to_patches(["A photo of a cat."]).lengths[0]
-    assert page.locator(".tiles li").count() == patches
-    assert page.locator(".tokens li").all_inner_texts() == ["a", "photo", "of", "a", "cat", "."]
+    tiles = page.get_by_role("list", name="patches with ink, in order")
+    assert tiles.locator("li").count() == patches
+    pieces = page.get_by_role("list", name="word pieces, in order").locator("li")
+    assert pieces.all_inner_texts() == ["a", "photo", "of", "a", "cat", "."]
     assert f"patches with ink: {patches} of 196 · word pieces: 6 · bytes: 17" in page.inner_text(
         ".sums"
     )

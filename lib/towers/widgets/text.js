@@ -164,7 +164,9 @@ function textExplorer(root, data) {
   canvas.setAttribute("role", "img");
   const sums = element("p", {className: "sums"});
   sums.setAttribute("role", "status");
-  const tiles = element("ol", {className: "tiles"}), tokens = element("ol", {className: "tokens"});
+  const [tiles, tokens] = ["tiles", "tokens"].map(className => element("ol", {className, tabIndex: 0}));
+  tiles.setAttribute("aria-label", "patches with ink, in order");
+  tokens.setAttribute("aria-label", "word pieces, in order");
   const buttons = Object.entries(data.examples).map(([name, text]) => element("button", {
     type: "button", textContent: name, onclick: () => { entry.value = text; update(); },
   }));
