@@ -1,13 +1,9 @@
 """Samples of every source: the right rows, pictures and captions, whatever is damaged."""
 
 import dataclasses
-import http.server
 import io
 import json
-import tarfile
-import threading
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +12,7 @@ from PIL import Image
 
 from tests import toy_towers
 from tests.training import toy_runs
+from tests.training.toy_shards import members, tar, three_tars
 from towers import models, training
 from towers.data import BadImage, DataError
 from towers.training import loading, logs, samples, shards
@@ -208,31 +205,9 @@ class TestFeatures:
             loading.featured(["shards:a.tar"], toy_towers.image_tower(), ("en",), "fp32")
 
 
-def tar(path, members):
-    """A tar of (name, content) pairs; a name alone is a folder."""
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return path
-
-
-def members(numbers, first=0):
-    return [
-        part
-        for n in numbers
-        for part in (
-            (f"{first + n:05d}.png", toy_towers.picture(first + n)),
-            (f"{first + n:05d}.txt", f"caption {first + n}\nother {first + n}".encode()),
-        )
-    ]
-
-
 @pytest.fixture
 def three(tmp_path):
-    for number, count in enumerate((5, 3, 7)):
-        tar(tmp_path / f"{number}.tar", members(range(count), 100 * number))
+    three_tars(tmp_path)
     return tmp_path
 
 
@@ -329,72 +304,3 @@ class TestShards:
         data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
         done = toy_runs.train(three / "run", dual=dual, source=data, workers=2, steps=6)
         assert (done.steps, done.bad.total()) == (6, 0)
-
-
-@pytest.fixture
-def server(three):
-    """Serves a folder; `server.cut` names files that are cut short, `server.asked` is a list."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(three))
-
-        def log_message(self, *_):
-            pass
-
-        def copyfile(self, source, outputfile):
-            content = source.read()
-            serving.asked.append(self.path)
-            cut = self.path in serving.cut
-            outputfile.write(content[: len(content) // 2] if cut else content)
-
-    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serving.cut, serving.asked = [], []
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
-    yield serving
-    serving.shutdown()
-    serving.server_close()
-
-
-class TestRemoteShards:
-    def test_are_fetched_once_and_read_as_local_ones(self, three, server):
-        pattern = f"shards:http://127.0.0.1:{server.server_port}/{{0..2}}.tar"
-        found = loading.load([pattern], PREPARED)
-        near = loading.load([f"shards:{three}/{{0..2}}.tar"], PREPARED)
-        rows = np.arange(15)
-        assert found.read(rows, PICKS[:15]).texts == near.read(rows, PICKS[:15]).texts
-        assert len(loading.load([pattern], PREPARED)) == 15
-        assert sorted(server.asked) == ["/0.tar", "/1.tar", "/2.tar"]
-
-    def test_that_come_cut_short_are_not_kept(self, three, server, monkeypatch):
-        monkeypatch.setattr(shards.time, "sleep", lambda _: None)
-        server.cut.append("/1.tar")
-        url = f"http://127.0.0.1:{server.server_port}/1.tar"
-        with pytest.raises(DataError, match=r"expected a whole shard at .* got \d+ bytes of \d+"):
-            shards.fetched(url)
-        assert server.asked == ["/1.tar"] * shards.ATTEMPTS
-        assert [path.suffix for path in (three / "home/shards").iterdir()] in ([], [".lock"])
-        server.cut.clear()
-        assert shards.fetched(url).read_bytes() == (three / "1.tar").read_bytes()
-
-    def test_that_are_tars_cut_off_at_the_source_are_refused(self, three, monkeypatch):
-        monkeypatch.setattr(shards.time, "sleep", lambda _: None)
-        short = three / "short.tar"
-        short.write_bytes((three / "0.tar").read_bytes()[:2000])
-        with pytest.raises(DataError, match="a tar that is cut off in 1 place"):
-            shards.fetched(short.as_uri())
-
-    def test_that_are_not_there_are_one_line(self, server, monkeypatch):
-        monkeypatch.setattr(shards.time, "sleep", lambda _: None)
-        for url, cause in (
-            (f"http://127.0.0.1:{server.server_port}/no.tar", "File not found"),
-            ("http://127.0.0.1:1/no.tar", "refused"),
-            ("nosuchprotocol://x/y.tar", "nosuchprotocol"),
-        ):
-            with pytest.raises(DataError, match=cause) as caught:
-                shards.fetched(url)
-            assert "\n" not in str(caught.value)
-
-    def test_lie_in_the_cache(self, three):
-        path = shards.fetched((three / "2.tar").as_uri())
-        assert path.is_relative_to(Path(three / "home/shards"))

@@ -120,6 +120,7 @@ class Batches(Dataset):
         pictures, captions, bad = None, [], Counter()
         if self.images:
             draw = self.images.order.draw(step, part, self.rank, self.ranks)
+            self.images.source.expect(*self.images.order.ahead(step))
             read = self.images.source.read(draw.rows, draw.picks)
             pictures, captions, bad = torch.from_numpy(read.images), list(read.texts), read.bad
         left: Texts | None = pictures

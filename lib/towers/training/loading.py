@@ -21,11 +21,11 @@ from towers.training.samples import (
     Squares,
     caption,
 )
-from towers.training.shards import ShardSamples, local
+from towers.training.shards import ShardSamples, tars
 
 
 @dataclass(frozen=True, eq=False)
-class SceneSamples:
+class SceneSamples(Samples):
     """Scenes, drawn when they are asked for; none of them is ever bad.
 
     Attributes:
@@ -69,7 +69,7 @@ class SceneSamples:
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureSamples:
+class FeatureSamples(Samples):
     """Items whose pictures a frozen tower has looked at once and for all.
 
     Attributes:
@@ -178,7 +178,7 @@ def _named(name: str, squares: Squares, languages: tuple[str, ...]) -> Samples:
     if kind == "scenes":
         return SceneSamples(spoken(name, languages), squares)
     if kind == "shards":
-        return ShardSamples(local(rest), squares, languages)
+        return ShardSamples(tars(rest), squares, languages)
     return CollectionSamples(captioned(name, languages), squares, languages)
 
 

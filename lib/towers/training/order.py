@@ -100,6 +100,22 @@ class Order:
         rows = _shuffled(np.arange(first, first + share), self, epoch)
         return Draw(rows, mixed(rows.astype(np.uint64), key(self.seed, "pick", epoch)))
 
+    def ahead(self, step: int) -> tuple[list[int], list[int]]:
+        """The blocks that are open at a step, and those that will be opened after them."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        now, end = self._open(epoch, within * self.batch)
+        if end >= self.steps_per_epoch * self.batch:
+            epoch, end = epoch + 1, 0
+        return now, self._open(epoch, end)[0]
+
+    def _open(self, epoch: int, first: int) -> tuple[list[int], int]:
+        """The blocks of the groups that a batch lies in, and the position where they end."""
+        order, ends, groups, _ = _layout(self.blocks, self.group, self.seed, epoch)
+        last = min(first + self.batch, self.rows) - 1
+        before, after = np.searchsorted(groups, (first, last), side="right")
+        edges = np.searchsorted(ends, groups[[before - 1, after]], side="right")
+        return order[slice(*edges)].tolist(), int(groups[after])
+
 
 def permuted(positions: Int[np.ndarray, " n"], count: int, secret: int) -> Int[np.ndarray, " n"]:
     """Where a keyed permutation of `count` rows puts the given positions.

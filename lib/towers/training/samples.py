@@ -67,6 +67,9 @@ class Samples(Protocol):
 
     def captions(self) -> Iterator[str]: ...
 
+    def expect(self, now: Sequence[int], soon: Sequence[int]) -> None:
+        """Prepare for the blocks that are read now, and next; mostly there is nothing to do."""
+
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read: ...
 
 
@@ -110,7 +113,7 @@ class Squares:
 
 
 @dataclass(frozen=True, eq=False)
-class CollectionSamples:
+class CollectionSamples(Samples):
     """Items of a collection that have captions in some languages.
 
     Attributes:
@@ -159,7 +162,7 @@ class CollectionSamples:
 
 
 @dataclass(frozen=True)
-class Joined:
+class Joined(Samples):
     """Several sources, one after the other.
 
     Attributes:
@@ -190,6 +193,16 @@ class Joined:
 
     def __len__(self) -> int:
         return self._ends[-1]
+
+    def expect(self, now: Sequence[int], soon: Sequence[int]) -> None:
+        """Tell each part of its own blocks."""
+        first = 0
+        for part in self.parts:
+            end = first + len(part.blocks)
+            part.expect(
+                *([n - first for n in blocks if first <= n < end] for blocks in (now, soon))
+            )
+            first = end
 
     def captions(self) -> Iterator[str]:
         """The captions of all parts."""

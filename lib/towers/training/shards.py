@@ -1,20 +1,16 @@
 """WebDataset shards read at random: any sample of any shard, from its place in the tar.
 
-The headers of each shard are scanned once; where its samples' members lie is kept in the cache. A
-remote shard is fetched first, whole or not at all. Members are read only when they are asked for,
-with the checks of `towers.data.shards`.
+The headers of each shard are scanned once; where its samples' members lie is kept in the cache.
+Members are read only when they are asked for, with the checks of `towers.data.shards`.
 """
 
 import json
 import os
-import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from http.client import HTTPException
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -40,14 +36,14 @@ from towers.data.shards import (
     shard_paths,
 )
 from towers.data.tars import entries
-from towers.training.samples import Read, Squares, caption, one_by_one
+from towers.training.remote import Ahead, Remote, tidy
+from towers.training.samples import Read, Samples, Squares, caption, one_by_one
 
-INDEX_VERSION = 1
-FETCHES = 8  # shards fetched at a time
-ATTEMPTS = 3  # at fetching one
-_BLOCK = 2**20
+INDEX_VERSION = 2
+SCANS = 8  # shards fetched and scanned at a time
 _COLUMNS = ("picture", "txt", "json")
 """Members of a sample that are read; the index holds the offset and the length of each."""
+_AHEAD = Ahead()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,35 +54,37 @@ class Index:
         places: where each sound sample's picture, text and JSON start, and their lengths; 0 where
             there is none.
         left_out: reason -> the other samples.
+        size: of the shard, in bytes.
     """
 
     places: Int[np.ndarray, "samples members 2"]
     left_out: Counter
+    size: int
 
 
 @dataclass(frozen=True, eq=False)
-class ShardSamples:
+class ShardSamples(Samples):
     """Samples of shards, each shard a block.
 
     Attributes:
-        paths: of local tars.
+        tars: near or far.
         squares: what their pictures become.
         languages: of the captions.
     """
 
-    paths: tuple[Path, ...]
+    tars: tuple[Path | Remote, ...]
     squares: Squares
     languages: tuple[str, ...] = ("en",)
 
-    @cached_property
-    def _scanned(self) -> tuple["Index", ...]:
-        bar = tqdm(self.paths, "scanning shards", unit="tar", disable=None)
-        found = tuple(index(path) for path in bar)
+    _scanned: tuple[Index, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        with ThreadPoolExecutor(SCANS) as pool:
+            done, count = pool.map(index, self.tars), len(self.tars)
+            found = tuple(tqdm(done, "scanning shards", total=count, unit="tar", disable=None))
         if not sum(len(shard.places) for shard in found):
-            raise DataError(
-                f"expected samples in {len(self.paths)} shards, got none; check what they hold"
-            )
-        return found
+            raise DataError(f"expected samples in {count} shards, got none; check what they hold")
+        object.__setattr__(self, "_scanned", found)
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:
@@ -101,7 +99,9 @@ class ShardSamples:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over names, sizes and places of all members, the squares and the languages."""
-        parts = [(path.name, path.stat().st_size) for path in self.paths]
+        paths = [tar.path if isinstance(tar, Remote) else tar for tar in self.tars]
+        sizes = [shard.size for shard in self._scanned]
+        parts = [(path.name, size) for path, size in zip(paths, sizes, strict=True)]
         content = json.dumps([parts, self.squares.recipe, self.languages]).encode()
         return files.sha256(
             b"".join([content, *(shard.places.tobytes() for shard in self._scanned)])
@@ -126,6 +126,13 @@ class ShardSamples:
         """One square and one caption for each row."""
         return one_by_one(self._one, rows, picks, len(self))
 
+    def expect(self, now: Sequence[int], soon: Sequence[int]) -> None:
+        """Fetch ahead; blocks that are read now, and those that are read next."""
+        near = [[self.tars[n] for n in blocks if isinstance(self.tars[n], Remote)]
+                for blocks in (now, soon)]  # fmt: skip
+        if any(near):
+            _AHEAD.expect(*near)
+
     def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
         picture, texts = self._item(row)
         text = caption(texts, pick)
@@ -137,110 +144,106 @@ class ShardSamples:
         first = self._ends[shard] - self.blocks[shard]
         place = self._scanned[shard].places[row - first]
         try:
-            with self.paths[shard].open("rb") as file:
+            with self._opened(shard) as file:
                 parts = {
                     name: os.pread(file.fileno(), int(length), int(offset))
                     for name, (offset, length) in zip(_COLUMNS, place, strict=True)
                     if length
                 }
         except OSError:
-            raise BadImage("missing", f"cannot open shard {str(self.paths[shard])!r}") from None
+            raise BadImage("missing", f"cannot open shard {str(self.tars[shard])!r}") from None
         picture = parts.pop("picture")
         sample = Sample("", {"png": picture, **parts})
         captions = draft(sample, [], Tally())[1].captions
         return picture, [text for code in self.languages for text in captions.get(code, ())]
 
+    def _opened(self, shard: int) -> BinaryIO:
+        tar, size = self.tars[shard], self._scanned[shard].size
+        if not isinstance(tar, Remote):
+            return tar.open("rb")
+        file = tar.open()
+        if (now := os.fstat(file.fileno()).st_size) != size:
+            file.close()
+            raise DataError(
+                f"expected the {size} bytes at {tar.url[:200]!r} that were there before, got {now};"
+                " train on one state of the data"
+            )
+        return file
 
-def local(pattern: str) -> tuple[Path, ...]:
-    """The shards of a pattern as local files, fetched first where it names others.
+
+def tars(pattern: str) -> tuple[Path | Remote, ...]:
+    """The shards of a pattern; those that are elsewhere are fetched when they are needed.
 
     Args:
         pattern: paths, or URLs (http, https, file, or what fsspec has a driver for) of
             uncompressed .tar files, with {000..123} and {a,b}; paths also with * and ?.
 
     Raises:
-        DataError: no shard matches, or one cannot be had whole.
+        DataError: no shard matches.
     """
     if "://" not in pattern:
         return tuple(shard_paths(pattern))
-    with ThreadPoolExecutor(FETCHES) as pool:
-        names = expanded(pattern)
-        done = pool.map(fetched, names)
-        return tuple(tqdm(done, "fetching shards", total=len(names), unit="tar", disable=None))
+    return tuple(Remote(url) for url in expanded(pattern))
 
 
-def fetched(url: str) -> Path:
-    """A remote shard in the cache: whole, and a sound tar, or not there.
-
-    Processes that ask for it at the same time fetch it once.
-
-    Raises:
-        DataError: it cannot be had, or is cut short or damaged.
-    """
-    path = files.cache_home() / "shards" / f"{files.sha256(url.encode())[:32]}.tar"
-    with files.locked(path):
-        for attempt in range(ATTEMPTS):
-            if path.is_file():
-                break
-            try:
-                _fetch(url, path)
-            except (OSError, ValueError, ImportError, HTTPException) as error:
-                cause = getattr(error, "reason", None) or error
-                cause = " ".join(str(cause).split())[:200] or type(error).__name__
-                if attempt == ATTEMPTS - 1 or isinstance(error, ImportError):
-                    raise DataError(
-                        f"expected a whole shard at {url[:200]!r}, got {cause}; check the address"
-                    ) from None
-                time.sleep(2**attempt)
-    return path
-
-
-def index(path: Path) -> Index:
+def index(tar: Path | Remote) -> Index:
     """What the headers of a shard tell, from the cache if they were read before.
 
     A sample without a picture or without a text is left out; so is one with a member that is
     doubled, too long, cut off, or of an unsafe name.
 
     Raises:
-        DataError: there is no such file.
+        DataError: there is no such file, or it cannot be had.
     """
-    try:
-        about = path.stat()
-    except OSError:
-        raise DataError(f"expected a shard at {files.shown(path)}, got none; fetch it") from None
-    named = json.dumps([INDEX_VERSION, str(path.resolve()), about.st_size, about.st_mtime_ns])
-    cached = files.cache_home() / "shards" / f"{files.sha256(named.encode())[:32]}.index"
+    if isinstance(tar, Remote):
+        named = [INDEX_VERSION, tar.url]
+    else:
+        named = [INDEX_VERSION, str(tar.resolve()), *_state(tar)]
+    name = files.sha256(json.dumps(named).encode())[:32]
+    cached = files.cache_home() / "shards" / f"{name}.index"
     try:
         with safe_open(cached, "np") as file:
             places, about = file.get_tensor("places"), file.metadata()
         if files.sha256(places.tobytes()) == about["sha256"]:
-            return Index(places, Counter(json.loads(about["left_out"])))
+            return Index(places, Counter(json.loads(about["left_out"])), int(about["size"]))
     except (OSError, ValueError, SafetensorError, KeyError, TypeError):
         pass
-    found = _scan(path)
+    with tar.open() if isinstance(tar, Remote) else tar.open("rb") as file:
+        found = _scan(file)
     about = {
-        "sha256": files.sha256(found.places.tobytes()),
+        "sha256": files.sha256(found.places.tobytes()), "size": str(found.size),
         "left_out": json.dumps(found.left_out),
-    }
+    }  # fmt: skip
     files.atomic_write(cached, to_bytes({"places": found.places}, about))
+    if isinstance(tar, Remote):
+        tidy()
     return found
 
 
-def _scan(path: Path) -> Index:
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file's content."""
+    try:
+        about = path.stat()
+    except OSError:
+        raise DataError(f"expected a shard at {files.shown(path)}, got none; fetch it") from None
+    return about.st_size, about.st_mtime_ns
+
+
+def _scan(file: BinaryIO) -> Index:
     """Neighbouring members of one name are a sample."""
     found: list[list[tuple[int, int]]] = []
     left_out: Counter = Counter()
-    with path.open("rb") as file:
-        for _, members in groupby(_members(file, left_out), key=itemgetter(0)):
-            places: dict[str, tuple[int, int]] = {}
-            faults = [wrong for member in members if (wrong := _add(places, *member[1:]))]
-            if not faults and not ("picture" in places and len(places) > 1):
-                faults = ["no caption" if "picture" in places else "no picture"]
-            if faults:
-                left_out[faults[0]] += 1
-            else:
-                found.append([places.get(column, (0, 0)) for column in _COLUMNS])
-    return Index(np.array(found, dtype=np.int64).reshape(-1, len(_COLUMNS), 2), left_out)
+    for _, members in groupby(_members(file, left_out), key=itemgetter(0)):
+        places: dict[str, tuple[int, int]] = {}
+        faults = [wrong for member in members if (wrong := _add(places, *member[1:]))]
+        if not faults and not ("picture" in places and len(places) > 1):
+            faults = ["no caption" if "picture" in places else "no picture"]
+        if faults:
+            left_out[faults[0]] += 1
+        else:
+            found.append([places.get(column, (0, 0)) for column in _COLUMNS])
+    places_of_all = np.array(found, dtype=np.int64).reshape(-1, len(_COLUMNS), 2)
+    return Index(places_of_all, left_out, os.fstat(file.fileno()).st_size)
 
 
 def _members(
@@ -274,39 +277,3 @@ def _add(
         return "too many bytes"
     places[kind] = place
     return None if place[1] else "empty"
-
-
-def _fetch(url: str, path: Path) -> None:
-    """Bring a shard to a hidden file beside its place, check it, and move it there."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file, _opened(url) as source:
-            expected = _length(source)
-            while block := source.read(_BLOCK):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        if expected not in (None, part.stat().st_size):
-            raise ValueError(f"{part.stat().st_size} bytes of {expected}")
-        with part.open("rb") as file:
-            faults = Counter(entry.fault for entry in entries(file) if entry.fault)
-        if cut := faults["truncated archive"]:
-            raise ValueError(f"a tar that is cut off in {cut} place")
-        os.replace(part, path)
-        files.sync(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _length(source: BinaryIO) -> int | None:
-    """How many bytes a source says that it has; None where it does not say."""
-    said = getattr(source, "headers", {}).get("Content-Length", getattr(source, "size", None))
-    return None if said is None else int(said)
-
-
-def _opened(url: str) -> BinaryIO:
-    if url.startswith(("http://", "https://", "file://")):
-        return urllib.request.urlopen(url, timeout=60)
-    import fsspec
-
-    return fsspec.open(url, "rb").open()
