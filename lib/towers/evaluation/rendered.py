@@ -47,12 +47,12 @@ def evaluate(frame: pd.DataFrame, data: str) -> list[Measurement]:
     rows = []
     for row in frame.itertuples():
         shared = {"model": "renderer", "data": f"{data}:{row.language}", "n": row.texts}
-        low, high = metrics.intervals.clopper_pearson(row.cut, row.texts)
+        cut, ends = row.cut / row.texts, metrics.intervals.clopper_pearson(row.cut, row.texts)
         rows += [
             Measurement(metric="ink share", value=row.ink, **shared),
             Measurement(metric="characters lost", value=row.lost, **shared),
             Measurement(metric="unknown characters", value=row.unknown, **shared),
-            Measurement(metric="texts cut", value=row.cut / row.texts, low=low, high=high, **shared),
+            Measurement(metric="texts cut", value=cut, low=ends.low, high=ends.high, **shared),
         ]
     count, characters = frame.texts.sum(), frame.texts * frame.characters
     whole = {
