@@ -14,7 +14,7 @@ from tests.training import toy_runs, toy_shards
 from towers import models, training
 from towers.data import DataError
 from towers.training import loading, remote
-from towers.training.batches import Batches
+from towers.training.batches import Batches, Part
 from towers.training.order import Order
 from towers.training.remote import Remote
 
@@ -140,7 +140,7 @@ def test_the_next_is_fetched_while_the_current_is_read(three, server):
     assert (len(now), len(soon)) == (1, 1)
     forget(three)
     server.asked.clear()
-    Batches(data, order, lambda texts: {})[0]
+    Batches(Part(data, order), lambda texts: {})[0]
     until(lambda: len(cached(three)) == 2)
     assert server.asked == [f"/{now[0]}.tar", f"/{soon[0]}.tar"]
 
@@ -165,7 +165,7 @@ def test_fetched_shards_keep_to_their_room(three, server, monkeypatch):
     near = loading.load([f"shards:{three}/{{0..2}}.tar"], PREPARED)
     order = Order(data.blocks, 5, 0, group=1)
     for step in range(9):
-        read = [Batches(each, order, lambda texts: {})[step] for each in (data, near)]
+        read = [Batches(Part(each, order), lambda texts: {})[step] for each in (data, near)]
         assert torch.equal(read[0].images, read[1].images)
     until(lambda: not remote_thread().is_alive())
     assert sum(path.stat().st_size for path in cached(three)) <= max(sizes)
