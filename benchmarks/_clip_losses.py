@@ -1,14 +1,13 @@
 """Random pairs, and one step of a contrastive loss on them."""
 
 import math
-import os
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-THREADS = os.cpu_count()
+THREADS = torch.get_num_threads()  # as many as the machine, or OMP_NUM_THREADS, allows
 
 
 def pairs(batch: int, embed: int) -> tuple[Tensor, Tensor, Tensor]:

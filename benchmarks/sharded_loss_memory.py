@@ -13,7 +13,7 @@ REPEATS = 2  # it hardly varies
 PEER_SETTINGS = {}
 SIZES = {
     "full": {"batch": 16_384, "ranks": 4},
-    "laptop": {"batch": 8_192, "ranks": 4},
+    "laptop": {"batch": 4_096, "ranks": 4},
     "smoke": {"batch": 1_024, "ranks": 2},
 }
 

@@ -29,7 +29,7 @@ def sharded_clip_loss(
     image_embeds: Float[Tensor, "share embed"],
     text_embeds: Float[Tensor, "share embed"],
     logit_scale: Float[Tensor, ""],
-    tile: int = 1024,
+    tile: int = 2048,
     group: dist.ProcessGroup | None = None,
 ) -> Float[Tensor, ""]:
     """`clip_loss` of the whole batch, of which every rank gives its own pairs.

@@ -19,7 +19,7 @@ def tiled_clip_loss(
     image_embeds: Float[Tensor, "batch embed"],
     text_embeds: Float[Tensor, "batch embed"],
     logit_scale: Float[Tensor, ""],
-    tile: int = 1024,
+    tile: int = 2048,
 ) -> Float[Tensor, ""]:
     """`clip_loss` in memory that grows with the tile and the embeddings, not with batch squared.
 
@@ -33,7 +33,8 @@ def tiled_clip_loss(
         text_embeds: unit-norm.
         logit_scale: multiplier > 0, already exponentiated. An accelerator waits twice per call:
             to check it, and for the range of the logits.
-        tile: rows and columns of the part of the logits that exists at a time, at least 1.
+        tile: rows and columns of the part of the logits that exists at a time, at least 1; with
+            larger ones threads wait less often for each other.
 
     Returns:
         Mean of both directions, in nats; log(batch) at chance, 0 for a batch of one.
@@ -58,7 +59,7 @@ def check_tile(tile: int) -> None:
         ValueError: tile is below 1.
     """
     if tile < 1:
-        raise ValueError(f"expected a tile of at least 1 row, got {tile}; 1024 suits most machines")
+        raise ValueError(f"expected a tile of at least 1 row, got {tile}; 2048 suits most machines")
 
 
 class _Tiled(Function):

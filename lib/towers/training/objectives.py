@@ -24,7 +24,7 @@ class Contrastive(nn.Module):
 
     adds_up: ClassVar[bool] = True
 
-    def __init__(self, dual: models.DualTower, tile: int = 1024) -> None:
+    def __init__(self, dual: models.DualTower, tile: int = 2048) -> None:
         super().__init__()
         self.dual, self.tile = dual, tile
 

@@ -215,7 +215,7 @@ def plan(
     accelerator: str | Accelerator = "A100-80GB",
     utilisation: float = 0.3,
     dollars: float | None = None,
-    tile: int = 1024,
+    tile: int = 2048,
     overhead: float = 2 * GB,
 ) -> Plan:
     """What training a pair would take; nothing is computed, and no weight is needed.

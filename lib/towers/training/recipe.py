@@ -110,7 +110,7 @@ class Recipe:
     accumulate: int = 1
     chunk: int = 0
     shard: bool = False
-    tile: int = 1024
+    tile: int = 2048
     augment: str = "none"
     cache_features: bool = False
     max_bad: float = 0.05
