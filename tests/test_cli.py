@@ -194,7 +194,7 @@ class TestOthers:
     def test_help_of_every_command_has_an_example(self, capsys):
         for command in (
             "list", "run", "data get", "data list", "data export shards", "export", "report",
-            "doctor",
+            "bench", "doctor",
         ):  # fmt: skip
             code, out, _ = answer(capsys, *command.split(), "--help")
             assert code == 0
@@ -235,9 +235,10 @@ def test_the_command_is_imported_quickly_and_without_what_is_heavy():
 
 
 WORDS = """
-run list data get export report doctor clip/first clip/second lilt/third --scale smoke laptop paper
---all --if-stale -p --minutes 1 --results --json --part clip --jobs --force --help -h --version --
-- a.csv b.parquet seed=1 seed=x rate=.5 rate=nan nosuch=1 langs=[fr] langs=[1] scale=paper seed= =
+run list data get export report bench doctor clip/first clip/second lilt/third --scale smoke
+laptop paper --all --if-stale -p --minutes 1 --results --json --part clip --jobs --force --size
+--repeats --help -h --version -- - a.csv b.parquet seed=1 seed=x rate=.5 rate=nan nosuch=1
+langs=[fr] langs=[1] scale=paper seed= =
 """
 TEXT = st.text(st.characters(exclude_characters="/"), max_size=8)  # no path out of the checkout
 PAIRS = st.tuples(
