@@ -111,6 +111,31 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_is_asked_to_stop_loses_no_update(disk, reference, tally, count, part):
+    """Whichever rank hears of it, in whatever update."""
+    tally.area = f"SIGTERM of 1 rank of {count}"
+    steps = 40
+    draw = random.Random(f"{count} {part}")
+    bits, _ = reference(count, "fp32", 0, steps)
+    for number in range(8 if FULL else 1):
+        folder, after = disk / f"{number}", draw.randrange(1, steps // 2)
+        changes = {"steps": steps, "checkpoint_every": steps}
+        under_way = ranks.Ranks(toy_runs.finished, folder, **changes, ranks=count)
+        while len(logs.read(folder)) < after:
+            time.sleep(0.01)
+        os.kill(under_way.processes[draw.randrange(count)].pid, signal.SIGTERM)
+        ended = under_way.ended(30)
+        newest = checkpoints(folder).steps()[:1]
+        fine = newest == [max(line["step"] for line in logs.read(folder))]
+        fine = fine and {one.code for one in ended} <= {-signal.SIGTERM, 0}
+        again = ranks.run(toy_runs.finished, folder, **changes, ranks=count)
+        fine = fine and [(one.code, one.value) for one in again] == [(0, *newest)] * count
+        tally.struck(fine and toy_runs.bits(folder, steps) == bits)
+        shutil.rmtree(folder)
+
+
 CALLS = {"steps": 6, "checkpoint_every": 2, "keep": 1}
 
 
@@ -191,10 +216,10 @@ def test_a_full_disk_of_one_rank_stops_the_others(disk, short, tally):
 
 def test_nan_on_any_rank_at_any_step_stops_all_at_once(disk, tally):
     tally.area = "NaN on one rank"
-    draw = random.Random(0)
-    for number in range(50 if FULL else 2):
-        count, step = draw.choice((1, 2, 2)), draw.randrange(STEPS)
-        rank, folder = draw.randrange(count), disk / f"{number}"
+    places = [(count, step, rank) for count in (1, 2) for rank in range(count)
+              for step in range(STEPS)]  # fmt: skip
+    for count, step, rank in places if FULL else random.Random(0).sample(places, 2):
+        folder = disk / f"{count} {step} {rank}"
         ended = ranks.run(toy_runs.poisoned, folder, step, rank, ranks=count, within=30)
         where = f"at step {step + 1} of {STEPS}" + (f", first on rank {rank}" if count > 1 else "")
         fine = all(one.code == 1 and where in one.said for one in ended)
