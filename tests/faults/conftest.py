@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 PROPERTY = "faults"
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture
@@ -41,12 +42,26 @@ class Tally:
         self.lost += not fine
 
 
-@pytest.fixture
-def tally(record_property):
-    """Counts a test's faults; a loss fails the test when it ends."""
-    counted = Tally()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def tally(request, record_property):
+    """Counts a test's faults; a loss fails the test when it ends, and a test that fails is a loss.
+
+    The area of a test that names none is its mark's; it is one fault where it counts none.
+    """
+    mark = request.node.get_closest_marker("area")
+    counted = Tally(mark.args[0] if mark else "")
     yield counted
-    record_property(PROPERTY, [counted.area, counted.injected, counted.lost])
+    if counted.area:
+        lost = max(counted.lost, int(request.node.stash.get(FAILED, False)))
+        record_property(PROPERTY, [counted.area, max(counted.injected, 1), lost])
     assert counted.lost == 0
 
 

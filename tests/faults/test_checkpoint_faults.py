@@ -110,7 +110,8 @@ def test_the_payloads_do_run_where_nobody_takes_care(tmp_path, kind):
 
 @pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda wrapper: wrapper.__name__)
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_payload_ever_runs(tmp_path, kind, wrapper):
+@pytest.mark.area("weights: malicious pickles")
+def test_no_payload_ever_runs(tmp_path, tally, kind, wrapper):
     """11 payloads in 5 containers, protocols 0 to 5, under 3 suffixes, through both readers."""
     mark, refused = tmp_path / "ran", 0
     for protocol in range(6):
@@ -124,11 +125,13 @@ def test_no_payload_ever_runs(tmp_path, kind, wrapper):
                 assert "\n" not in str(error.value)
                 refused += 1
     assert refused == 36
+    tally.injected = refused
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda wrapper: wrapper.__name__)
 @pytest.mark.parametrize("prefix", ["file", "timm", "open_clip", "hf"])
+@pytest.mark.area("weights: malicious pickles")
 def test_no_payload_runs_through_a_model_name(tmp_path, tiny_arch, bert, prefix, wrapper):  # noqa: F811
     mark, path = tmp_path / "ran", tmp_path / "weights.pt"
     path.write_bytes(wrapper(payloads(mark)["os.mknod"], 2))
@@ -143,6 +146,7 @@ def test_no_payload_runs_through_a_model_name(tmp_path, tiny_arch, bert, prefix,
 
 
 @pytest.mark.parametrize("wrapper", [bare, in_a_state_dict])
+@pytest.mark.area("weights: malicious pickles")
 def test_a_bare_pickle_is_not_even_parsed(tmp_path, wrapper, monkeypatch):
     monkeypatch.setattr(torch, "load", pytest.fail)
     for protocol in range(6):
@@ -167,8 +171,10 @@ def refused(path):
     return False
 
 
-def test_a_checkpoint_cut_anywhere_is_refused(checkpoint):
+@pytest.mark.area("weights: damaged files")
+def test_a_checkpoint_cut_anywhere_is_refused(checkpoint, tally):
     content = checkpoint.read_bytes()
+    tally.injected = len(content) + 1
     for length in range(len(content)):
         checkpoint.write_bytes(content[:length])
         assert refused(checkpoint), length
@@ -178,11 +184,12 @@ def test_a_checkpoint_cut_anywhere_is_refused(checkpoint):
     assert not refused(checkpoint)
 
 
-def test_a_header_with_any_flipped_bit_is_read_or_refused(checkpoint):
+@pytest.mark.area("weights: damaged files")
+def test_a_header_with_any_flipped_bit_is_read_or_refused(checkpoint, tally):
     """Never another error, a crash or a large allocation; most flips break the JSON."""
     content = bytearray(checkpoint.read_bytes())
     length = 8 + struct.unpack("<Q", content[:8])[0]
-    count = 0
+    tally.injected, count = 3 * length, 0
     for position in range(length):
         for bit in (0, 3, 7):
             content[position] ^= 1 << bit
@@ -197,10 +204,12 @@ def test_a_header_with_any_flipped_bit_is_read_or_refused(checkpoint):
     [b"", b"{", struct.pack("<Q", 2**63), struct.pack("<Q", 60) + b"{", b"PK\x03\x04", b"\x80\x02",
      b"\x80\x04\x95"],
 )  # fmt: skip
-def test_noise_behind_any_beginning_is_refused(tmp_path, start):
+@pytest.mark.area("weights: damaged files")
+def test_noise_behind_any_beginning_is_refused(tmp_path, tally, start):
     generator = random.Random(0)
     path = tmp_path / "noise"
     for length in (0, 1, 7, 8, 9, 100, 5000):
+        tally.injected += 1
         path.write_bytes(start + generator.randbytes(length))
         assert refused(path)
         with pytest.raises(ValueError, match="expected"):

@@ -50,9 +50,11 @@ def test_mutants_number_two_thousand():
     assert sum(MUTANTS[family] * SEEDS[family] for family in MUTANTS) >= 2000
 
 
+@pytest.mark.area("data: mutants")
 @pytest.mark.parametrize("family", MUTANTS)
-def test_mutants_never_crash_hang_or_grow(family):
+def test_mutants_never_crash_hang_or_grow(tally, family):
     found = results(family, MUTANTS[family])
+    tally.injected = MUTANTS[family] * SEEDS[family]
     assert len(found) == (1 if family == "folder" else MUTANTS[family] * SEEDS[family])
     assert [case for case in found if case["outcome"].startswith("CRASH")] == []
     assert max(case["seconds"] for case in found) < (60 if family == "folder" else CASE_SECONDS)
@@ -70,6 +72,7 @@ def test_bombs_number_fifty():
     assert len(BOMBS) >= 50
 
 
+@pytest.mark.area("data: bombs")
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_not_accepted(name):
     case = next(case for case in results("bombs") if case["name"] == name)

@@ -91,14 +91,16 @@ def published(folder: Path) -> float:
     return value
 
 
+@pytest.mark.area("records: a disk that fails at each call")
 class TestFailingDisk:
-    def test_one_file_is_old_or_new_at_every_fault(self, disk):
+    def test_one_file_is_old_or_new_at_every_fault(self, disk, tally):
         path = disk / "a" / "smoke.json"
         calls = faulty_disk.calls_of(lambda: records.write(path, source(), rows(0)))
         raises = 0
         assert calls >= 6  # mkdir, open, write, fchmod, fsync, replace, and the folder's
         for number, lasting in FAULTS:
             for at in range(1, calls + 3):
+                tally.injected += 1
                 shutil.rmtree(path.parent)
                 records.write(path, source(), rows(1))
                 with faulty_disk.strikes(at, faulty_disk.error(number), lasting) as counter:
@@ -114,7 +116,7 @@ class TestFailingDisk:
                 raises += raised
         assert raises >= 4 * (calls - 1)  # a folder that is there already may fail to be made
 
-    def test_a_set_of_files_is_old_or_new_at_every_fault(self, disk):
+    def test_a_set_of_files_is_old_or_new_at_every_fault(self, disk, tally):
         strikes = raises = 0
         for number, lasting in FAULTS:
             at, struck = 1, True
@@ -135,10 +137,11 @@ class TestFailingDisk:
                 raises += raised
                 at += 1
         assert strikes >= 200
+        tally.injected = strikes
         assert raises >= 0.9 * strikes  # making a folder that is there already may fail unheard
 
     def test_a_notebook_that_meets_a_full_disk_says_so_and_leaves_the_old_results(
-        self, checkout, disk, monkeypatch
+        self, checkout, disk, monkeypatch, tally
     ):
         made_up_book.add(checkout, "a/one")
         monkeypatch.setenv("TOWERS_RESULTS", str(disk))
@@ -160,6 +163,7 @@ class TestFailingDisk:
         write(1)
         calls = faulty_disk.calls_of(lambda: write(2))
         for at in range(1, calls + 1):
+            tally.injected += 1
             write(1)
             full = faulty_disk.strikes(at, faulty_disk.error(errno.ENOSPC), lasting=True)
             with full, pytest.raises(OSError, match="No space left on device"):
@@ -191,8 +195,9 @@ class TestFailingDisk:
         assert set(table.value) == {1.0}
 
 
+@pytest.mark.area("records: kill -9 at each call to the disk")
 class TestKills:
-    def test_at_every_call_of_a_publication(self, disk):
+    def test_at_every_call_of_a_publication(self, disk, tally):
         kills = 0
         for after in (False, True):
             at, died = 1, True
@@ -209,8 +214,9 @@ class TestKills:
                 kills += died
                 at += 1
         assert kills >= 80
+        tally.injected = kills
 
-    def test_at_every_call_of_a_recovery(self, disk):
+    def test_at_every_call_of_a_recovery(self, disk, tally):
         for after in (False, True):
             at, died = 1, True
             while died:
@@ -222,6 +228,7 @@ class TestKills:
                 died = faulty_disk.killed(functools.partial(files.recover, folder), at, after)
                 assert published(folder) == 2
                 shutil.rmtree(folder)
+                tally.injected += died
                 at += 1
             assert at > 15
 
@@ -236,6 +243,7 @@ def _writer(shared: Path, own: Path, number: int, pipe: int) -> None:
         os.write(pipe, value.to_bytes(4, "big"))
 
 
+@pytest.mark.area("records: kill -9 of eight writers")
 class TestWriters:
     def test_eight_at_once_of_which_all_are_killed_lose_and_tear_nothing(self, disk):
         context = multiprocessing.get_context("fork")

@@ -98,7 +98,8 @@ def towers(checkout):
         pool.stdin.close()
 
 
-def test_kill_9_at_random_moments_leaves_the_old_or_the_new_results(checkout, towers):
+@pytest.mark.area("runner: kill -9, any time")
+def test_kill_9_at_random_moments_leaves_the_old_or_the_new_results(checkout, towers, tally):
     """12 kills (50 with TOWERS_FAULTS=full), spread over start, cells and publication."""
     made_up_book.add(checkout, "a/one", ADD, FIGURE)
     folder = checkout / "results/a/one"
@@ -125,6 +126,7 @@ def test_kill_9_at_random_moments_leaves_the_old_or_the_new_results(checkout, to
     assert towers("run", "a/one", "-p", "rate=0.999")[1]() == 0
     assert published(folder) == 0.999
     assert not list(folder.glob(".laptop.staging-*"))
+    tally.injected = kills
 
 
 OLD = {"laptop.json": "{}", "laptop.ipynb": "old", "laptop/bars.csv": "old"}
@@ -165,6 +167,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.area("runner: failing notebooks")
 class TestFailure:
     """Exit 1, one line, the failed notebook beside the results, and the results untouched."""
 
@@ -224,6 +227,7 @@ class TestFailure:
         assert "in cell 0: the kernel died with exit code 1 (no kernel here); see" in line
 
 
+@pytest.mark.area("runner: signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_and_its_kernel_at_once(checkout, number):
     made_up_book.add(checkout, "a/one", "import time; time.sleep(60)")
@@ -248,8 +252,9 @@ def test_what_a_dying_kernel_leaves_running_ends_with_the_run(checkout):
     assert wait_until(lambda: not child.exists() or child.read_bytes() == b"", 2)
 
 
+@pytest.mark.area("runner: ENOSPC or EIO at each call to the disk")
 def test_a_disk_that_fails_at_any_moment_of_a_run_leaves_old_or_new_results(
-    checkout, disk, capsys, monkeypatch
+    checkout, disk, capsys, monkeypatch, tally
 ):
     """Every call to the disk by the run itself; what the kernel does is made up."""
     made_up_book.add(checkout, "a/one", ADD, FIGURE)
@@ -286,6 +291,7 @@ def test_a_disk_that_fails_at_any_moment_of_a_run_leaves_old_or_new_results(
         for at in range(1, calls + 1):
             shutil.rmtree(folder)
             shutil.copytree(old, disk, dirs_exist_ok=True)
+            tally.injected += 1
             with faulty_disk.strikes(at, faulty_disk.error(number), lasting):
                 code = run(0.75)
             line = capsys.readouterr().err
