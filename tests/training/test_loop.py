@@ -10,7 +10,7 @@ from torch import nn
 from tests import toy_towers
 from tests.training import toy_runs
 from towers import losses, training
-from towers.training import batches, loop, processes, sharding
+from towers.training import batches, loop, optimisers, processes, sharding
 from towers.training.objectives import Contrastive
 
 
@@ -48,7 +48,7 @@ class Gained(nn.Module):
 def test_weights_decay_but_for_gains_biases_and_scales():
     model = Gained()
     names = {id(weight): name for name, weight in model.named_parameters()}
-    groups = loop.decay_groups(model, 0.3)
+    groups = optimisers.decay_groups(model, 0.3)
     found = {
         decay: {names[id(weight)] for group in groups for weight in group["params"]
                 if group["weight_decay"] == decay}
@@ -70,7 +70,7 @@ def test_an_update_is_adamw_on_the_whole_batch():
     one = trainer(mine, weight_decay=0.2, clip_norm=0.5, eps=1e-3)
     images = theirs.image.transform.normalised(batch.images)
     optimiser = torch.optim.AdamW(
-        loop.decay_groups(theirs, 0.2), lr=1e-2 / 3, betas=(0.9, 0.98), eps=1e-3
+        optimisers.decay_groups(theirs, 0.2), lr=1e-2 / 3, betas=(0.9, 0.98), eps=1e-3
     )
     loss = losses.clip_loss(
         theirs.embed_images(images), theirs.embed_texts(batch.texts), theirs.logit_scale

@@ -15,11 +15,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
-from towers.training import sharding
-from towers.training.adafactor import Adafactor, kernel_groups
+from towers.training import optimisers, sharding
 from towers.training.batches import Batch, Texts
 from towers.training.caching import cached_step
 from towers.training.errors import TrainingFailed
@@ -28,9 +26,6 @@ from towers.training.order import key
 from towers.training.replicas import replicate
 from towers.training.schedules import SCHEDULES, descent
 from towers.training.stopping import Signals
-
-GAINS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _BatchNorm)
-"""Modules whose weights are gains, whatever their number of axes."""
 
 LEAST_SCALE = 2.0**-14
 """Scale of the loss in fp16 below which overflow is no accident any more."""
@@ -134,7 +129,9 @@ class Trainer:
         else:
             self.objective = objective.to(accelerator.device)
         self._together = self.sharded
-        self.optimiser = _optimiser(objective, plan)
+        self.optimiser = optimisers.optimiser(
+            objective, plan.optimiser, plan.lr, plan.betas, plan.eps, plan.weight_decay
+        )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
 
     @property
@@ -293,37 +290,3 @@ def _seed(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
-
-
-def _optimiser(objective: Objective, plan: Plan) -> torch.optim.Optimizer:
-    if plan.optimiser == "adafactor":
-        return Adafactor(kernel_groups(objective, plan.weight_decay), plan.lr)
-    groups = decay_groups(objective, plan.weight_decay)
-    return torch.optim.AdamW(
-        groups, lr=plan.lr, betas=plan.betas, eps=plan.eps,
-        fused=True,  # one pass over each weight, not ten
-    )  # fmt: skip
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable weights with decay, and those without: gains, biases, and scales for themselves.
-
-    A weight decays if it has two axes or more and is not the gain of a norm.
-
-    Source: Radford et al. 2021, sec. 2.5.
-    """
-    gains = {
-        id(weight)
-        for module in model.modules()
-        if isinstance(module, GAINS)
-        for weight in module.parameters(recurse=False)
-    }
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for weight in model.parameters():
-        if weight.requires_grad:
-            decays = weight.ndim >= 2 and id(weight) not in gains
-            groups.setdefault((decays, weight.ndim > 0), []).append(weight)
-    return [
-        {"params": weights, "weight_decay": weight_decay if decays else 0.0}
-        for (decays, _), weights in groups.items()
-    ]

@@ -1,27 +1,22 @@
 """The laptop's first CLIP: frozen pretrained towers, and the projections trained between them."""
 
-import inspect
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from towers import data, files, losses, models
+from towers import data, files, models
 from towers.data import duplicates
+from towers.experiments import fingerprints
 from towers.models import checkpoints
-from towers.training import batches, loop, objectives, order, pairs, schedules
 from towers.training.errors import TrainingError
 from towers.training.loading import captioned as collection
 from towers.training.pairs import History, fit
 
-CODE = (
-    sys.modules[__name__], pairs, loop, objectives, batches, order, schedules, losses.contrastive,
-    losses.blocks, losses.tiled, losses.sharded, models.duals,
-)  # fmt: skip
-"""Modules that what is trained depends on."""
+CODE = "towers.training.projections"
+"""What trains, with all that it reaches."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +191,6 @@ def _key(
         "config": {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"},
         "towers": [image.checksum, image.recipe, text.checksum, text.recipe],
         "data": [part.digest for part in collections],
-        "code": [inspect.getsource(module) for module in CODE],
+        "code": fingerprints.of_module(CODE),
     }
     return files.sha256(json.dumps(parts).encode())
