@@ -356,6 +356,10 @@ def test_table_7_bears_out_the_text_but_for_the_gain_of_resolution():
     # "CLIPPO outperforms different CLIP ViT-based Pythia and MCAN models"
     for rival in ("Pythia CLIP B/16", "MCAN CLIP B/32"):
         assert vqa("CLIPPO")["overall"] > row(7, rival)["overall"]
+    # "CLIPPO L/16 achieves performance competitive with" METER; "At 384px resolution, CLIPPO (with
+    # 25% C4 data) obtains a VQA score comparable with that of ViLT"
+    assert abs(vqa("CLIPPO L/16 25%C4")["overall"] - row(7, "METER CLIP B/32+BERT")["overall"]) < 1
+    assert abs(vqa("CLIPPO 25%C4", "384")["overall"] - row(7, "ViLT B/32")["overall"]) < 0.5
     # "Increasing the resolution to 384px adds 2 to 3 points across models."
     names = table(7).frame.query("`res.` == '384'")["model"].drop_duplicates()
     gains = {name: vqa(name, "384") - vqa(name) for name in names if name != "ViLT B/32"}
