@@ -26,7 +26,7 @@ GOAL = 1 / 0.9  # times less time
 PEER_SETTINGS = {"chunks": (1, 2)}  # of ours that one of theirs holds
 SIZES = {
     "full": {"batch": 1_024, "chunk": 256},
-    "laptop": {"batch": 128, "chunk": 32},
+    "laptop": {"batch": 64, "chunk": 16},
     "smoke": {"batch": 16, "chunk": 4},
 }
 

@@ -25,7 +25,7 @@ PEER_SETTINGS = {"threads": (THREADS,)}  # fewer are slower: it is matrix produc
 SIZES = {
     "full": {"batch": 32, "steps": 2, "image": 224, "patch": 32, "width": 384, "depth": 12,
              "context": 77},
-    "laptop": {"batch": 32, "steps": 2, "image": 96, "patch": 16, "width": 192, "depth": 6,
+    "laptop": {"batch": 32, "steps": 2, "image": 96, "patch": 16, "width": 192, "depth": 4,
                "context": 32},
     "smoke": {"batch": 4, "steps": 2, "image": 32, "patch": 16, "width": 64, "depth": 1,
               "context": 8},
@@ -69,12 +69,12 @@ def _threaded(call: Callable, threads: int) -> list[float]:
     return call()
 
 
-def _gemm(dtype: torch.dtype, side: int = 2048) -> float:
-    """Operations per second of a matrix product, the best of five."""
+def _gemm(dtype: torch.dtype, side: int = 1024) -> float:
+    """Operations per second of a matrix product, the best of twenty."""
     torch.set_num_threads(THREADS)
     one, two = (torch.randn(side, side).to(dtype) for _ in range(2))
     product, seconds = one @ two, []
-    for _ in range(5):
+    for _ in range(20):
         start = time.perf_counter()
         torch.mm(one, two, out=product)
         seconds.append(time.perf_counter() - start)
