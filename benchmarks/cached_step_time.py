@@ -25,19 +25,19 @@ PEER = "sentence-transformers CachedMultipleNegativesRankingLoss, both direction
 GOAL = 1 / 0.9  # times less time
 PEER_SETTINGS = {"chunks": (1, 2)}  # of ours that one of theirs holds
 SIZES = {
-    "full": {"batch": 1_024, "chunk": 256},
-    "laptop": {"batch": 64, "chunk": 16},
-    "smoke": {"batch": 16, "chunk": 4},
+    "full": {"batch": 1_024, "chunk": 256, "layers": 4},
+    "laptop": {"batch": 64, "chunk": 16, "layers": 4},
+    "smoke": {"batch": 8, "chunk": 4, "layers": 1},
 }
 
 
 class Sentences(nn.Module):
     """Mean over the tokens of a small BERT, in the form that the peer asks for."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         torch.manual_seed(0)
-        config = BertConfig(vocab_size=1000, hidden_size=256, num_hidden_layers=4,
+        config = BertConfig(vocab_size=1000, hidden_size=256, num_hidden_layers=layers,
                             num_attention_heads=4, intermediate_size=1024)  # fmt: skip
         self.bert = BertModel(config, add_pooling_layer=False)
 
@@ -46,16 +46,17 @@ class Sentences(nn.Module):
         return {**features, "sentence_embedding": hidden.mean(1)}
 
 
-def prepare(batch: int, chunk: int) -> tuple[Callable, Callable]:
+def prepare(batch: int, chunk: int, layers: int) -> tuple[Callable, Callable]:
     """The two sides: ours() and peer(chunks), each giving loss and all gradients."""
     generator = torch.Generator().manual_seed(1)
     columns = torch.randint(0, 1000, (2, batch, TOKENS), generator=generator)
     columns[1, :, ::2] = columns[0, :, ::2]  # pairs share half of their words
     images, texts = ({"input_ids": x, "attention_mask": torch.ones_like(x)} for x in columns)
-    model = SentenceTransformer(modules=[Sentences()], device="cpu").eval()  # eval: no dropout
-    return partial(_ours, model, images, texts, chunk), partial(
-        _peer, model, [images, texts], chunk
-    )
+    sentences = Sentences(layers)
+    model = SentenceTransformer(modules=[sentences], device="cpu").eval()  # eval: no dropout
+    ours = partial(_ours, model, images, texts, chunk)
+    return ours, partial(_peer, model, [images, texts], chunk)
+
 
 
 def agree(ours: list[Tensor], peer: list[Tensor]) -> bool:
