@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from towers import models, training
-from towers.training import planning, tracing
+from towers.training import budget, tracing
 
 torch.set_num_threads(1)
 
@@ -45,13 +45,13 @@ def test_what_a_step_takes_is_traced(dual):
 def test_memory_is_the_sum_of_its_parts(dual):
     made = plan(dual, ranks=2, overhead=5e8)
     parts = made.frame().set_index("quantity").value
-    assert made.memory == pytest.approx(1e9 * parts[list(planning.MEMORY)].sum())
+    assert made.memory == pytest.approx(1e9 * parts[list(budget.MEMORY)].sum())
     assert parts["memory"] == pytest.approx(made.memory / 1e9)
     assert made.memory > 5e8
 
 
 def test_time_and_cost_follow_from_what_is_stated(dual):
-    device = planning.Accelerator("mine", 1e6, {"fp32": 1e9}, 6.0)
+    device = budget.Accelerator("mine", 1e6, {"fp32": 1e9}, 6.0)
     made = plan(dual, accelerator=device, ranks=2, utilisation=0.5)
     assert made.steps == 6_450 // 64
     assert made.seconds_per_step == made.flops / 5e8
@@ -198,7 +198,7 @@ def test_a_pair_without_anything_to_train_is_refused():
 
 def test_plans_become_records_and_rows(dual):
     made = plan(dual, ranks=4)
-    rows = {row.metric: row for row in planning.evaluate([made])}
+    rows = {row.metric: row for row in budget.evaluate([made])}
     assert {row.data for row in rows.values()} == {"4 x A100-80GB"}
     assert rows["planned memory per device (GB)"].value == made.memory / 1e9
     assert rows["planned days"].value == made.summary()["days"] == made.days

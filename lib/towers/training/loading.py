@@ -15,6 +15,7 @@ from towers.models import Preprocessing
 from towers.training.errors import TrainingError
 from towers.training.samples import (
     CollectionSamples,
+    Items,
     Joined,
     Read,
     Samples,
@@ -69,14 +70,14 @@ class SceneSamples(Samples):
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureSamples(Samples):
+class FeatureSamples(Items):
     """Items whose pictures a frozen tower has looked at once and for all.
 
     Attributes:
-        collection: each item of it has a caption in the languages.
+        collection: see `Items`; a picture that cannot be read has no features, and stops the run.
         features: of its pictures, one row each.
         tower: checksum and recipe of the tower that gave them.
-        languages: of the captions; each caption in any of them is drawn equally often.
+        languages: see `Items`.
     """
 
     collection: data.Collection
@@ -85,39 +86,18 @@ class FeatureSamples(Samples):
     languages: tuple[str, ...]
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """All items lie together."""
-        return (len(self),)
-
-    @property
     def digest(self) -> str:
         """SHA-256 over the collection's digest, the tower and the languages."""
         return files.sha256(
             "\0".join((self.collection.digest, self.tower, *self.languages)).encode()
         )
 
-    @property
-    def left_out(self) -> Counter:
-        """None: a picture that cannot be read has no features, and stops the run."""
-        return Counter()
-
-    def __len__(self) -> int:
-        return len(self.collection)
-
-    def captions(self) -> Iterator[str]:
-        """All captions in the languages."""
-        return (text for row in range(len(self)) for text in self._texts(row))
-
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
         """Features and one caption for each row."""
         pairs = zip(rows.tolist(), picks.tolist(), strict=True)
         return Read(
-            self.features[rows], [caption(self._texts(row), pick) for row, pick in pairs], Counter()
+            self.features[rows], [caption(self.texts(row), pick) for row, pick in pairs], Counter()
         )
-
-    def _texts(self, row: int) -> list[str]:
-        captions = self.collection[row].captions
-        return [text for code in self.languages for text in captions.get(code, ())]
 
 
 def featured(

@@ -5,7 +5,8 @@ Source: Radford et al. 2021, section 2.5.
 
 from towers.models.paper import PAIRS, PaperModel, paper_models
 from towers.records import Measurement
-from towers.training.planning import ACCELERATORS, DAY, GB, plan
+from towers.training.budget import ACCELERATORS, DAY, GB
+from towers.training.planning import plan
 
 DEVICE = ACCELERATORS["V100-32GB"]
 

@@ -14,6 +14,7 @@ from towers.models import checkpoints
 from towers.training.errors import TrainingError
 from towers.training.loading import captioned as collection
 from towers.training.pairs import History, fit
+from towers.training.samples import texts_in
 
 CODE = "towers.training.projections"
 """What trains, with all that it reaches."""
@@ -158,11 +159,7 @@ def _train(
     dual: models.DualTower, collections: list[data.Collection], config: Projections, progress: bool
 ) -> History:
     """Features of all pictures and captions, then the loop."""
-    captions = [
-        [text for code in config.languages for text in item.captions.get(code, ())]
-        for part in collections
-        for item in part
-    ]
+    captions = [texts_in(item.captions, config.languages) for part in collections for item in part]
     texts = sorted({text for of_item in captions for text in of_item})
     row = {text: index for index, text in enumerate(texts)}
     options = {"dtype": config.dtype, "progress": progress}

@@ -6,7 +6,7 @@ every rank, worker and repetition finds the same; its reason is counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -112,30 +112,21 @@ class Squares:
         return f"{self.transform.recipe} crop={self.crop}"
 
 
-@dataclass(frozen=True, eq=False)
-class CollectionSamples(Samples):
-    """Items of a collection that have captions in some languages.
+class Items(Samples):
+    """Items of a collection that have captions in some languages; they lie together.
 
     Attributes:
         collection: each item of it has such a caption.
-        squares: what its pictures become.
         languages: of the captions; each caption in any of them is drawn equally often.
     """
 
     collection: data.Collection
-    squares: Squares
-    languages: tuple[str, ...] = ("en",)
+    languages: tuple[str, ...]
 
-    @cached_property
+    @property
     def blocks(self) -> tuple[int, ...]:
         """All items lie together."""
-        return (len(self.collection),)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over the collection's digest, the squares and the languages."""
-        parts = (self.collection.digest, self.squares.recipe, *self.languages)
-        return files.sha256("\0".join(parts).encode())
+        return (len(self),)
 
     @property
     def left_out(self) -> Counter:
@@ -147,18 +138,39 @@ class CollectionSamples(Samples):
 
     def captions(self) -> Iterator[str]:
         """All captions in the languages."""
-        return (text for row in range(len(self)) for text in self._texts(row))
+        return (text for row in range(len(self)) for text in self.texts(row))
+
+    def texts(self, row: int) -> list[str]:
+        """The captions of a row."""
+        return texts_in(self.collection[row].captions, self.languages)
+
+
+@dataclass(frozen=True, eq=False)
+class CollectionSamples(Items):
+    """Items whose pictures are read when they are asked for.
+
+    Attributes:
+        collection: see `Items`.
+        squares: what its pictures become.
+        languages: see `Items`.
+    """
+
+    collection: data.Collection
+    squares: Squares
+    languages: tuple[str, ...] = ("en",)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the collection's digest, the squares and the languages."""
+        parts = (self.collection.digest, self.squares.recipe, *self.languages)
+        return files.sha256("\0".join(parts).encode())
 
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
         """One square and one caption for each row."""
         return one_by_one(self._one, rows, picks, len(self))
 
     def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
-        return self.squares(self.collection.image(row), pick), caption(self._texts(row), pick)
-
-    def _texts(self, row: int) -> list[str]:
-        captions = self.collection[row].captions
-        return [text for code in self.languages for text in captions.get(code, ())]
+        return self.squares(self.collection.image(row), pick), caption(self.texts(row), pick)
 
 
 @dataclass(frozen=True)
@@ -248,6 +260,11 @@ def one_by_one(
     ]
     images, texts = zip(*found, strict=True)
     return Read(np.stack(images), list(texts), bad)
+
+
+def texts_in(captions: Mapping[str, Sequence[str]], languages: Sequence[str]) -> list[str]:
+    """The captions in some languages, one language after the other."""
+    return [text for code in languages for text in captions.get(code, ())]
 
 
 def caption(texts: Sequence[str], pick: int) -> str:

@@ -37,7 +37,7 @@ from towers.data.shards import (
 )
 from towers.data.tars import entries
 from towers.training.remote import Ahead, Remote, tidy
-from towers.training.samples import Read, Samples, Squares, caption, one_by_one
+from towers.training.samples import Read, Samples, Squares, caption, one_by_one, texts_in
 
 INDEX_VERSION = 2
 SCANS = 8  # shards fetched and scanned at a time
@@ -154,8 +154,7 @@ class ShardSamples(Samples):
             raise BadImage("missing", f"cannot open shard {str(self.tars[shard])!r}") from None
         picture = parts.pop("picture")
         sample = Sample("", {"png": picture, **parts})
-        captions = draft(sample, [], Tally())[1].captions
-        return picture, [text for code in self.languages for text in captions.get(code, ())]
+        return picture, texts_in(draft(sample, [], Tally())[1].captions, self.languages)
 
     def _opened(self, shard: int) -> BinaryIO:
         tar, size = self.tars[shard], self._scanned[shard].size
