@@ -24,7 +24,7 @@ test: $(READY) lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: $(READY)
-	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults tests/training/test_runs.py -n $(JOBS)
+	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(JOBS) --dist worksteal
 
 bench: $(READY)
 	$(BIN)/towers bench
