@@ -37,6 +37,7 @@ def network(image: int, patch: int, width: int, depth: int, heads: int) -> Visio
     made = VisionTransformer(
         image, patch, num_classes=0, global_pool="map", embed_dim=width, depth=depth,
         num_heads=heads, class_token=False, norm_layer=_Norm, act_layer="gelu_tanh",
+        weight_init="skip",
     )  # fmt: skip
     return drawn(made)
 
