@@ -58,7 +58,6 @@ def prepare(batch: int, chunk: int, layers: int) -> tuple[Callable, Callable]:
     return ours, partial(_peer, model, [images, texts], chunk)
 
 
-
 def agree(ours: list[Tensor], peer: list[Tensor]) -> bool:
     """Loss and gradients of all weights, in float32."""
     return all(

@@ -1,9 +1,11 @@
 """Two sources compared: paired by seed, won by sign, sure only where the interval says so."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from towers.evaluation import sources
+from towers.metrics import intervals
 
 KEYS = ("model", "data", "metric", "seed", "value")
 
@@ -33,7 +35,7 @@ FRAME = records({
 
 def test_differences_are_paired_by_seed():
     found = sources.compare(FRAME, "a", "b").set_index("data")
-    assert list(found.index) == ["easy", "hard"]
+    assert list(found.index) == ["easy", "hard", "all"]
     assert found.difference["easy"] == pytest.approx(0.1)
     # the seeds scatter, the differences do not
     assert (found.low["easy"], found.high["easy"]) == pytest.approx((0.1, 0.1))
@@ -46,7 +48,10 @@ def test_wins_are_counted_and_sure_ones_apart():
     of = {(row.model, row.metric): row.value for row in rows if row.data == "all"}
     assert (of["a", "wins"], of["b", "wins"]) == (1, 1)
     assert (of["a", "sure wins"], of["b", "sure wins"]) == (1, 0)
-    assert of["a against b", "average difference"] == pytest.approx((0.1 - 0.01 / 3) / 2)
+    (whole,) = [row for row in rows if row.metric == "average: difference"]
+    of_seeds = np.array([(0.1 - 0.1) / 2, (0.1 + 0.1) / 2, (0.1 - 0.01) / 2])
+    assert whole.value == pytest.approx(of_seeds.mean())
+    assert (whole.low, whole.high) == pytest.approx(intervals.student(of_seeds))
 
 
 def test_what_was_not_measured_together_or_once_only_is_refused():

@@ -15,6 +15,8 @@ from towers.records import Measurement
 
 METRICS = ("top-1 accuracy (ensemble)", "text retrieval R@10", "image retrieval R@10")
 """What two models are compared by."""
+AVERAGE = ("all", "average")
+"""Data and metric of the last row, over all others."""
 
 
 def measure(
@@ -52,7 +54,8 @@ def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     Returns:
         One row a data set and metric: `data`, `metric`, the means of `first` and `second`, their
         `difference` (first minus second) with Student's 95 % interval over the seeds as `low` and
-        `high`, and `seeds`. Rows that one of the two lacks are left out.
+        `high`, and `seeds`; last `AVERAGE`, whose interval is that of the seeds' averages. Rows that
+        one of the two lacks are left out.
 
     Raises:
         ValueError: there is nothing that both were measured on, or one seed only.
@@ -66,8 +69,10 @@ def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             f"expected records of {first!r} and {second!r} on the same data, got none; models are: "
             f"{', '.join(frame.model.unique())}"
         )
+    parts = [*both.groupby(level=["data", "metric"], sort=False)]
+    parts.append((AVERAGE, both.groupby(level="seed").mean()))
     rows = []
-    for (tested, metric), part in both.groupby(level=["data", "metric"], sort=False):
+    for (tested, metric), part in parts:
         apart = part["first"] - part["second"]
         low, high = intervals.student(apart.to_numpy())
         means = {first: part["first"].mean(), second: part["second"].mean()}
@@ -77,15 +82,14 @@ def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 
 def evaluate(compared: pd.DataFrame) -> list[Measurement]:
-    """The differences, their average over data sets, and how many each model won.
+    """The differences, and how many each model won.
 
     Args:
         compared: rows of `compare`.
 
     Returns:
-        For each row "METRIC: difference" with its interval, n being the seeds. Of the whole
-        "average difference", n being the rows, and for each model "wins", "sure wins" (the
-        interval excludes zero) among them.
+        For each row "METRIC: difference" with its interval, n being the seeds. For each model "wins"
+        and "sure wins" (the interval excludes zero) among the rows but the average, which are n.
     """
     first, second = compared.columns[2:4]
     pair = f"{first} against {second}"
@@ -94,14 +98,13 @@ def evaluate(compared: pd.DataFrame) -> list[Measurement]:
                     value=row.difference, low=row.low, high=row.high, n=row.seeds)
         for row in compared.itertuples()
     ]  # fmt: skip
-    won = {first: (compared.difference > 0, compared.low > 0),
-           second: (compared.difference < 0, compared.high < 0)}  # fmt: skip
-    n = len(compared)
-    whole = [(pair, "average difference", compared.difference.mean())]
-    whole += [(name, "wins", float(wins.sum())) for name, (wins, _) in won.items()]
-    whole += [(name, "sure wins", float(sure.sum())) for name, (_, sure) in won.items()]
+    single = compared[compared.data != AVERAGE[0]]
+    won = {first: (single.difference > 0, single.low > 0),
+           second: (single.difference < 0, single.high < 0)}  # fmt: skip
+    counts = [(name, "wins", wins.sum()) for name, (wins, _) in won.items()]
+    counts += [(name, "sure wins", sure.sum()) for name, (_, sure) in won.items()]
     rows += [
-        Measurement(model=model, data="all", metric=metric, value=float(value), n=n)
-        for model, metric, value in whole
+        Measurement(model=model, data="all", metric=metric, value=float(value), n=len(single))
+        for model, metric, value in counts
     ]
     return rows
