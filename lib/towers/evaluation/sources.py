@@ -54,8 +54,8 @@ def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     Returns:
         One row a data set and metric: `data`, `metric`, the means of `first` and `second`, their
         `difference` (first minus second) with Student's 95 % interval over the seeds as `low` and
-        `high`, and `seeds`; last `AVERAGE`, whose interval is that of the seeds' averages. Rows that
-        one of the two lacks are left out.
+        `high`, and `seeds`; last `AVERAGE`, whose interval is that of the seeds' averages. Rows
+        that one of the two lacks are left out.
 
     Raises:
         ValueError: there is nothing that both were measured on, or one seed only.
@@ -88,8 +88,9 @@ def evaluate(compared: pd.DataFrame) -> list[Measurement]:
         compared: rows of `compare`.
 
     Returns:
-        For each row "METRIC: difference" with its interval, n being the seeds. For each model "wins"
-        and "sure wins" (the interval excludes zero) among the rows but the average, which are n.
+        For each row "METRIC: difference" with its interval, n being the seeds. For each model
+        "wins" and "sure wins" (the interval excludes zero) among the rows but the average, which
+        are n.
     """
     first, second = compared.columns[2:4]
     pair = f"{first} against {second}"
