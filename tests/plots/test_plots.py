@@ -156,3 +156,22 @@ def test_curves_draw_the_mean_of_each_group_and_mark_chance():
     assert len(axis.collections) == 1  # only the first has a range
     with pytest.raises(ValueError, match="expected at least one point of loss"):
         plots.curves(frame[:0], x="step", y="loss", colour="run", xlabel="", ylabel="")
+
+
+def test_scaling_draws_points_line_band_and_what_was_averaged():
+    points = pd.DataFrame({"size": [1e6, 1e7, 1e8], "error": [0.5, 0.3, 0.2], "model": list("abc")})
+    band = pd.DataFrame({"size": [1e6, 1e8], "value": [0.5, 0.2], "low": [0.4, 0.1],
+                         "high": [0.6, 0.3]})  # fmt: skip
+    parts = pd.concat([points.assign(part="x"), points.assign(part="y", error=0.01)])
+    names = {"x": "size", "y": "error", "colour": "model", "xlabel": "", "ylabel": ""}
+    figure = plots.scaling(points, band, parts=parts, part="part", **names)
+    (axis,) = figure.axes
+    assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
+    labels = [text.get_text() for text in figure.legends[0].texts]
+    assert labels == ["single evaluations", "fit", "a", "b", "c"]
+    assert len(axis.lines) == 2 + 1 + 3
+    figure.canvas.draw()
+    shown = [text.get_text() for text in axis.get_yticklabels()]
+    assert len(shown) == len(set(shown))
+    with pytest.raises(ValueError, match="at least one point of error"):
+        plots.scaling(points[:0], band, **names)
