@@ -112,22 +112,25 @@ def test_takes_no_more_turns_than_make_sense_and_asks_for_notes(bench):
     assert 28.0 in [row.value for row in speed.evaluate([found]) if row.metric == "sum"]
 
 
-def test_times_calls_and_gives_threads_back(bench):
+def test_times_calls_and_gives_threads_and_random_numbers_back(bench):
     more = """
         import time, torch
         del measure, UNIT
         def prepare(count):
             def ours():
                 torch.set_num_threads(3)
+                torch.manual_seed(5)
             return ours, lambda speed, colour: time.sleep(0.02 / speed)
         def agree(ours, peer):
             return ours is peer is None
     """
     torch.set_num_threads(threads := torch.get_num_threads())
+    state = torch.get_rng_state()
     found = speed.compare("squares", "smoke", 2, folder=bench(more=more))
     assert found.unit == "s"
     assert all(0.005 <= seconds < 0.02 for seconds in found.peers)
     assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,10 @@ def compare(
     settings = _settings(module)
     steps = len(settings) + 1 + 2 * repeats
     try:
-        with tqdm(total=steps, desc=name, disable=None if progress else True) as bar:
+        with (
+            torch.random.fork_rng(devices=[]),
+            tqdm(total=steps, desc=name, disable=None if progress else True) as bar,
+        ):
             return _compared(module, name, size, repeats, settings, bar)
     finally:
         torch.set_num_threads(threads)
