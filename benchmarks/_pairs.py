@@ -66,7 +66,7 @@ def inputs(dual: models.DualTower, batch: int, steps: int) -> list[tuple[Tensor,
 
 def trainer(dual: models.DualTower, precision: str) -> Trainer:
     """Our loop, at a constant rate."""
-    plan = Plan(10**9, ADAM["lr"], ADAM["betas"], ADAM["eps"], DECAY, schedule="constant",
+    plan = Plan(10**9, weight_decay=DECAY, **ADAM, schedule="constant",
                 precision=precision)  # fmt: skip
     return Trainer(Contrastive(dual), plan, Accelerator(cpu=True))
 

@@ -7,7 +7,6 @@ The notes count the operations of all matrix products and convolutions, attentio
 what a large matrix product reaches on the same threads.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +14,7 @@ import torch
 
 from benchmarks import _pairs
 from benchmarks._clip_losses import THREADS
+from towers.evaluation import machine
 from towers.training.batches import Batch
 from towers.training.tracing import trace
 
@@ -55,7 +55,8 @@ def agree(ours: list[float], peer: list[float]) -> bool:
 def notes(ours: float, peer: float, batch: int, steps: int, **shape: int) -> dict[str, float]:
     """Shares of what the machine's matrix products reach, in each side's own precision."""
     flops = steps * trace(_pairs.pair(**shape, device="meta"), batch, "fp32").flops
-    narrow, wide = (_gemm(dtype) for dtype in (torch.bfloat16, torch.float32))
+    torch.set_num_threads(THREADS)
+    narrow, wide = (machine.gemm_flops(dtype) for dtype in (torch.bfloat16, torch.float32))
     return {
         "share of the bf16 GEMM limit": flops / ours / narrow,
         "peer's share of the fp32 GEMM limit": flops / peer / wide,
@@ -67,15 +68,3 @@ def notes(ours: float, peer: float, batch: int, steps: int, **shape: int) -> dic
 def _threaded(call: Callable, threads: int) -> list[float]:
     torch.set_num_threads(threads)
     return call()
-
-
-def _gemm(dtype: torch.dtype, side: int = 1024) -> float:
-    """Operations per second of a matrix product, the best of twenty."""
-    torch.set_num_threads(THREADS)
-    one, two = (torch.randn(side, side).to(dtype) for _ in range(2))
-    product, seconds = one @ two, []
-    for _ in range(20):
-        start = time.perf_counter()
-        torch.mm(one, two, out=product)
-        seconds.append(time.perf_counter() - start)
-    return 2 * side**3 / min(seconds)
