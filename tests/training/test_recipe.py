@@ -107,7 +107,6 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
         ({"batch": 10, "accumulate": 3}, "in each of 3 equal parts, got batch 10"),
         ({"batch": 4, "accumulate": 4}, "in each of 4 equal parts"),
         ({"chunk": 2, "accumulate": 2}, "chunk or accumulate"),
-        ({"chunk": 2, "text_pairs": ["parallel:toys"], "text_share": 0.5}, "text tower shared:"),
         ({"chunk": 2, "objective": "captions"}, "accumulate instead of chunk for captions"),
         ({"cache_features": True, "augment": "crop"}, "got crop and fp32; features are"),
         ({"shard": True, "precision": "fp16"}, "bf16 or fp32 with shard"),

@@ -1,5 +1,6 @@
 """Pairs of texts from collections and files, and batches that mix them with images."""
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests import toy_towers
 from tests.training import toy_runs
 from towers import data, training
-from towers.training import batches, lines, logs, loop, samples, texts
+from towers.training import batches, lines, logs, loop, making, samples, texts
 from towers.training.objectives import Contrastive
 from towers.training.order import Order
 
@@ -381,3 +382,13 @@ def test_captions_that_stand_twice_are_counted_and_logged(tmp_path):
     toy_runs.train(tmp_path / "parts", dual=toy_towers.trainable(), source=source, augment="none")
     seen = [line["duplicates"] for line in logs.read(tmp_path / "parts")]
     assert set(seen) == {0, 1}  # only within a part they are each other's negatives
+
+
+def test_ranks_refuse_chunks_of_texts_alone_where_towers_are_separate():
+    mixed_in_chunks = toy_runs.recipe(
+        chunk=2, text_share=0.5, text_pairs=("parallel:toys",), batch=8, accumulate=1
+    )
+    making.check(mixed_in_chunks, ranks=1)
+    with pytest.raises(training.TrainingError, match="set chunk to 0"):
+        making.check(mixed_in_chunks, ranks=2)
+    making.check(dataclasses.replace(mixed_in_chunks, text="shared:pixels"), ranks=2)

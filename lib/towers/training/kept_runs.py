@@ -2,9 +2,9 @@
 
 import json
 
-from towers import files, models
+from towers import files
 from towers.experiments import fingerprints
-from towers.training import loading, runs
+from towers.training import making, runs
 from towers.training.recipe import Recipe
 from towers.training.runs import Finished
 
@@ -32,9 +32,7 @@ def kept(recipe: Recipe, progress: bool = True) -> Finished:
         TrainingFailed: as `train`.
         ValueError: an unknown tower or collection.
     """
-    image = models.image_tower(recipe.image).transform
-    crop = recipe.augment == "crop"
-    data = loading.load(recipe.data, image, recipe.languages, crop).digest
+    data = making.digest(making.parts(recipe, making.pair(recipe)))
     parts = [recipe.digest, data, fingerprints.of_module(CODE)]
     folder = files.cache_home() / "runs" / files.sha256(json.dumps(parts).encode())[:32]
     with files.locked(folder):

@@ -6,28 +6,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
 from towers import files, models
-from towers.models.objectives import BagOfWords, Captioner, Vocabulary
-from towers.training import loading, logs, processes, samples, states, texts
-from towers.training.batches import Batch, Batches, Part, share, stream
+from towers.training import loading, logs, making, processes, samples, states, texts
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
-from towers.training.loop import Plan, Trainer, Update
-from towers.training.objectives import Contrastive, Objective, Predictive
-from towers.training.order import Order, key
+from towers.training.loop import Trainer, Update
+from towers.training.objectives import Objective
 from towers.training.recipe import Recipe
 from towers.training.validation import Validation
 
 Evaluation = Callable[[Objective], Mapping[str, float]]
-
-VOCABULARY_TEXTS = 20_000
-"""Captions that the words of a predictive objective are counted in."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +91,18 @@ def train(
     begun = time.monotonic()
     accelerator = processes.start()
     folder = Path(folder)
-    _check(recipe, accelerator)
+    making.check(recipe, accelerator.num_processes)
     with processes.watched(accelerator), alone(accelerator, folder):
-        pair = dual or processes.agree(accelerator, lambda: _pair(recipe))
-        parts = processes.agree(accelerator, lambda: _parts(recipe, pair, source, pairs))
+        pair = dual or processes.agree(accelerator, lambda: making.pair(recipe))
+        parts = processes.agree(accelerator, lambda: making.parts(recipe, pair, source, pairs))
         evaluations = _evaluations(accelerator, recipe, pair, evaluate)
-        plan = _plan(recipe, next(part.order for part in parts if part))
-        digest = "+".join(part.source.digest for part in parts if part)
-        claim(accelerator, folder, recipe, digest, resume)
-        run = _Run(recipe, folder, Trainer(_objective(recipe, pair, parts[0]), plan, accelerator))
+        plan = making.plan(recipe, parts)
+        claim(accelerator, folder, recipe, making.digest(parts), resume)
+        objective = making.objective(recipe, pair, parts)
+        run = _Run(recipe, folder, Trainer(objective, plan, accelerator))
         first = run.restore()
         with run.logged(first, evaluations, progress) as after, run.trainer.signals:
-            run.trainer.run(_batches(run.trainer, recipe, parts, first), first, after)
+            run.trainer.run(making.batches(run.trainer, recipe, parts, first), first, after)
         objective = run.finish()
     seconds = time.monotonic() - begun
     return Finished(folder, objective, plan.steps, first, run.bad, seconds)
@@ -228,44 +222,6 @@ class _Run:
             print(f"towers: {line}", file=sys.stderr, flush=True)
 
 
-def _check(recipe: Recipe, accelerator: Accelerator) -> None:
-    """Refuse what this machine and these ranks cannot do."""
-    for pairs in {recipe.text_batch, recipe.batch - recipe.text_batch} - {0}:
-        share(pairs, recipe.accumulate, accelerator.num_processes)
-
-
-def _pair(recipe: Recipe) -> models.DualTower:
-    return models.dual(
-        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title
-    )
-
-
-def _parts(
-    recipe: Recipe,
-    pair: models.DualTower,
-    source: samples.Samples | None,
-    pairs: texts.TextPairs | None,
-) -> tuple[Part | None, Part | None]:
-    """The image-text pairs and the text pairs of a run, each with its order, if there are any."""
-    images, written = None, None
-    if count := recipe.batch - recipe.text_batch:
-        data = source or _samples(recipe, pair)
-        _refuse_if_bad(recipe, data)
-        images = Part(data, Order(data.blocks, count, recipe.seed, recipe.accumulate))
-    if count := recipe.text_batch:
-        data = pairs or texts.load(recipe.text_pairs, recipe.languages)
-        seed = key(recipe.seed, "text pairs")
-        written = Part(data, Order(data.blocks, count, seed, recipe.accumulate))
-    return images, written
-
-
-def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
-    if recipe.cache_features:
-        return loading.featured(recipe.data, pair.image, recipe.languages, recipe.precision)
-    crop = recipe.augment == "crop"
-    return loading.load(recipe.data, pair.image.transform, recipe.languages, crop)
-
-
 def _evaluations(
     accelerator: Accelerator,
     recipe: Recipe,
@@ -286,48 +242,3 @@ def _evaluations(
             "some, or set evaluate_every to 0"
         )
     return found
-
-
-def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
-    bad = sum(n for reason, n in data.left_out.items() if reason not in samples.NO_FAULT)
-    if samples.too_many_bad(bad, bad + len(data), recipe.max_bad):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.most_common())
-        raise TrainingError(
-            f"expected at most a share of {recipe.max_bad:g} unreadable samples, got {bad} of "
-            f"{bad + len(data)} ({reasons}); check the data or raise max_bad"
-        )
-
-
-def _objective(recipe: Recipe, pair: models.DualTower, images: Part | None) -> Objective:
-    """What the recipe names, over the pair; the words that are predicted are the data's."""
-    if recipe.objective == "clip":
-        return Contrastive(pair, recipe.tile)
-    words = Vocabulary.of(itertools.islice(images.source.captions(), VOCABULARY_TEXTS))
-    if recipe.objective == "bag-of-words":
-        return Predictive(pair, BagOfWords(pair.image.width, words, recipe.seed))
-    return Predictive(pair, Captioner(pair.image.width, words, seed=recipe.seed))
-
-
-def _plan(recipe: Recipe, order: Order) -> Plan:
-    """How weights are updated, once the length of an epoch is known."""
-    steps = recipe.steps or recipe.epochs * order.steps_per_epoch
-    if recipe.warmup >= steps:
-        raise TrainingError(
-            f"expected warmup below the {steps} steps of {recipe.epochs} epochs, got "
-            f"{recipe.warmup}; lower warmup"
-        )
-    same = {field.name for field in fields(Plan)} - {"steps"}
-    return Plan(steps, **{name: getattr(recipe, name) for name in same})
-
-
-def _batches(
-    trainer: Trainer, recipe: Recipe, sources: tuple[Part | None, Part | None], first: int
-) -> Iterator[Batch]:
-    accelerator = trainer.accelerator
-    batches = Batches(
-        sources[0], trainer.module.tokenize, accelerator.process_index, accelerator.num_processes,
-        sources[1],
-    )  # fmt: skip
-    parts = recipe.accumulate
-    pin = trainer.device.type == "cuda"
-    return stream(batches, first * parts, trainer.plan.steps * parts, recipe.workers, pin)

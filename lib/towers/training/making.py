@@ -1,0 +1,142 @@
+"""What a recipe names, made: the pair, its data, what is learnt, and how weights are updated."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import fields
+
+from towers import models
+from towers.models.objectives import BagOfWords, Captioner, Vocabulary
+from towers.training import loading, samples, texts
+from towers.training.batches import Batch, Batches, Part, share, stream
+from towers.training.errors import TrainingError
+from towers.training.loop import Plan, Trainer
+from towers.training.objectives import Contrastive, Objective, Predictive
+from towers.training.order import Order, key
+from towers.training.recipe import Recipe
+
+Parts = tuple[Part | None, Part | None]
+"""Image-text pairs and pairs of texts; at least one of them is there."""
+
+VOCABULARY_TEXTS = 20_000
+"""Captions that the words of a predictive objective are counted in."""
+
+
+def check(recipe: Recipe, ranks: int) -> None:
+    """Refuse what so many ranks cannot do.
+
+    Raises:
+        TrainingError: the batch has no equal share for each of them; or some of them would have
+            gradients that others lack.
+    """
+    for pairs in {recipe.text_batch, recipe.batch - recipe.text_batch} - {0}:
+        share(pairs, recipe.accumulate, ranks)
+    apart = not recipe.text.startswith("shared:")
+    if ranks > 1 and recipe.chunk and recipe.text_pairs and apart:
+        raise TrainingError(
+            "expected a text tower shared:... where several ranks take text_pairs in chunks, got "
+            f"{recipe.text}; a chunk of texts alone gives the image tower no gradient to share: "
+            "set chunk to 0"
+        )
+
+
+def pair(recipe: Recipe) -> models.DualTower:
+    """The untrained pair."""
+    return models.dual(
+        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title
+    )
+
+
+def parts(
+    recipe: Recipe,
+    pair: models.DualTower,
+    source: samples.Samples | None = None,
+    pairs: texts.TextPairs | None = None,
+) -> Parts:
+    """The image-text pairs and the text pairs of a run, each with its order, if there are any.
+
+    Args:
+        recipe: of the run.
+        pair: whose towers the data is prepared for.
+        source: in the place of the image-text pairs that the recipe names.
+        pairs: in the place of its pairs of texts.
+
+    Raises:
+        TrainingError: too much of the data cannot be read.
+    """
+    images, written = None, None
+    if count := recipe.batch - recipe.text_batch:
+        data = source or _samples(recipe, pair)
+        _refuse_if_bad(recipe, data)
+        images = Part(data, Order(data.blocks, count, recipe.seed, recipe.accumulate))
+    if count := recipe.text_batch:
+        data = pairs or texts.load(recipe.text_pairs, recipe.languages)
+        seed = key(recipe.seed, "text pairs")
+        written = Part(data, Order(data.blocks, count, seed, recipe.accumulate))
+    return images, written
+
+
+def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
+    if recipe.cache_features:
+        return loading.featured(recipe.data, pair.image, recipe.languages, recipe.precision)
+    crop = recipe.augment == "crop"
+    return loading.load(recipe.data, pair.image.transform, recipe.languages, crop)
+
+
+def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
+    bad = sum(n for reason, n in data.left_out.items() if reason not in samples.NO_FAULT)
+    if samples.too_many_bad(bad, bad + len(data), recipe.max_bad):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.most_common())
+        raise TrainingError(
+            f"expected at most a share of {recipe.max_bad:g} unreadable samples, got {bad} of "
+            f"{bad + len(data)} ({reasons}); check the data or raise max_bad"
+        )
+
+
+def digest(parts: Parts) -> str:
+    """SHA-256 of the data, or of both kinds of it."""
+    return "+".join(part.source.digest for part in parts if part)
+
+
+def objective(recipe: Recipe, pair: models.DualTower, parts: Parts) -> Objective:
+    """What the recipe names, over the pair; the words that are predicted are the data's."""
+    if recipe.objective == "clip":
+        return Contrastive(pair, recipe.tile)
+    words = Vocabulary.of(itertools.islice(parts[0].source.captions(), VOCABULARY_TEXTS))
+    if recipe.objective == "bag-of-words":
+        return Predictive(pair, BagOfWords(pair.image.width, words, recipe.seed))
+    return Predictive(pair, Captioner(pair.image.width, words, seed=recipe.seed))
+
+
+def plan(recipe: Recipe, parts: Parts) -> Plan:
+    """How weights are updated, once the length of an epoch is known.
+
+    Raises:
+        TrainingError: the run is too short for its warm-up.
+    """
+    order = next(part.order for part in parts if part)
+    steps = recipe.steps or recipe.epochs * order.steps_per_epoch
+    if recipe.warmup >= steps:
+        raise TrainingError(
+            f"expected warmup below the {steps} steps of {recipe.epochs} epochs, got "
+            f"{recipe.warmup}; lower warmup"
+        )
+    same = {field.name for field in fields(Plan)} - {"steps"}
+    return Plan(steps, **{name: getattr(recipe, name) for name in same})
+
+
+def batches(trainer: Trainer, recipe: Recipe, parts: Parts, first: int) -> Iterator[Batch]:
+    """This rank's batches, read ahead by the recipe's workers.
+
+    Args:
+        trainer: that will take them.
+        recipe: of the run.
+        parts: of its data.
+        first: updates that have been done.
+    """
+    accelerator, (images, written) = trainer.accelerator, parts
+    all_batches = Batches(
+        images, trainer.module.tokenize, accelerator.process_index, accelerator.num_processes,
+        written,
+    )  # fmt: skip
+    each, pin = recipe.accumulate, trainer.device.type == "cuda"
+    return stream(all_batches, first * each, trainer.plan.steps * each, recipe.workers, pin)
