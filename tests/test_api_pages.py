@@ -23,8 +23,8 @@ INTERNAL = {
     "towers.data.scenes.speech",
     "towers.models.options",
     "towers.training.batches", "towers.training.command", "towers.training.folder",
-    "towers.training.making", "towers.training.processes", "towers.training.replicas", "towers.training.sharding",
-    "towers.training.stopping",
+    "towers.training.making", "towers.training.processes", "towers.training.replicas",
+    "towers.training.sharding", "towers.training.stopping",
     "towers.widgets.packing",
 }  # fmt: skip
 """Readers of single layouts, and steps of loading, drawing and running that nobody asks for by
