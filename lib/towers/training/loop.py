@@ -38,7 +38,6 @@ class Plan:
     Attributes:
         steps: updates in all.
         lr: peak learning rate.
-        optimiser: "adamw" or "adafactor".
         betas: of AdamW.
         eps: of AdamW.
         weight_decay: decoupled; AdamW's on all weights but gains and biases, Adafactor's on kernels
@@ -51,11 +50,11 @@ class Plan:
         chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
         shard: whether ranks share the weights' memory.
         seed: of all that is random inside the model.
+        optimiser: "adamw" or "adafactor".
     """
 
     steps: int
     lr: float
-    optimiser: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 0.2
@@ -67,6 +66,7 @@ class Plan:
     chunk: int = 0
     shard: bool = False
     seed: int = 0
+    optimiser: str = "adamw"
 
     def rate(self, step: int) -> float:
         """The learning rate of an update."""
