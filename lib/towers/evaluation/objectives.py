@@ -109,7 +109,8 @@ def evaluate(
 
     Returns:
         For each objective and seed "final accuracy" with its Clopper-Pearson interval, and
-        "pairs to the common level" where it got there; once "common level" and "chance".
+        "pairs to the common level" where it got there, and "times fewer pairs than the slowest" of
+        the same seed; once "common level" and "chance".
 
     Source: Radford et al. 2021, Fig. 2, whose factors are ratios of pairs at one accuracy.
     """
@@ -121,15 +122,23 @@ def evaluate(
         Measurement(model="all", metric="common level", value=level, **shared),
         Measurement(model="all", metric="chance", value=chance, **shared),
     ]
-    for (objective, seed), run in runs:
-        own = shared | {"model": str(objective), "seed": int(seed)}
-        reached = float(final[objective, seed])
-        low, high = metrics.intervals.clopper_pearson(round(reached * count), count)
-        rows.append(Measurement(metric="final accuracy", value=reached, low=low, high=high, **own))
-        pairs = pairs_to_reach(run.pairs.to_numpy(), run.accuracy.to_numpy(), level)
-        if pairs is not None:
-            rows.append(Measurement(metric="pairs to the common level", value=pairs, **own))
+    reached = {key: _pairs(run, level) for key, run in runs}
+    for (objective, seed), own in final.items():
+        shown = shared | {"model": str(objective), "seed": int(seed)}
+        low, high = metrics.intervals.clopper_pearson(round(own * count), count)
+        rows.append(Measurement(metric="final accuracy", value=own, low=low, high=high, **shown))
+        pairs = reached[objective, seed]
+        if pairs is None:
+            continue
+        rows.append(Measurement(metric="pairs to the common level", value=pairs, **shown))
+        slowest = max(value or 0 for key, value in reached.items() if key[1] == seed)
+        times = slowest / pairs if pairs else 1.0  # a level of zero takes none of them anything
+        rows.append(Measurement(metric="times fewer pairs than the slowest", value=times, **shown))
     return rows
+
+
+def _pairs(run: pd.DataFrame, level: float) -> float | None:
+    return pairs_to_reach(run.pairs.to_numpy(), run.accuracy.to_numpy(), level)
 
 
 def pairs_to_reach(
