@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers.optimization import Adafactor as Transformers
 
-from towers.training.adafactor import Adafactor, factored, kernel_groups
+from towers.training.adafactor import Adafactor, factored, held, kernel_groups
 
 SHAPES = [(40, 64), (64, 40), (48, 48), (3, 40, 50), (31, 64), (64, 3, 16, 16), (37,), ()]
 
@@ -170,6 +170,12 @@ def test_a_large_weight_keeps_rows_and_columns_only():
     assert {name: tuple(value.shape) for name, value in state.items()} == {
         "step": (), "exp_avg": (40, 64), "row": (40,), "column": (64,),
     }  # fmt: skip
+
+
+def test_moments_take_the_bytes_that_are_told():
+    for shape in SHAPES:
+        weight, state = run(lambda w: Adafactor(w, 0.1), shape, gradients(shape, 1), [0.1])
+        assert held(weight) == sum(value.nbytes for value in state.values())
 
 
 def test_kernels_decay_and_nothing_else_does():

@@ -81,6 +81,11 @@ def factored(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return (axes[0], axes[1]) if len(axes) == 2 and shape[axes[0]] >= FACTORED_FROM else None
 
 
+def held(weight: Tensor) -> int:
+    """Bytes of the moments of a weight."""
+    return sum(each.nbytes for each in _begin(weight.detach().to("meta"), torch.bfloat16).values())
+
+
 def kernel_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Trainable weights that decay, the kernels of linear and convolutional layers, and the rest.
 

@@ -58,7 +58,7 @@ class Plan:
         samples: pairs seen in all.
         weights: all of them, trainable or frozen, in fp32.
         gradients: in fp32.
-        moments: Adam's two, in fp32.
+        moments: of the optimiser: AdamW's two in fp32, or Adafactor's.
         transient: gradients on their way (ddp), or weights gathered for use (fsdp).
         inputs: pictures and tokens of a chunk.
         activations: the most that forward and backward of a chunk hold at any moment.
@@ -130,7 +130,7 @@ class Plan:
             f"{self.accelerator.name}: {peak:g} TFLOP/s in {self.precision} at its peak, of which "
             f"{self.utilisation:.0%} are reached; {self.dollars:g} dollars an hour",
             "data and communication hide behind arithmetic",
-            "weights, gradients and Adam's moments stay in fp32; arithmetic is autocast",
+            "weights, gradients and AdamW's moments stay in fp32; arithmetic is autocast",
             f"{self.overhead / GB:g} GB for context, libraries and gaps between blocks of memory",
             "features of frozen towers come from a cache",
         )
@@ -170,7 +170,7 @@ class Plan:
 MEMORY = {
     "weights": "4 bytes each",
     "gradients": "4 bytes each",
-    "moments": "8 bytes each",
+    "moments": "8 bytes each; Adafactor: 2, and its rows and columns",
     "transient": "gradients in buckets, or weights gathered for use",
     "inputs": "a chunk's pictures and tokens",
     "activations": "traced, forward and backward of a chunk",

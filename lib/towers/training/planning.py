@@ -8,6 +8,7 @@ from torch import nn
 
 from towers.models import DualTower
 from towers.models.paper import parameters
+from towers.training import adafactor
 from towers.training.budget import ACCELERATORS, FP32, GB, Accelerator, Plan, Sharding
 from towers.training.tracing import trace
 
@@ -27,6 +28,7 @@ def plan(
     dollars: float | None = None,
     tile: int = 2048,
     overhead: float = 2 * GB,
+    optimiser: str = "adamw",
 ) -> Plan:
     """What training a pair would take; nothing is computed, and no weight is needed.
 
@@ -45,6 +47,7 @@ def plan(
         dollars: per device and hour; None: the accelerator's own assumption.
         tile: rows and columns of a tile of the loss.
         overhead: bytes for what is not counted.
+        optimiser: "adamw" or "adafactor".
 
     Raises:
         ValueError: a batch that the ranks cannot share, or another impossible value.
@@ -61,7 +64,7 @@ def plan(
     products = 4 * 2 * share * batch * dual.embed  # one forward, three backward
     return Plan(
         dual.name, device, ranks, batch, part, precision, sharding, _trained(dual), samples,
-        **_state(dual, ranks, sharding),
+        **_state(dual, ranks, sharding, optimiser),
         inputs=traced.inputs * share / part,
         activations=traced.peak,
         embeddings=2 * 2 * FP32 * batch * dual.embed,
@@ -73,10 +76,12 @@ def plan(
     )  # fmt: skip
 
 
-def _state(dual: DualTower, ranks: int, sharding: Sharding) -> dict[str, float]:
+def _state(dual: DualTower, ranks: int, sharding: Sharding, optimiser: str) -> dict[str, float]:
     """Bytes per device of what outlives a step, and of weights and gradients on their way."""
-    trained = FP32 * _trained(dual)
-    held = {"weights": FP32 * parameters(dual), "gradients": trained, "moments": 2 * trained}
+    trained, moments = FP32 * _trained(dual), 2 * FP32 * _trained(dual)
+    if optimiser == "adafactor":
+        moments = sum(adafactor.held(each) for each in dual.parameters() if each.requires_grad)
+    held = {"weights": FP32 * parameters(dual), "gradients": trained, "moments": moments}
     if sharding == "ddp":
         return held | {"transient": trained if ranks > 1 else 0}
     blocks = [each for module in dual.modules() if isinstance(module, nn.ModuleList)
