@@ -208,7 +208,7 @@ def test_plans_become_records_and_rows(dual):
 def test_adafactor_keeps_a_quarter_of_adams_moments_and_little_more():
     dual = models.clippo_models()["CLIPPO"].build()
     adam, ada = (
-        planning.plan(dual, 64, 640, chunk=1, optimiser=name) for name in ("adamw", "adafactor")
+        training.plan(dual, 64, 640, chunk=1, optimiser=name) for name in ("adamw", "adafactor")
     )
     assert adam.moments == 8 * dual_numbers(dual)
     assert 2 * dual_numbers(dual) < ada.moments < 2.1 * dual_numbers(dual)
