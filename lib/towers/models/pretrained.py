@@ -1,5 +1,7 @@
 """One resolver for every model name.
 
+The names are::
+
     package:efficientnet-lite0     image tower from a package, nothing to download
     package:minilm                 text tower from a package, nothing to download
     open_clip:ARCH/TAG             pair; TAG is one of open_clip's, a weight file, or random

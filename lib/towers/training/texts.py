@@ -1,5 +1,7 @@
 """Pairs of texts to train on beside images and their captions, by name.
 
+The names are::
+
     translations:COLLECTION     captions of one item in two languages
     captions:COLLECTION         two captions of one item in one language
     sentences:PATH              two neighbouring sentences: a file of C4's layout (.json, .jsonl:
