@@ -6,11 +6,16 @@ Where a name does not bring a tower's weights back, because it was trained or co
 the header lists it under "stored" ("image", "text"), and its weights are among the tensors, under
 the keys that they have in the pair. A text tower that borrows the image tower's network stores,
 and has checksummed, what it adds.
+
+Where a name brings all but some of a tower's weights, because only these were trained or are those
+of adapters, only these are stored. "moved" then has their checksum, the tower's own checksum is
+that of all others, which they stand on, and "adapters" says which ones are to be inserted. Both
+must be as they were: a checkpoint is never put on other weights, nor without its adapters.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,6 +24,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from towers import files
+from towers.models import adapters
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower, Tower
 from towers.models.weights import check_keys, checksum, is_safetensors, one_line
@@ -40,6 +46,8 @@ class Header:
         text_checksum: of the text tower's weights.
         embed: axis length of the shared space; None where there are no projections.
         stored: which towers' weights are in the file: "image", "text", both or none.
+        moved: for each tower of which some weights are in the file, their checksum.
+        adapters: for each tower that has some, what `adapters.read` takes.
         format: of this header.
     """
 
@@ -50,29 +58,43 @@ class Header:
     text_checksum: str
     embed: int | None
     stored: tuple[str, ...] = ()
+    moved: dict[str, str] = field(default_factory=dict)
+    adapters: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
 
 def save(dual: DualTower, path: Path) -> None:
     """Write a pair as a checkpoint, whole or not at all.
 
-    The weights of a tower are stored if it is trainable, was trained, comes from scratch or from a
-    checkpoint that stored it; of any other the name and the checksum stand in the header.
+    The weights of a tower are stored if it comes from scratch or from a checkpoint that stored it;
+    of any other those that are trainable, were trained, or belong to adapters. Of the rest the name
+    and the checksum stand in the header.
     """
     sides = {"image": dual.image, "text": dual.text}
-    kept = tuple(side for side, tower in sides.items() if not (tower.frozen and tower.named))
+    kept = {side: tower.stored_weights for side, tower in sides.items()}
+    whole = tuple(s for s, tower in sides.items() if not tower.named
+                  or kept[s] and kept[s].keys() == tower.own_weights.keys())  # fmt: skip
+    moved = {side: checksum(each) for side, each in kept.items() if each and side not in whole}
+    inserted = {s: adapters.term(each.adapters) for s, each in sides.items() if each.adapters}
     projected = "image_proj.weight" in dual.own_weights
     header = asdict(Header(
-        dual.name, dual.image.name, dual.text.name, dual.image.checksum, dual.text.own_checksum,
-        dual.embed if projected else None, kept,
+        dual.name, dual.image.name, dual.text.name,
+        *(_ground(tower, kept[side] if side in moved else {}) for side, tower in sides.items()),
+        dual.embed if projected else None, whole, moved, inserted,
     ))  # fmt: skip
-    if not kept:
-        del header["stored"]
+    header = {name: value for name, value in header.items() if value not in ((), {})}
     tensors = dict(dual.own_weights)
-    for side in kept:
-        tensors |= {f"{side}.{ENCODER}{n}": each for n, each in sides[side].own_weights.items()}
+    for side, weights in kept.items():
+        tensors |= {f"{side}.{ENCODER}{name}": each for name, each in weights.items()}
     tensors = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
     files.atomic_write(Path(path), to_bytes(tensors, {"towers": json.dumps(header)}))
+
+
+def _ground(tower: Tower, without: Mapping[str, Tensor]) -> str:
+    """Checksum of a tower's own weights, without some of them."""
+    if not without:
+        return tower.own_checksum
+    return checksum({n: each for n, each in tower.own_weights.items() if n not in without})
 
 
 def stored(tensors: Mapping[str, Tensor], side: str) -> dict[str, Tensor]:
@@ -125,35 +147,63 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
     with torch.device("meta"):
         expected = DualTower(image, text, header.embed, header.name).own_weights
     sides = {"image": image, "text": text}
-    for side in header.stored:
-        shapes = sides[side].own_weights
+    digests = {"image": header.image_checksum, "text": header.text_checksum}
+    for side, tower in sides.items():
+        given = stored(tensors, side)
+        if side in header.adapters:
+            _adapt(tower, header.adapters[side], given, source)
+        shapes = tower.own_weights if side in header.stored else _some(tower, header, side, given)
         expected |= {f"{side}.{ENCODER}{name}": tensor for name, tensor in shapes.items()}
     check_keys(expected, tensors, source)
-    for side, digest in (("image", header.image_checksum), ("text", header.text_checksum)):
+    for side, tower in sides.items():
+        weights = stored(tensors, side)
         if side in header.stored:
-            _fill(sides[side], stored(tensors, side), digest, source)
-        elif sides[side].own_checksum != digest:
+            _fill(tower, weights, digests[side], source)
+            tower.named = False
+            continue
+        ground = _ground(tower, weights)
+        if ground != digests[side]:
             raise ValueError(
-                f"expected weights of {sides[side].name} with checksum {digest[:12]} for {source}, "
-                f"got {sides[side].own_checksum[:12]}; install the weights that it was trained on"
+                f"expected weights of {tower.name} with checksum {digests[side][:12]} for "
+                f"{source}, got {ground[:12]}; install the weights that it was trained on"
             )
+        if side in header.moved:
+            _fill(tower, weights, header.moved[side], source)
+            tower.moved |= weights.keys()
     dual = DualTower(image, text, header.embed, header.name)
     own = {name: tensors[name] for name in dual.own_weights}
     dual.load_state_dict(own, strict=False)  # the towers have their weights
     return dual
 
 
+def _some(tower: Tower, header: Header, side: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a tower that a checkpoint holds in part: those given, and its adapters'."""
+    own = tower.own_weights if side in header.moved else {}
+    return {name: each for name, each in own.items() if name in given or name in tower.moved}
+
+
+def _adapt(tower: Tower, term: str, given: Mapping[str, Tensor], source: str) -> None:
+    """Insert the adapters of a checkpoint, if the file is as large as they are."""
+    wanted = adapters.read(term)
+    needed = wanted.numbers(tower.encoder, tower.name)
+    size = sum(tensor.numel() for tensor in given.values())
+    if needed > size:
+        raise ValueError(
+            f"expected the {needed:,} weights of {term} for {tower.name} in {source}, got {size:,}; "
+            "adapters are never left out: write it again"
+        )
+    tower.adapt(wanted)
+
+
 def _fill(tower: Tower, weights: dict[str, Tensor], digest: str, source: str) -> None:
-    """A tower's stored weights into the tower, which its name no longer describes."""
+    """Stored weights into a tower, all or some of its own."""
     given = checksum(weights)
     if given != digest:
         raise ValueError(
             f"expected the stored weights of {tower.name} with checksum {digest[:12]} in {source}, "
             f"got {given[:12]}; the file was changed: write it again"
         )
-    check_keys(tower.own_weights, weights, source)
-    tower.encoder.load_state_dict(weights, strict=False)  # what it borrows is there already
-    tower.named = False
+    tower.encoder.load_state_dict(weights, strict=False)  # the others are there already
 
 
 def _header(written: str | None, path: Path) -> Header:
@@ -161,18 +211,21 @@ def _header(written: str | None, path: Path) -> Header:
              "text_checksum": {str}, "embed": {int, type(None)}, "format": {int}}  # fmt: skip
     try:
         fields = json.loads(written or "null")
-        sides = fields.pop("stored", [])
+        sides, parts = fields.pop("stored", []), fields.pop("moved", {})
+        inserted = fields.pop("adapters", {})
         fits = fields.keys() == kinds.keys() and all(
             type(fields[name]) in allowed for name, allowed in kinds.items()
         )
         fits = fits and fields["format"] == FORMAT
         fits = fits and (fields["embed"] is None or fields["embed"] > 0)
         fits = fits and sides in ([], ["image"], ["text"], ["image", "text"])
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        fits = False
+        fits = fits and {*parts} <= {"image", "text"} - {*sides}
+        fits = fits and {*inserted} <= {*parts, *sides}
+        values = [*dict(parts).values(), *dict(inserted).values()]
+        fits = fits and all(type(value) is str for value in values)
     if not fits:
         raise ValueError(
             f"expected a header of towers, format {FORMAT}, in {path}, got {str(written)[:80]!r}; "
             "write it with models.save"
         )
-    return Header(**fields, stored=tuple(sides))
+    return Header(**fields, stored=tuple(sides), moved=parts, adapters=inserted)

@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from towers.losses import LOG_SCALE_INIT
+from towers.models.adapters import Adapters
 from towers.models.preprocessing import Preprocessing
 from towers.models.weights import checksum
 
@@ -41,7 +43,9 @@ class Tower(nn.Module):
     """An encoder with a name, a width and a checksum.
 
     A tower without a parameter that requires a gradient is frozen: it stays in evaluation mode,
-    also when a model around it is set to train. `requires_grad_(True)` unfreezes it.
+    also when a model around it is set to train. `requires_grad_(True)` unfreezes it. Where only
+    some parameters require one (see `trainable`), whatever holds none of these stays in evaluation
+    mode: a locked part drops nothing out and counts no statistics.
 
     Attributes:
         name: as `models.load` takes it.
@@ -50,6 +54,9 @@ class Tower(nn.Module):
         encoder: the network itself.
         named: whether the name alone brings these weights back. It does not for a tower from
             scratch, nor for one that was trained: their weights belong into a checkpoint.
+        moved: names of the encoder's tensors that were trained, or inserted, since the name brought
+            the others.
+        adapters: that were inserted; None: none.
         borrows: whether the encoder's `network` belongs to the image tower that it is paired with.
     """
 
@@ -59,6 +66,8 @@ class Tower(nn.Module):
         super().__init__()
         self.name, self.width, self.recipe, self.encoder = name, width, recipe, encoder
         self.named = True
+        self.moved: frozenset[str] = frozenset()
+        self.adapters: Adapters | None = None
         self._checksum: tuple[tuple, str] | None = None
 
     @property
@@ -96,14 +105,80 @@ class Tower(nn.Module):
         return self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Tower":
-        """Training mode, unless it is frozen; from then on its name no longer says its weights."""
-        self.named &= not (mode and not self.frozen)
-        return super().train(mode and not self.frozen)
+        """Training mode, unless it is frozen; from then on its name no longer says what can learn.
+
+        Where some weights are locked, the parts without any other stay in evaluation mode.
+        """
+        mode = mode and not self.frozen
+        super().train(mode)
+        if mode and all(weight.requires_grad for weight in self.encoder.parameters()):
+            self.named = False
+        elif mode:
+            _rest(self.encoder)
+            self.moved |= self._trainable
+        return self
+
+    @property
+    def _trainable(self) -> frozenset[str]:
+        """Names of the encoder's tensors that an update can change as it is now."""
+        named = self.encoder.named_parameters(remove_duplicate=False)
+        weights = {name for name, weight in named if weight.requires_grad}
+        return frozenset(weights | {
+            f"{path}.{name}"
+            for path, module in self.encoder.named_modules()
+            if isinstance(module, _NormBase) and module.training
+            for name, _ in module.named_buffers(recurse=False)
+        })  # fmt: skip
+
+    @property
+    def stored_weights(self) -> dict[str, Tensor]:
+        """Those of `own_weights` that the name does not bring: all, some or none of them."""
+        own = self.own_weights
+        kept = self.moved | (frozenset() if self.frozen else self._trainable)
+        return {name: each for name, each in own.items() if not self.named or name in kept}
+
+    def adapt(self, adapters: Adapters) -> "Tower":
+        """Insert trainable adapters, what was there stays as it is; returns itself.
+
+        Raises:
+            ValueError: it has others, borrows its network, or is no transformer that is known.
+        """
+        if self.adapters not in (None, adapters) or self.borrows:
+            has = "a network of another tower" if self.borrows else repr(self.adapters)
+            raise ValueError(
+                f"expected a tower of its own, without other adapters, to insert {adapters} into, "
+                f"got {self.name} with {has}; call its plain() first, or choose another"
+            )
+        if self.adapters is None:
+            self.moved |= adapters.insert(self.encoder, self.name)
+            self.adapters = adapters
+        return self
+
+    def plain(self) -> "Tower":
+        """Take the adapters out again: the tower that it was without them; returns itself."""
+        if self.adapters is not None:
+            self.adapters.remove(self.encoder, self.name)
+            self.adapters = None
+            self.moved &= self.encoder.state_dict().keys()
+        return self
 
     def extra_repr(self) -> str:
         count = sum(parameter.numel() for parameter in self.parameters())
         state = "frozen" if self.frozen else "trainable"
         return f"{self.name!r}, width={self.width}, {count:,} parameters, {state}"
+
+
+def _rest(module: nn.Module) -> None:
+    """Evaluation mode for whatever holds locked weights only, and for locked statistics."""
+    weights = list(module.parameters())
+    if weights and not any(weight.requires_grad for weight in weights):
+        module.eval()
+        return
+    learns = weights and all(weight.requires_grad for weight in weights)
+    if isinstance(module, _NormBase) and not learns:
+        module.eval()
+    for child in module.children():
+        _rest(child)
 
 
 class ImageTower(Tower):

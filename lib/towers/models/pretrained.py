@@ -28,6 +28,7 @@ from typing import get_args
 import torch
 
 from towers.models import (
+    adapters,
     big_vision,
     checkpoints,
     family,
@@ -221,7 +222,10 @@ def _file(name: str, rest: str) -> DualTower:
                 "write it with models.save"
             )
         if tower.startswith(scratch.PREFIX):  # as large as the file is, before memory is asked for
-            shapes = scratch.tower(tower, "meta").encoder.state_dict()
+            shapes = scratch.tower(tower, "meta")
+            if side in header.adapters:
+                shapes.adapt(adapters.read(header.adapters[side]))
+            shapes = shapes.encoder.state_dict()
             check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {rest}")
     image = image_tower(header.image)
     if header.text.startswith(family.PREFIX):

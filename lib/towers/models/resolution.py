@@ -57,7 +57,7 @@ def continued(model: Model, image: int = 336) -> Model:
     tower = ImageTower(
         _renamed(model.name, image), encoder, model.width, replace(model.transform, size=image)
     )
-    tower.named = model.named
+    tower.named, tower.moved, tower.adapters = model.named, model.moved, model.adapters
     return tower.train(model.training)
 
 

@@ -196,12 +196,12 @@ def _fake(given: Tensor | dict[str, Tensor], batch: int) -> Tensor | dict[str, T
 def _training(module: nn.Module) -> Iterator[None]:
     """Training mode, but for frozen towers; every module's own mode comes back."""
     modes = {each: each.training for each in module.modules()}
-    named = {tower: tower.named for tower in (module.image, module.text)}
+    brought = {tower: (tower.named, tower.moved) for tower in (module.image, module.text)}
     module.train()
     try:
         yield
     finally:
         for each, mode in modes.items():
             each.training = mode
-        for tower, brought in named.items():
-            tower.named = brought
+        for tower, (named, moved) in brought.items():
+            tower.named, tower.moved = named, moved
