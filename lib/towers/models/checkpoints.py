@@ -221,8 +221,10 @@ def _header(written: str | None, path: Path) -> Header:
         fits = fits and sides in ([], ["image"], ["text"], ["image", "text"])
         fits = fits and {*parts} <= {"image", "text"} - {*sides}
         fits = fits and {*inserted} <= {*parts, *sides}
-        values = [*dict(parts).values(), *dict(inserted).values()]
+        values = [*parts.values(), *inserted.values()]
         fits = fits and all(type(value) is str for value in values)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        fits = False
     if not fits:
         raise ValueError(
             f"expected a header of towers, format {FORMAT}, in {path}, got {str(written)[:80]!r}; "
