@@ -5,6 +5,7 @@ from towers.models.clippo import ClippoModel, clippo_models
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower, Tower
 from towers.models.features import features, quick_dtype
+from towers.models.lilt import LiltModel, lilt_models
 from towers.models.paper import PaperModel, paper_models
 from towers.models.preprocessing import Preprocessing
 from towers.models.pretrained import continued, dual, image_tower, load, text_tower
@@ -13,6 +14,7 @@ __all__ = [
     "ClippoModel",
     "DualTower",
     "ImageTower",
+    "LiltModel",
     "PaperModel",
     "Preprocessing",
     "TextTower",
@@ -22,6 +24,7 @@ __all__ = [
     "dual",
     "features",
     "image_tower",
+    "lilt_models",
     "load",
     "paper_models",
     "quick_dtype",

@@ -21,7 +21,7 @@ Source: Khan and Fu 2023, section 2.2, Figs. 2 and 3; Houlsby et al. 2019.
 """
 
 import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import torch
@@ -62,6 +62,8 @@ class Adapter(nn.Module):
 class Layerwise:
     """Two adapters in each layer.
 
+    Two of these that differ only in how their weights begin are equal.
+
     Attributes:
         reduction: the bottleneck is this part of the width.
         zero: whether they begin as the identity; else all weights are drawn from N(0, 0.02).
@@ -69,13 +71,13 @@ class Layerwise:
     """
 
     reduction: int = 4
-    zero: bool = False
-    seed: int = 0
+    zero: bool = field(default=False, compare=False)
+    seed: int = field(default=0, compare=False)
 
     limits: ClassVar = {}
 
-    def insert(self, encoder: nn.Module, name: str) -> set[str]:
-        """Put the adapters into an encoder; the names of their weights in it."""
+    def insert(self, encoder: nn.Module, name: str) -> None:
+        """Put the adapters into an encoder."""
         place = stack(encoder, name)
         path, layers, anatomy = place.path, place.layers, place.anatomy
         ends = [layer.get_submodule(end) for layer in layers for end in anatomy.ends]
@@ -99,8 +101,11 @@ class Layerwise:
                 module.register_forward_pre_hook(_into) if anatomy.pre_norm
                 else module.register_forward_hook(_out_of)
             )  # fmt: skip
-        weights = Adapter(1, 1).state_dict().keys()
-        return {f"{site}.{CHILD}.{weight}" for site in sites for weight in weights}
+
+    def names(self, encoder: nn.Module, name: str) -> set[str]:
+        """Of the weights that `insert` has added to an encoder."""
+        found = {at: each for at, each in encoder.named_modules() if isinstance(each, Adapter)}
+        return {f"{at}.{key}" for at, each in found.items() for key in each.state_dict()}
 
     def numbers(self, encoder: nn.Module, name: str) -> int:
         """Weights that `insert` adds to an encoder."""
@@ -121,6 +126,8 @@ class Layerwise:
 class Deep:
     """More layers on top of an encoder's stack.
 
+    Two that differ only in how their weights begin are equal.
+
     Attributes:
         layers: how many.
         zero: whether their sublayers begin by adding nothing; else their weights are drawn from
@@ -130,24 +137,29 @@ class Deep:
     """
 
     layers: int = 1
-    zero: bool = False
-    seed: int = 0
+    zero: bool = field(default=False, compare=False)
+    seed: int = field(default=0, compare=False)
 
     limits: ClassVar = {}
 
-    def insert(self, encoder: nn.Module, name: str) -> set[str]:
-        """Put the layers onto an encoder's stack; the names of their weights in it."""
+    def insert(self, encoder: nn.Module, name: str) -> None:
+        """Put the layers onto an encoder's stack."""
         place = stack(encoder, name)
-        generator, names = _generator(self.seed, name), set()
+        generator = _generator(self.seed, name)
         for _ in range(self.layers):
             layer = copy.deepcopy(place.layers[-1])
             _draw(layer, generator)
             if self.zero:
                 for end in map(layer.get_submodule, place.anatomy.ends):
                     nn.init.zeros_(end.weight)
-            names |= {f"{place.path}.{len(place.layers)}.{key}" for key in layer.state_dict()}
             place.layers.append(layer.requires_grad_(True))
-        return names
+
+    def names(self, encoder: nn.Module, name: str) -> set[str]:
+        """Of the weights that `insert` has added to an encoder."""
+        place = stack(encoder, name)
+        first = len(place.layers) - self.layers
+        added = {first + n: layer for n, layer in enumerate(place.layers[first:])}
+        return {f"{place.path}.{n}.{key}" for n, each in added.items() for key in each.state_dict()}
 
     def numbers(self, encoder: nn.Module, name: str) -> int:
         """Weights that `insert` adds to an encoder."""

@@ -150,7 +150,8 @@ class Tower(nn.Module):
                 f"got {self.name} with {has}; call its plain() first, or choose another"
             )
         if self.adapters is None:
-            self.moved |= adapters.insert(self.encoder, self.name)
+            adapters.insert(self.encoder, self.name)
+            self.moved |= adapters.names(self.encoder, self.name)
             self.adapters = adapters
         return self
 

@@ -8,7 +8,8 @@ from typing import Any
 from towers import files
 from towers.experiments import strict_yaml
 from towers.experiments.parameters import ExperimentError
-from towers.training import logs, states
+from towers.models import trainable
+from towers.training import logs, making, states
 from towers.training.errors import TrainingError
 from towers.training.folder import CHECKPOINTS
 from towers.training.recipe import Recipe
@@ -29,7 +30,8 @@ def run(
         given: "field=value" for each field to change, the value as in YAML.
         folder: of the run; default: `default_folder`.
         resume: go on with what is in the folder; False: begin afresh.
-        dry: only say what would be done; nothing is read but the recipe and the folder.
+        dry: only say what would be done, and what of the pair would move; nothing is read but the
+            recipe, the folder and, for their shapes, towers that are not from scratch.
 
     Yields:
         Lines for a person, on rank 0 only.
@@ -83,3 +85,18 @@ def _outlook(recipe: Recipe, folder: Path, resume: bool) -> Iterator[str]:
     yield f"folder: {files.shown(folder)}"
     steps = states.Checkpoints(folder / CHECKPOINTS, recipe.keep).steps() if resume else []
     yield f"begins: after step {steps[0]}" if steps else "begins: afresh"
+    yield from _moves(recipe)
+
+
+def _moves(recipe: Recipe) -> Iterator[str]:
+    """What a recipe's policy lets move, one line a part; or why that cannot be said here."""
+    try:
+        parts = trainable.report(making.pair(recipe, device="meta"))
+    except ValueError as error:
+        yield f"moves: {error}"
+        return
+    for part in parts.to_dict("records"):
+        yield (
+            f"moves: {part['part']}: {part['trainable tensors']} of {part['tensors']} tensors, "
+            f"{part['trainable']:,} of {part['parameters']:,} parameters, {part['share']:.2%}"
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from towers import files, models
 from towers.training import folder as runs
-from towers.training import logs, states
+from towers.training import logs, making, states
 from towers.training.errors import TrainingError
 from towers.training.recipe import Recipe, differences
 from towers.training.schedules import descent
@@ -69,14 +69,14 @@ def before_descent(folder: Path) -> models.DualTower:
     """
     recipe = Recipe.from_mapping(_found(Path(folder))["recipe"])
     state = _state(Path(folder), recipe)
-    dual = models.dual(
-        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title
-    )
+    dual = making.pair(recipe)
     weights = {n.removeprefix("dual."): t for n, t in state.weights.items() if n[:5] == "dual."}
-    if unknown := dual.load_state_dict(weights, strict=False).unexpected_keys:
+    found = dual.load_state_dict(weights, strict=False)
+    moving = {name for name, weight in dual.named_parameters() if weight.requires_grad}
+    if unfit := [*found.unexpected_keys, *sorted(moving & {*found.missing_keys})]:
         raise TrainingError(
-            f"expected weights of {recipe.title} in {files.shown(folder)}, got {unknown[0]!r}; "
-            "train it again"
+            f"expected the weights of {recipe.title} that move in {files.shown(folder)}, got "
+            f"others, {unfit[0]!r} among them; train it again"
         )
     return dual.train()
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from towers import models
+from towers.models import trainable
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
 from towers.training import loading, samples, texts
 from towers.training.batches import Batch, Batches, Part, share, stream
@@ -39,11 +40,24 @@ def check(recipe: Recipe, ranks: int) -> None:
         )
 
 
-def pair(recipe: Recipe) -> models.DualTower:
-    """The untrained pair."""
-    return models.dual(
-        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title
-    )
+def pair(
+    recipe: Recipe, dual: models.DualTower | None = None, device: str = "cpu"
+) -> models.DualTower:
+    """The pair as it begins, locked as the policy says.
+
+    Args:
+        recipe: names the towers and the policy.
+        dual: take this pair instead of the one that is named.
+        device: of the one that is named; "meta" for its shapes only.
+
+    Raises:
+        ValueError: a tower that cannot be loaded, or that has not what the policy lets move.
+    """
+    made = dual or models.dual(
+        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title,
+        device=device,
+    )  # fmt: skip
+    return trainable.apply(made, recipe.policy, recipe.seed)
 
 
 def parts(

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from towers import files
 from towers.experiments import strict_yaml
 from towers.experiments.parameters import ExperimentError, Kind, accept
+from towers.models import trainable
 from towers.training.errors import TrainingError
 from towers.training.schedules import SCHEDULES
 
@@ -55,6 +56,8 @@ class Recipe:
         epochs: passes over the data; 0 where `steps` says how long.
         languages: of the captions; an item without any in them is left out.
         embed: axis length of the shared space; 0 adds no projections to the towers.
+        policy: what moves and what is locked, as `models.trainable` has it; "scratch": towers from
+            scratch, the projections and the scale move, all other towers are locked.
         objective: what is learnt: "clip", or to predict the captions' words from the pictures, as
             "bag-of-words" or one after the other, as "captions".
         batch: pairs per update, over all ranks; the others are a pair's negatives.
@@ -96,6 +99,7 @@ class Recipe:
     epochs: int = 0
     languages: tuple[str, ...] = ("en",)
     embed: int = 128
+    policy: str = trainable.SCRATCH
     objective: str = "clip"
     batch: int = 256
     lr: float = 5e-4
@@ -245,6 +249,11 @@ def _faults(recipe: Recipe):
     for name, allowed in CHOICES.items():
         if getattr(recipe, name) not in allowed:
             yield f"expected {name} as one of {', '.join(allowed)}; got {getattr(recipe, name)!r}"
+    try:
+        trainable.read(recipe.policy)
+    except ValueError as error:
+        yield f"policy: {error}"
+        return
     yield from _disagreements(recipe)
 
 

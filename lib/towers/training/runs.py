@@ -73,7 +73,8 @@ def train(
         folder: of the run; of one that stopped, to go on with it. All ranks see the same folder.
         resume: go on where the folder's newest good checkpoint ends; False: begin afresh and
             remove what an earlier run left there.
-        dual: train this pair; by default the one that the recipe names.
+        dual: train this pair, locked as the recipe's policy says; by default the one that the
+            recipe names.
         source: read these samples; by default the data that the recipe names.
         pairs: read these pairs of texts; by default those that the recipe names.
         evaluate: called on rank 0 with the objective (`.dual`) in evaluation mode, every
@@ -93,7 +94,7 @@ def train(
     folder = Path(folder)
     making.check(recipe, accelerator.num_processes)
     with processes.watched(accelerator), alone(accelerator, folder):
-        pair = dual or processes.agree(accelerator, lambda: making.pair(recipe))
+        pair = processes.agree(accelerator, lambda: making.pair(recipe, dual))
         parts = processes.agree(accelerator, lambda: making.parts(recipe, pair, source, pairs))
         evaluations = _evaluations(accelerator, recipe, pair, evaluate)
         plan = making.plan(recipe, parts)
