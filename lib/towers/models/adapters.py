@@ -89,11 +89,11 @@ class Layerwise:
             )
         generator = _generator(self.seed, name)
         for site, end in zip(sites, ends, strict=True):
-            with torch.device(_workplace(end.weight)):
+            with torch.device("meta"):  # where nothing is drawn yet
                 adapter = Adapter(width, width // self.reduction)
-                _draw(adapter, generator)
-                if self.zero:
-                    nn.init.zeros_(adapter.up.weight)
+            _draw(adapter.to_empty(device=_workplace(end.weight)), generator)
+            if self.zero:
+                nn.init.zeros_(adapter.up.weight)
             module = encoder.get_submodule(site)
             adapter.to(end.weight).train(module.training)
             setattr(module, CHILD, adapter)
