@@ -35,7 +35,9 @@ def text_tower(kind="bert", seed=0, **settings):
     library = importlib.import_module("transformers")
     name, sizes = KINDS[kind]
     torch.manual_seed(seed)
-    network = getattr(library, f"{name}Model")(getattr(library, f"{name}Config")(**sizes, **settings))
+    network = getattr(library, f"{name}Model")(
+        getattr(library, f"{name}Config")(**sizes, **settings)
+    )
     if hasattr(network, "pooler"):
         network.pooler = None
     encoder = SentenceEncoder(network, "cls", normalize=False)

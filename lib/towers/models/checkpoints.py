@@ -176,7 +176,9 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
     return dual
 
 
-def _some(tower: Tower, header: Header, side: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _some(
+    tower: Tower, header: Header, side: str, given: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """The weights of a tower that a checkpoint holds in part: those given, and its adapters'."""
     own = tower.own_weights if side in header.moved else {}
     return {name: each for name, each in own.items() if name in given or name in tower.moved}
