@@ -241,7 +241,7 @@ def test_a_second_kind_is_refused_and_the_same_kind_stays():
 def test_a_borrowed_network_is_refused():
     image = models.load(VIT)
     text = scratch.sharing("shared:words?context=4&vocabulary=600", image)
-    with pytest.raises(ValueError, match="got shared:words.* with a network of another tower"):
+    with pytest.raises(ValueError, match=r"got shared:words.* with a network of another tower"):
         text.adapt(Layerwise())
 
 

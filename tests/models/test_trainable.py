@@ -36,8 +36,9 @@ def block_norms(*layers):
 
 
 def bert_norms(*layers):
-    return {f"transformer.encoder.layer.{n}.{place}LayerNorm.{part}" for n in layers
-            for place in ("attention.output.", "output.") for part in ("weight", "bias")}  # fmt: skip
+    places = ("attention.output", "output")
+    return {f"transformer.encoder.layer.{n}.{place}.LayerNorm.{part}" for n in layers
+            for place in places for part in ("weight", "bias")}  # fmt: skip
 
 
 def test_layer_norms_are_all_of_them_and_nothing_else(dual):
@@ -107,8 +108,8 @@ def test_random_layers_are_whole_and_drawn_by_their_seed(dual):
     for seed in range(12):
         image, text = side(dual, f"random?layers=2&seed={seed}")
         layers = {int(name.split(".")[1]) for name in image}
-        assert image == {n for n, _ in dual.image.encoder.named_parameters()
-                         if n.split(".")[0] == "blocks" and int(n.split(".")[1]) in layers}  # fmt: skip
+        blocks = dual.image.encoder.blocks.named_parameters()
+        assert image == {f"blocks.{n}" for n, _ in blocks if int(n.split(".")[0]) in layers}
         assert len(layers) == 2
         assert side(dual, f"random?layers=2&seed={seed}") == (image, text)
         drawn.add(frozenset(layers))

@@ -38,7 +38,7 @@ OTHERS = {
     "betas": (0.5, 0.6), "data": ("x", "y"), "languages": ("fr",), "accumulate": 2,
     "max_bad": 0.5, "objective": "captions", "shard": True,
     "validation": ("z",), "cache_features": True, "optimiser": "adafactor",
-    "text_pairs": ("captions:x",), "text_share": 0.5,
+    "text_pairs": ("captions:x",), "text_share": 0.5, "policy": "bitfit",
 }  # fmt: skip
 TEXTS = {"text_pairs": ["captions:toys"], "text_share": 0.25}
 MIXED = {**GOOD, **TEXTS, "weight_decay": 1e-3}

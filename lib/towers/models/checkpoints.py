@@ -72,8 +72,7 @@ def save(dual: DualTower, path: Path) -> None:
     """
     sides = {"image": dual.image, "text": dual.text}
     kept = {side: tower.stored_weights for side, tower in sides.items()}
-    whole = tuple(s for s, tower in sides.items() if not tower.named
-                  or kept[s] and kept[s].keys() == tower.own_weights.keys())  # fmt: skip
+    whole = tuple(side for side, tower in sides.items() if _whole(tower, kept[side]))
     moved = {side: checksum(each) for side, each in kept.items() if each and side not in whole}
     inserted = {s: adapters.term(each.adapters) for s, each in sides.items() if each.adapters}
     projected = "image_proj.weight" in dual.own_weights
@@ -88,6 +87,11 @@ def save(dual: DualTower, path: Path) -> None:
         tensors |= {f"{side}.{ENCODER}{name}": each for name, each in weights.items()}
     tensors = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
     files.atomic_write(Path(path), to_bytes(tensors, {"towers": json.dumps(header)}))
+
+
+def _whole(tower: Tower, kept: Mapping[str, Tensor]) -> bool:
+    """Whether all weights of a tower are stored; where its name says none, there may be none."""
+    return not tower.named or (bool(kept) and kept.keys() == tower.own_weights.keys())
 
 
 def _ground(tower: Tower, without: Mapping[str, Tensor]) -> str:
@@ -147,41 +151,52 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
     with torch.device("meta"):
         expected = DualTower(image, text, header.embed, header.name).own_weights
     sides = {"image": image, "text": text}
-    digests = {"image": header.image_checksum, "text": header.text_checksum}
     for side, tower in sides.items():
         given = stored(tensors, side)
         if side in header.adapters:
             _adapt(tower, header.adapters[side], given, source)
-        shapes = tower.own_weights if side in header.stored else _some(tower, header, side, given)
+        shapes = _expected(tower, side, header, given)
         expected |= {f"{side}.{ENCODER}{name}": tensor for name, tensor in shapes.items()}
     check_keys(expected, tensors, source)
     for side, tower in sides.items():
-        weights = stored(tensors, side)
-        if side in header.stored:
-            _fill(tower, weights, digests[side], source)
-            tower.named = False
-            continue
-        ground = _ground(tower, weights)
-        if ground != digests[side]:
-            raise ValueError(
-                f"expected weights of {tower.name} with checksum {digests[side][:12]} for "
-                f"{source}, got {ground[:12]}; install the weights that it was trained on"
-            )
-        if side in header.moved:
-            _fill(tower, weights, header.moved[side], source)
-            tower.moved |= weights.keys()
+        _restore(tower, side, header, stored(tensors, side), source)
     dual = DualTower(image, text, header.embed, header.name)
     own = {name: tensors[name] for name in dual.own_weights}
     dual.load_state_dict(own, strict=False)  # the towers have their weights
     return dual
 
 
-def _some(
-    tower: Tower, header: Header, side: str, given: Mapping[str, Tensor]
+def _expected(
+    tower: Tower, side: str, header: Header, given: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The weights of a tower that a checkpoint holds in part: those given, and its adapters'."""
+    """The weights of a tower that a checkpoint must hold: all, some that it chose, or none.
+
+    Those of adapters must be there.
+    """
+    if side in header.stored:
+        return tower.own_weights
     own = tower.own_weights if side in header.moved else {}
     return {name: each for name, each in own.items() if name in given or name in tower.moved}
+
+
+def _restore(
+    tower: Tower, side: str, header: Header, weights: dict[str, Tensor], source: str
+) -> None:
+    """A tower as the checkpoint has it, if what the checkpoint stands on is what the tower has."""
+    digest = header.image_checksum if side == "image" else header.text_checksum
+    if side in header.stored:
+        _fill(tower, weights, digest, source)
+        tower.named = False
+        return
+    ground = _ground(tower, weights)
+    if ground != digest:
+        raise ValueError(
+            f"expected weights of {tower.name} with checksum {digest[:12]} for {source}, got "
+            f"{ground[:12]}; install the weights that it was trained on"
+        )
+    if side in header.moved:
+        _fill(tower, weights, header.moved[side], source)
+        tower.moved |= weights.keys()
 
 
 def _adapt(tower: Tower, term: str, given: Mapping[str, Tensor], source: str) -> None:
@@ -191,8 +206,8 @@ def _adapt(tower: Tower, term: str, given: Mapping[str, Tensor], source: str) ->
     size = sum(tensor.numel() for tensor in given.values())
     if needed > size:
         raise ValueError(
-            f"expected the {needed:,} weights of {term} for {tower.name} in {source}, got {size:,}; "
-            "adapters are never left out: write it again"
+            f"expected the {needed:,} weights of {term} for {tower.name} in {source}, got "
+            f"{size:,}; adapters are never left out: write it again"
         )
     tower.adapt(wanted)
 
