@@ -242,3 +242,13 @@ def test_other_policies_are_refused_in_one_line(policy, message):
 def test_what_a_tower_has_not_is_refused(dual, policy, message):
     with pytest.raises(ValueError, match=message):
         trainable.apply(dual, policy)
+
+
+def test_a_refused_policy_leaves_the_pair_as_it_was():
+    dual = DualTower(models.load(VIT), text_tower("albert"), 8, "test:pair")
+    before = dual.checksum, moving(dual)
+    for policy in ("layerwise", "image=deep,text=random?layers=1"):
+        with pytest.raises(ValueError, match="expected one stack of transformer layers"):
+            trainable.apply(dual, policy)
+    assert (dual.checksum, moving(dual)) == before
+    assert (dual.image.adapters, dual.image.moved) == (None, frozenset())

@@ -164,6 +164,9 @@ def test_before_the_descent_adapters_are_there(tmp_path):
                   warmup=4)  # fmt: skip
     dual = prepared(made)
     done = training.train(made, tmp_path, dual=dual, source=toy_runs.source(dual), progress=False)
+    loaded = models.load(f"file:{tmp_path}/final.safetensors")
+    assert loaded.checksum == done.dual.checksum
+    assert loaded.text.adapters == done.dual.text.adapters
     found = before_descent(tmp_path)
     assert found.image.adapters == done.dual.image.adapters
     name = "encoder.blocks.0.norm1.adapter.up.weight"

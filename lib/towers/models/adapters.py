@@ -91,11 +91,11 @@ class Layerwise:
         for site, end in zip(sites, ends, strict=True):
             with torch.device("meta"):  # where nothing is drawn yet
                 adapter = Adapter(width, width // self.reduction)
-            _draw(adapter.to_empty(device=_workplace(end.weight)), generator)
+            module = encoder.get_submodule(site)
+            adapter.to_empty(device=end.weight.device).to(end.weight.dtype).train(module.training)
+            _draw(adapter, generator)
             if self.zero:
                 nn.init.zeros_(adapter.up.weight)
-            module = encoder.get_submodule(site)
-            adapter.to(end.weight).train(module.training)
             setattr(module, CHILD, adapter)
             adapter.hook = (
                 module.register_forward_pre_hook(_into) if anatomy.pre_norm
@@ -207,11 +207,6 @@ def _out_of(module: nn.Module, _: tuple[Tensor, ...], states: Tensor) -> Tensor:
     return module.adapter(states)
 
 
-def _workplace(weight: Tensor) -> str:
-    """Where weights are drawn: not at all for a tower without memory, else always on the CPU."""
-    return "meta" if weight.is_meta else "cpu"
-
-
 def _generator(seed: int, name: str) -> torch.Generator:
     """Of first weights: by the seed and the tower's name without its options."""
     drawn = files.sha256(f"adapters {seed} {name.partition('?')[0]}".encode())
@@ -226,8 +221,10 @@ def _draw(module: nn.Module, generator: torch.Generator) -> None:
             part.reset_parameters()
         elif isinstance(part, nn.Linear | nn.MultiheadAttention):
             for weight in part.parameters(recurse=False):
-                if weight.ndim > 1:
-                    drawn = torch.empty(weight.shape, device=_workplace(weight))
-                    weight.copy_(drawn.normal_(std=STD, generator=generator))
+                if weight.is_meta:
+                    continue  # no memory, nothing to draw
+                if weight.ndim > 1:  # on the CPU, so that every device gets the same
+                    drawn = torch.empty(weight.shape).normal_(std=STD, generator=generator)
+                    weight.copy_(drawn)
                 else:
                     weight.zero_()

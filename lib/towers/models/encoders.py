@@ -44,8 +44,9 @@ class Tower(nn.Module):
 
     A tower without a parameter that requires a gradient is frozen: it stays in evaluation mode,
     also when a model around it is set to train. `requires_grad_(True)` unfreezes it. Where only
-    some parameters require one (see `trainable`), whatever holds none of these stays in evaluation
-    mode: a locked part drops nothing out and counts no statistics.
+    some parameters require one (see `trainable`), parts whose parameters are all locked stay in
+    evaluation mode: they drop nothing out and count no statistics. A part without parameters, such
+    as a dropout, goes with what it stands in.
 
     Attributes:
         name: as `models.load` takes it.
@@ -105,10 +106,7 @@ class Tower(nn.Module):
         return self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Tower":
-        """Training mode, unless it is frozen; from then on its name no longer says what can learn.
-
-        Where some weights are locked, the parts without any other stay in evaluation mode.
-        """
+        """Training mode, but for what is locked; from then on its name no longer says the rest."""
         mode = mode and not self.frozen
         super().train(mode)
         if mode and all(weight.requires_grad for weight in self.encoder.parameters()):

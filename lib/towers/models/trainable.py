@@ -7,7 +7,7 @@
     TERMS                    in both towers, beside projections and scale
     image=TERMS,text=TERMS   in each tower its own
 
-Terms are joined by "+":
+Terms are joined by "+" (see `terms`):
 
     locked                   nothing in this tower
     everything               the whole tower
@@ -18,131 +18,21 @@ Terms are joined by "+":
     layerwise, deep          adapters, inserted where there are none; see `adapters` for options
 
 So `image=locked,text=everything` is LiT, and LilT is `layerwise+layer-norms` or `deep+layer-norms`.
-Weights are chosen by the type of the module that they belong to, and by their place in the stack
-of layers; never by what a name contains.
 
-Source: Khan and Fu 2023, sections 2.2 and 2.3, Table 1, Fig. 5; Zhai et al. 2022 (LiT); Ben Zaken
-et al. 2022 (BitFit).
+Source: Khan and Fu 2023, sections 2.2 and 2.3, Table 1, Fig. 5; Zhai et al. 2022 (LiT).
 """
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
 
 import pandas as pd
-import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
-from towers.models import options
-from towers.models.adapters import Adapters, Deep, Layerwise
+from towers.models import terms
 from towers.models.duals import DualTower
-from towers.models.encoders import Tower
-from towers.models.stacks import stack
+from towers.models.terms import Everything, Locked, Term
 
 SCRATCH = "scratch"
 """The policy that changes nothing."""
-BIASES = {
-    nn.Linear: "bias",
-    _ConvNd: "bias",
-    nn.LayerNorm: "bias",
-    nn.GroupNorm: "bias",
-    _NormBase: "bias",
-    nn.MultiheadAttention: "in_proj_bias",
-}
-"""What the additive bias of a module is called, by the module's type."""
-
-
-@dataclass(frozen=True)
-class Locked:
-    """`locked`."""
-
-    limits: ClassVar = {}
-
-    def moves(self, tower: Tower) -> set[str]:
-        """Names of the encoder's weights that may move: none."""
-        return set()
-
-
-@dataclass(frozen=True)
-class Everything:
-    """`everything`."""
-
-    limits: ClassVar = {}
-
-    def moves(self, tower: Tower) -> set[str]:
-        """Names of the encoder's weights that may move: all."""
-        return {name for name, _ in tower.encoder.named_parameters(remove_duplicate=False)}
-
-
-@dataclass(frozen=True)
-class LayerNorms:
-    """`layer-norms`; the options as the module's text has them."""
-
-    layers: str = ":"
-
-    limits: ClassVar = {}
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"\d{0,3}:\d{0,3}", self.layers):
-            raise ValueError(f"expected layers as a slice such as 4: or 0:6, got {self.layers!r}")
-
-    def moves(self, tower: Tower) -> set[str]:
-        """Names of the encoder's weights that may move.
-
-        A slice leaves out norms that stand outside of the layers.
-        """
-        names = _of_types(tower.encoder, {nn.LayerNorm: ("weight", "bias")})
-        if self.layers != ":":
-            first, last = (int(end) if end else None for end in self.layers.split(":"))
-            names = _within(names, _layers(tower)[first:last])
-        return names
-
-
-@dataclass(frozen=True)
-class BitFit:
-    """`bitfit`."""
-
-    limits: ClassVar = {}
-
-    def moves(self, tower: Tower) -> set[str]:
-        """Names of the encoder's weights that may move."""
-        return _of_types(tower.encoder, {kind: (name,) for kind, name in BIASES.items()})
-
-
-@dataclass(frozen=True)
-class Random:
-    """`random`; the options as the module's text has them."""
-
-    layers: int
-    seed: int = 0
-
-    limits: ClassVar = {}
-
-    def moves(self, tower: Tower) -> set[str]:
-        """Names of the encoder's weights that may move; the same ones on every rank."""
-        paths = _layers(tower)
-        if self.layers > len(paths):
-            raise ValueError(
-                f"expected at most {len(paths)} random layers, which {tower.name} has, got "
-                f"{self.layers}"
-            )
-        order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(self.seed))
-        return _within(Everything().moves(tower), [paths[n] for n in order[: self.layers].tolist()])
-
-
-Term = Locked | Everything | LayerNorms | BitFit | Random | Adapters
-TERMS: dict[str, type[Term]] = {
-    "locked": Locked,
-    "everything": Everything,
-    "layer-norms": LayerNorms,
-    "bitfit": BitFit,
-    "random": Random,
-    "layerwise": Layerwise,
-    "deep": Deep,
-}
 
 
 @dataclass(frozen=True)
@@ -184,14 +74,14 @@ def read(policy: str, seed: int = 0) -> Policy | None:
         return WHOLE[policy]
     sides = policy.split(",")
     if len(sides) == 1 and not policy.startswith(("image=", "text=")):
-        terms = _terms(policy, seed)
-        return Policy(terms, terms)
-    if len(sides) != 2 or [side.partition("=")[0] for side in sides] != ["image", "text"]:
+        both = terms.read(policy, seed)
+        return Policy(both, both)
+    if [side.partition("=")[0] for side in sides] != ["image", "text"]:
         raise ValueError(
             f"expected {SCRATCH}, {', '.join(WHOLE)}, TERMS or image=TERMS,text=TERMS, got "
             f"{policy!r}"
         )
-    return Policy(*(_terms(side.partition("=")[2], seed) for side in sides))
+    return Policy(*(terms.read(side.partition("=")[2], seed) for side in sides))
 
 
 def apply(dual: DualTower, policy: str, seed: int = 0) -> DualTower:
@@ -205,16 +95,16 @@ def apply(dual: DualTower, policy: str, seed: int = 0) -> DualTower:
 
     Raises:
         ValueError: another grammar; or a tower that has not what shall move, has other adapters,
-            or shares its network with the other tower where the policy tells them apart.
+            or shares its network with the other tower where the policy tells them apart. The pair
+            is as it was.
     """
     wanted = read(policy, seed)
     if wanted is None:
         return dual
     _check_shared(dual, wanted, policy)
-    for tower, terms in ((dual.image, wanted.image), (dual.text, wanted.text)):
-        moves = set().union(*(_moves(term, tower) for term in terms))
+    for tower, names in zip((dual.image, dual.text), _moving(dual, wanted), strict=True):
         for name, weight in tower.encoder.named_parameters(remove_duplicate=False):
-            weight.requires_grad_(name in moves)
+            weight.requires_grad_(name in names)
         tower.train(tower.training)
     for part in (dual.image_proj, dual.text_proj, dual.log_scale):
         part.requires_grad_(wanted.head)
@@ -251,55 +141,16 @@ def _counted(weights: list[nn.Parameter]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _terms(listed: str, seed: int) -> tuple[Term, ...]:
-    """The terms of one tower."""
-    terms = []
-    for term in listed.split("+"):
-        kind, _, given = term.partition("?")
-        if kind not in TERMS:
-            raise ValueError(f"expected terms of {', '.join(TERMS)}, got {term!r} in a policy")
-        found = options.read(TERMS[kind], given, term)
-        drawn = hasattr(found, "seed") and "seed=" not in given
-        terms.append(replace(found, seed=seed) if drawn else found)
-    if sum(isinstance(term, Adapters) for term in terms) > 1:
-        raise ValueError(f"expected adapters of one kind for a tower, got {listed!r} in a policy")
-    return tuple(terms)
-
-
-def _moves(term: Term, tower: Tower) -> set[str]:
-    """The weights that a term names, which must be there."""
-    if isinstance(term, Adapters):
-        return term.names(tower.adapt(term).encoder, tower.name)
-    names = term.moves(tower)
-    if not names and not isinstance(term, Locked):
-        raise ValueError(f"expected weights of {term} in {tower.name}, got none; choose another")
-    return names
-
-
-def _of_types(encoder: nn.Module, types: dict[type, Iterable[str]]) -> set[str]:
-    """Names of the weights that modules of some types have under some names."""
-    named = {name for name, _ in encoder.named_parameters(remove_duplicate=False)}
-    return named & {
-        f"{path}.{own}" if path else own
-        for path, module in encoder.named_modules(remove_duplicate=False)
-        for kind, owned in types.items()
-        if isinstance(module, kind)
-        for own in owned
-    }
-
-
-def _layers(tower: Tower) -> list[str]:
-    """Names of the layers that the tower had before deep adapters, the first one first."""
-    place = stack(tower.encoder, tower.name)
-    added = tower.adapters.layers if isinstance(tower.adapters, Deep) else 0
-    return [f"{place.path}.{n}" for n in range(len(place.layers) - added)]
-
-
-def _within(names: set[str], paths: list[str]) -> set[str]:
-    """Those names whose modules stand inside one of some others."""
-    parts = {tuple(path.split(".")) for path in paths}
-    size = len(next(iter(parts))) if parts else 0
-    return {name for name in names if tuple(name.split(".")[:size]) in parts}
+def _moving(dual: DualTower, wanted: Policy) -> list[set[str]]:
+    """Names of what moves in the image tower and in the text tower, with their adapters."""
+    sides = (dual.image, wanted.image), (dual.text, wanted.text)
+    bare = [tower for tower, _ in sides if tower.adapters is None]
+    try:
+        return [terms.moves(listed, tower) for tower, listed in sides]
+    except ValueError:
+        for tower in bare:
+            tower.plain()
+        raise
 
 
 def _check_shared(dual: DualTower, wanted: Policy, policy: str) -> None:
