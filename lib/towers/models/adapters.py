@@ -87,7 +87,7 @@ class Layerwise:
             raise ValueError(
                 f"expected reduction of at most {width}, the width of {name}, got {self.reduction}"
             )
-        generator = _generator(self.seed, name)
+        generator = _generator(self.seed, encoder)
         for site, end in zip(sites, ends, strict=True):
             with torch.device("meta"):  # where nothing is drawn yet
                 adapter = Adapter(width, width // self.reduction)
@@ -145,7 +145,7 @@ class Deep:
     def insert(self, encoder: nn.Module, name: str) -> None:
         """Put the layers onto an encoder's stack."""
         place = stack(encoder, name)
-        generator = _generator(self.seed, name)
+        generator = _generator(self.seed, encoder)
         for _ in range(self.layers):
             layer = copy.deepcopy(place.layers[-1])
             _draw(layer, generator)
@@ -207,9 +207,9 @@ def _out_of(module: nn.Module, _: tuple[Tensor, ...], states: Tensor) -> Tensor:
     return module.adapter(states)
 
 
-def _generator(seed: int, name: str) -> torch.Generator:
-    """Of first weights: by the seed and the tower's name without its options."""
-    drawn = files.sha256(f"adapters {seed} {name.partition('?')[0]}".encode())
+def _generator(seed: int, encoder: nn.Module) -> torch.Generator:
+    """Of first weights: by the seed and the encoder's class, so that two towers get others."""
+    drawn = files.sha256(f"adapters {seed} {type(encoder).__name__}".encode())
     return torch.Generator().manual_seed(int(drawn[:15], 16))
 
 

@@ -42,8 +42,8 @@ class Header:
         name: of the pair.
         image: name of the image tower, as `models.load` takes it.
         text: name of the text tower.
-        image_checksum: of the image tower's weights.
-        text_checksum: of the text tower's weights.
+        image_checksum: of the image tower's weights; of those that are not stored, if some are.
+        text_checksum: of the text tower's weights; likewise.
         embed: axis length of the shared space; None where there are no projections.
         stored: which towers' weights are in the file: "image", "text", both or none.
         moved: for each tower of which some weights are in the file, their checksum.
@@ -196,7 +196,7 @@ def _restore(
         )
     if side in header.moved:
         _fill(tower, weights, header.moved[side], source)
-        tower.moved |= weights.keys()
+        tower.moved |= frozenset(weights)
 
 
 def _adapt(tower: Tower, term: str, given: Mapping[str, Tensor], source: str) -> None:

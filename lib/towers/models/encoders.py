@@ -158,7 +158,7 @@ class Tower(nn.Module):
         if self.adapters is not None:
             self.adapters.remove(self.encoder, self.name)
             self.adapters = None
-            self.moved &= self.encoder.state_dict().keys()
+            self.moved &= frozenset(self.encoder.state_dict())
         return self
 
     def extra_repr(self) -> str:
