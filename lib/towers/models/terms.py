@@ -96,7 +96,9 @@ class BitFit:
 
 @dataclass(frozen=True)
 class Random:
-    """`random`: whole layers. (The released code draws a part of each layer, anew on every rank.)
+    """`random`.
+
+    The released code draws a part of each layer instead, and anew on every rank.
 
     Attributes:
         layers: how many.
