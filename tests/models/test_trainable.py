@@ -90,6 +90,8 @@ def test_depth_is_counted_without_deep_adapters(dual):
     added = {name for name in image if name.startswith("blocks.3.")}
     assert image - added == block_norms(2)
     assert added == dual.image.moved
+    with pytest.raises(ValueError, match="expected at most 3 random layers"):
+        trainable.apply(dual, "deep+random?layers=4")
 
 
 @pytest.mark.parametrize("name", [VIT, CLIP])

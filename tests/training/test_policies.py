@@ -175,6 +175,20 @@ def test_before_the_descent_adapters_are_there(tmp_path):
     )
 
 
+def test_planned_memory_and_work_fall_with_what_moves():
+    """The paper's own run: full training, layerwise adapters, layer norms."""
+    rows = models.lilt_models()
+    full, adapted, norms = (
+        training.plan(rows[letter].build(), 512, 15 * 591_753, ranks=4) for letter in "ghc"
+    )
+    assert full.steps == 17_336
+    assert full.memory > adapted.memory > norms.memory
+    assert full.activations > adapted.activations > norms.activations
+    assert full.flops > adapted.flops > norms.flops
+    assert full.flops / norms.flops == pytest.approx(3 / 2, rel=0.01)  # no weight has a gradient
+    assert adapted.moments == 2 * adapted.gradients == 8 * 14_672_385
+
+
 def test_a_dry_run_reports_what_would_move(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(f"image: {VIT}\ntext: package:minilm\ndata: [scenes]\nsteps: 4\nwarmup: 1\n")
