@@ -13,7 +13,7 @@ from tests.training import toy_runs
 from towers import losses, models, training
 from towers.training import command, states
 from towers.training.extension import before_descent
-from towers.training.runs import prepared
+from towers.training.making import pair as prepared
 
 VIT = "scratch:map?image=16&patch=8&width=16&depth=2&heads=2"
 RESNET = "scratch:resnet?image=32&width=4&layers=1,1,1,1"
