@@ -116,14 +116,15 @@ class _Watch:
         self.rank, self.ranks, self.neighbour = rank, ranks, (rank + 1) % ranks
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         self.store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=PATIENCE))
-        self.over = threading.Event()
+        self.over, self.beats = threading.Event(), 0
         self.thread = threading.Thread(target=self._beat, daemon=True, name="watch")
         self.thread.start()
+        threading.Thread(target=self._guard, daemon=True, name="guard").start()
 
     def stop(self, words: str = "") -> None:
         """Say good-bye; or, where this rank failed, why."""
         self.over.set()
-        self.thread.join()
+        self.thread.join(PATIENCE)
         with contextlib.suppress(RuntimeError):  # the rank that kept the store may be gone
             self.store.set(f"towers/{self.rank}", _BYE)
             if words and not self.store.check(["towers/failed"]):
@@ -143,6 +144,7 @@ class _Watch:
         number, seen, since = 0, b"", time.monotonic()
         while not self.over.wait(BEAT):
             number += 1
+            self.beats = number
             try:
                 self.store.set(f"towers/{self.rank}", str(number))
                 heard = self._get(f"towers/{self.neighbour}")
@@ -157,6 +159,18 @@ class _Watch:
                 words = f"rank {self.neighbour} is gone"
                 self.store.set("towers/failed", words)
                 self._end(words)
+
+    def _guard(self) -> None:
+        """End this process where the store, which rank 0 may keep, does not answer any more.
+
+        Beats that fail to come are counted, not seconds, which pass while all are suspended.
+        """
+        seen, missed = self.beats, 0
+        while not self.over.wait(BEAT):
+            missed = missed + 1 if self.beats == seen else 0
+            seen = self.beats
+            if missed * BEAT > PATIENCE:
+                self._end("rank 0 is gone")
 
     def _get(self, name: str) -> bytes:
         return self.store.get(name) if self.store.check([name]) else b""
