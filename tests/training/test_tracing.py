@@ -100,8 +100,12 @@ def test_memory_grows_with_the_batch_in_a_straight_line():
     assert four - two == 2 * (two - one)
 
 
-def test_a_trace_leaves_the_pair_as_it_was():
-    dual = models.dual("timm:test_vit/random", WORDS, 16).eval()
+SHARED = ("scratch:map?image=32&patch=16&width=16&depth=1&heads=2", "shared:pixels")
+
+
+@pytest.mark.parametrize("names", [("timm:test_vit/random", WORDS), SHARED], ids=["two", "shared"])
+def test_a_trace_leaves_the_pair_as_it_was(names):
+    dual = models.dual(*names, 16).eval()
     dual.text.encoder.train()
     dual.text.named = True
     before, state = dual.checksum, torch.get_rng_state()

@@ -126,7 +126,12 @@ def trace(dual: DualTower, batch: int, precision: str = "fp32") -> Trace:
     inputs = [_inputs(tower) for tower in (dual.image, dual.text)]
     step = Step(dual)
     with _training(dual), FakeTensorMode(allow_non_fake_inputs=True):
-        weights = {name: _like(tensor) for name, tensor in state(step)}
+        fakes: dict[Tensor, Tensor] = {}
+        weights = {}
+        for name, tensor in state(step):
+            if tensor not in fakes:
+                fakes[tensor] = _like(tensor)
+            weights[name] = fakes[tensor]
         try:
             return measured(step, weights, tuple(_fake(each, batch) for each in inputs), precision)
         except DynamicOutputShapeException:
@@ -152,7 +157,9 @@ def measured(step: Step, weights: dict[str, Tensor], inputs: tuple, precision: s
         if tensor.requires_grad
     ]
     with Meter([*weights.values(), *given]) as meter:
-        forward, saved = functional_call(step, weights, (inputs, precision, meter))
+        forward, saved = functional_call(
+            step, weights, (inputs, precision, meter), tie_weights=False
+        )
     for hook in hooks:
         hook.remove()
     return Trace(
@@ -165,9 +172,14 @@ def _forget(parameter: Tensor) -> None:
 
 
 def state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """A module's parameters and buffers by name, those that no checkpoint holds too."""
-    yield from module.named_parameters()
-    yield from module.named_buffers()
+    """A module's parameters and buffers by name, those that no checkpoint holds too.
+
+    A network that is shared comes once, so that what replaces its weights is taken out again once;
+    a weight that several networks hold comes under each of its names.
+    """
+    for path, part in module.named_modules():
+        for held in (part.named_parameters(recurse=False), part.named_buffers(recurse=False)):
+            yield from ((f"{path}.{name}".lstrip("."), tensor) for name, tensor in held)
 
 
 def _like(tensor: Tensor) -> Tensor:
