@@ -17,6 +17,7 @@ TEXTS = {
     "1T-CLIP": f"shared:words?{WORDS}",
     "CLIP*": f"scratch:words?width=16&depth=1&heads=2&{WORDS}",
 }
+RESNET = "scratch:resnet?image=32&width=8&layers=1,1,1,1"  # with buffers, which are shared too
 MIXED = {"text_pairs": ("rhymes:",), "text_share": 0.5}
 
 
@@ -24,9 +25,13 @@ def losses(folder):
     return [line["loss"] for line in logs.read(folder)]
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_run_ends_with_a_pair_that_comes_back(tmp_path, text):
-    done = pixel_runs.train(tmp_path, text, steps=16, **MIXED)
+@pytest.mark.parametrize(
+    ("text", "image"),
+    [*((text, pixel_runs.IMAGE) for text in TEXTS.values()), (TEXTS["CLIPPO"], RESNET)],
+    ids=[*TEXTS, "CLIPPO in a ResNet"],
+)
+def test_a_run_ends_with_a_pair_that_comes_back(tmp_path, text, image):
+    done = pixel_runs.train(tmp_path, text, image, steps=16, **MIXED)
     assert losses(tmp_path)[-1] < losses(tmp_path)[0]
     loaded = models.load(f"file:{tmp_path}/final.safetensors")
     assert loaded.checksum == done.dual.checksum

@@ -236,13 +236,9 @@ def _tensors(path: Path, about: dict) -> dict[str, Tensor]:
 
 def _kept(trainer: Trainer) -> dict[str, Tensor]:
     """The tensors of the objective that training changes, each once, by name; not copies."""
-    module, trainable = trainer.module, _trainable(trainer)
-    weights = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    return {
-        name: tensor
-        for name, tensor in module.state_dict().items()
-        if name in trainable or name not in weights
-    }
+    module = trainer.module
+    names = {*_trainable(trainer), *(name for name, _ in module.named_buffers())}
+    return {name: tensor for name, tensor in module.state_dict().items() if name in names}
 
 
 def _trainable(trainer: Trainer) -> dict[str, Tensor]:
