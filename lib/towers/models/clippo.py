@@ -21,6 +21,9 @@ EMBED, CONTEXT, VOCABULARY = 768, 196, 32_000
 """Length of the shared space, tokens of a text, and ids of a vocabulary."""
 SIZES = {"B/16": "width=768&depth=12&heads=12", "L/16": "width=1024&depth=24&heads=16"}
 """Of the networks, with patches of 16 pixels."""
+_SIZE = ("width", "depth", "heads")
+_LONG = ("CLIP*", "1T-CLIP", "CLIPPO")
+"""Trained for all steps; the others of Table 9 for ablation only."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,35 @@ class ClippoModel:
         return self.parameters // 1_000_000
 
 
+def texts(image: str, words: str, packed: bool = False) -> dict[str, str]:
+    """The text towers that make the family of an image tower, by the names of Table 9.
+
+    Args:
+        image: name of the image tower, `scratch:map?...`; what has a network of its own is as
+            large.
+        words: options of the towers that read tokens: `context=`, and at will `vocabulary=` and
+            `tokens=`.
+        packed: whether towers that read pixels skip blank patches; the paper's read whole pages.
+
+    Raises:
+        ValueError: another image tower.
+    """
+    kind, _, options = image.partition("?")
+    if kind != "scratch:map":
+        raise ValueError(f"expected an image tower like scratch:map?..., got {image!r}")
+    size = "&".join(o for o in options.split("&") if o.partition("=")[0] in _SIZE)
+    skip = "packed=true" if packed else ""
+    return {
+        "CLIP*": _name("scratch:words", size, words),
+        "CLIPPO untied": _name("scratch:pixels", options, skip),
+        "1T-CLIP": _name("shared:words", words),
+        "CLIPPO": _name("shared:pixels", skip),
+        "CLIPPO separate heads": _name("shared:pixels", "separate=heads", skip),
+        "CLIPPO separate embeddings": _name("shared:pixels", "separate=embeddings", skip),
+        "CLIPPO separate embeddings and heads": _name("shared:pixels", "separate=both", skip),
+    }
+
+
 def clippo_models(tokens: str = "clip") -> dict[str, ClippoModel]:
     """The models of Tables 6 and 9 by name, in the order of their sizes.
 
@@ -79,28 +111,20 @@ def clippo_models(tokens: str = "clip") -> dict[str, ClippoModel]:
             32,000 ids gives the same counts.
     """
     words = f"context={CONTEXT}&vocabulary={VOCABULARY}&tokens={tokens}"
-    clip, one = f"scratch:words?{SIZES['B/16']}&{words}", f"shared:words?{words}"
-    untied = f"scratch:pixels?image=224&patch=16&{SIZES['B/16']}"
-    listed = (
-        ClippoModel("CLIP*", "B/16", clip),
-        ClippoModel("CLIPPO untied", "B/16", untied, steps=100_000),
-        ClippoModel("1T-CLIP", "B/16", one),
-        ClippoModel("CLIPPO", "B/16", "shared:pixels"),
-        ClippoModel("CLIPPO separate heads", "B/16", "shared:pixels?separate=heads", steps=100_000),
-        ClippoModel(
-            "CLIPPO separate embeddings", "B/16", "shared:pixels?separate=embeddings", steps=100_000
-        ),
-        ClippoModel(
-            "CLIPPO separate embeddings and heads", "B/16", "shared:pixels?separate=both",
-            steps=100_000,
-        ),
+    base = ClippoModel("", "B/16", "").image
+    listed = [
+        ClippoModel(name, "B/16", text, steps=250_000 if name in _LONG else 100_000)
+        for name, text in texts(base, words).items()
+    ]
+    one = f"shared:words?{words}"
+    listed += [
         ClippoModel("1T-CLIP L/16", "L/16", one),
         ClippoModel("CLIPPO L/16", "L/16", "shared:pixels"),
         ClippoModel("1T-CLIP 384px", "B/16", one, 384, 270_000),
         ClippoModel("CLIPPO 384px", "B/16", "shared:pixels", 384, 270_000),
         ClippoModel("1T-CLIP L/16 384px", "L/16", one, 384, 270_000),
         ClippoModel("CLIPPO L/16 384px", "L/16", "shared:pixels", 384, 270_000),
-    )  # fmt: skip
+    ]
     return {model.name: model for model in listed}
 
 
@@ -110,6 +134,11 @@ def counts() -> pd.DataFrame:
         {"model": each.name, "parameters": each.parameters, "#param.": f"{each.millions}M"}
         for each in clippo_models().values()
     ])  # fmt: skip
+
+
+def _name(kind: str, *options: str) -> str:
+    listed = "&".join(filter(None, options))
+    return f"{kind}?{listed}" if listed else kind
 
 
 @lru_cache(maxsize=32)

@@ -1,5 +1,6 @@
 """Every figure of the book: records and pictures in, a matplotlib figure out; one look for all."""
 
+from towers.plots.clouds import clouds
 from towers.plots.counts import counts, distributions
 from towers.plots.curves import curves
 from towers.plots.dots import dots
@@ -10,6 +11,7 @@ from towers.plots.style import PALETTE, shorten
 
 __all__ = [
     "PALETTE",
+    "clouds",
     "counts",
     "curves",
     "distributions",

@@ -39,7 +39,7 @@ def distributions(
         axis.hist(clipped, bins=bins, weights=weights, color=colour, alpha=0.85)
         middle = float(np.median(numbers))
         axis.axvline(middle, color=INK, linewidth=1)
-        axis.set_title(f"{name}: median {middle:g}, n = {len(numbers):,}", fontsize=8.5)
+        axis.set_title(f"{name}: median {middle:.4g}, n = {len(numbers):,}", fontsize=8.5)
         axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=0))
         axis.yaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
     axes[-1, 0].set_xlabel(xlabel)

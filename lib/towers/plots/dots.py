@@ -18,6 +18,7 @@ def dots(
     xlabel: str = "",
     chance: str | None = None,
     log: bool = False,
+    percent: bool = True,
     line: float | None = None,
 ) -> Figure:
     """Values with their intervals as dots on lines, one line per row label.
@@ -25,13 +26,14 @@ def dots(
     Where an interval reaches below zero, a line marks zero in every panel of a linear axis.
 
     Args:
-        frame: columns `value`, `low`, `high` (fractions), and those named below.
+        frame: columns `value`, `low`, `high`, and those named below.
         rows: column whose values name the lines, drawn from the top in order of appearance.
         colour: column that splits a line into dots of different colour and marker.
         panel: column that splits the figure into panels side by side.
         xlabel: label of the value axis.
         chance: column of chance levels, drawn as grey ticks.
         log: logarithmic value axis, for values that span decades.
+        percent: write the values of a linear axis, which are fractions, as percent.
         line: a value to mark in every panel.
 
     Returns:
@@ -40,14 +42,7 @@ def dots(
     Raises:
         ValueError: a column is missing (the message names it), or there is no row.
     """
-    wanted = {rows, colour, panel, chance, "value", "low", "high"} - {None}
-    if missing := wanted - set(frame.columns):
-        raise ValueError(f"expected columns {sorted(wanted)}, {sorted(missing)} are missing")
-    if frame.empty:
-        raise ValueError(
-            f"expected at least one row to draw as {rows}, got an empty frame; "
-            "check what was recorded and how it was filtered"
-        )
+    _check(frame, {rows, colour, panel, chance, "value", "low", "high"} - {None}, rows)
     labels = list(dict.fromkeys(frame[rows]))
     groups = list(dict.fromkeys(frame[colour])) if colour else [None]
     panels = list(dict.fromkeys(frame[panel])) if panel else [None]
@@ -62,7 +57,8 @@ def dots(
         if line is not None:
             axis.axvline(line, color=INK, linewidth=1, zorder=1)
         if not log:
-            axis.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=None))
+            if percent:
+                axis.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=None))
             if (frame["low"] < 0).any():
                 axis.axvline(0, color=INK, linewidth=1, zorder=1)
             axis.set_xlim(left=min(0.0, float(part["low"].min())))
@@ -72,6 +68,16 @@ def dots(
         unique = dict(zip(names, handles, strict=True))
         figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique))
     return figure
+
+
+def _check(frame: pd.DataFrame, wanted: set[str], rows: str) -> None:
+    if missing := wanted - set(frame.columns):
+        raise ValueError(f"expected columns {sorted(wanted)}, {sorted(missing)} are missing")
+    if frame.empty:
+        raise ValueError(
+            f"expected at least one row to draw as {rows}, got an empty frame; "
+            "check what was recorded and how it was filtered"
+        )
 
 
 def _dots_panel(axis, part, labels, groups, rows, colour, chance) -> None:

@@ -25,7 +25,7 @@ def kept(recipe: Recipe, progress: bool = True) -> Finished:
         progress: show a bar.
 
     Returns:
-        As `train`; the pair is in evaluation mode and called what this recipe calls it.
+        As `train`; the pair is frozen, in evaluation mode and called what this recipe calls it.
 
     Raises:
         TrainingError: as `train`.
@@ -36,4 +36,6 @@ def kept(recipe: Recipe, progress: bool = True) -> Finished:
     parts = [recipe.digest, data, fingerprints.of_module(CODE)]
     folder = files.cache_home() / "runs" / files.sha256(json.dumps(parts).encode())[:32]
     with files.locked(folder):
-        return runs.train(recipe, folder, progress=progress)
+        finished = runs.train(recipe, folder, progress=progress)
+    finished.dual.requires_grad_(False).eval()
+    return finished

@@ -26,7 +26,8 @@ class Projections:
 
     Attributes:
         image: image tower, as `models.load` takes it; frozen.
-        text: text tower; frozen.
+        text: text tower; frozen. Of `shared:pixels` each side has a projection of its own only with
+            `separate=heads`.
         data: collections, as `data.load` takes them, whole ("clipart") or in part
             ("stamps[train]"); one that is named twice is seen twice as often.
         apart: collections that will be tested on: near duplicates of their pictures are left out.
@@ -124,7 +125,8 @@ def history(config: Projections, progress: bool = True) -> History:
 
 def _cached(config: Projections, progress: bool) -> tuple[models.DualTower, Path]:
     """The dual tower, and the file of its history."""
-    image, text = models.image_tower(config.image), models.text_tower(config.text)
+    pair = models.dual(config.image, config.text, config.embed, config.seed)
+    image, text = pair.image.freeze(), pair.text.freeze()
     tested = [data.load(name) for name in config.apart]
     collections = [
         duplicates.without(collection(name, config.languages), tested) for name in config.data

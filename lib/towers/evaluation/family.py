@@ -1,0 +1,104 @@
+"""Models that differ in what they share, side by side: how they learnt, and what they can do.
+
+Source: Tschannen et al. 2023, Tables 1, 6 and 9.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from towers import models
+from towers.records import Measurement
+
+MEASURES = {
+    "I→T R@1": ("text retrieval R@1", "text retrieval chance R@1"),
+    "T→I R@1": ("image retrieval R@1", "image retrieval chance R@1"),
+    "zero-shot": ("top-1 accuracy (sentences)", "top-1 chance"),
+    "10-shot": ("10-shot accuracy", "few-shot chance"),
+    "T→T R@1": ("text to text R@1", "text to text chance R@1"),
+}
+"""Column as the paper's tables name them (I: images, T: texts) -> metric of our records, and of its
+chance."""
+
+
+def losses(
+    runs: Mapping[tuple[str, int], Sequence[Mapping]], batch: int, points: int = 20
+) -> pd.DataFrame:
+    """Loss against pairs seen, averaged over stretches of equal length.
+
+    Args:
+        runs: (model, seed) -> lines of the run's log; lines without a loss are passed over.
+        batch: pairs of each update.
+        points: stretches of the longest run.
+
+    Returns:
+        Columns model, seed, pairs (the middle of the stretch) and loss.
+    """
+    rows = [
+        (model, seed, line["step"], line["loss"])
+        for (model, seed), log in runs.items()
+        for line in log
+        if "loss" in line
+    ]
+    frame = pd.DataFrame(rows, columns=["model", "seed", "step", "loss"])
+    width = max(1, int(frame.step.max()) // points)
+    frame["pairs"] = ((frame.step - 1) // width * width + (width + 1) / 2) * batch
+    return frame.groupby(["model", "seed", "pairs"], sort=False).loss.mean().reset_index()
+
+
+def weigh(
+    dual: models.DualTower, log: Sequence[Mapping], *, name: str, seed: int
+) -> list[Measurement]:
+    """What a trained pair weighs, and how fast it was trained on this machine.
+
+    Args:
+        dual: the pair.
+        log: of its run.
+        name: of the data.
+        seed: of its run.
+
+    Returns:
+        "parameters", each shared one once, and "pairs per second", the median over the log.
+    """
+    count = sum(weight.numel() for weight in dual.parameters())
+    speeds = [line["pairs_per_second"] for line in log if "pairs_per_second" in line]
+    shared = {"model": dual.name, "data": name, "seed": seed}
+    return [
+        Measurement(metric="parameters", value=count, n=1, **shared),
+        Measurement(
+            metric="pairs per second", value=float(np.median(speeds)), n=len(speeds), **shared
+        ),
+    ]
+
+
+def measures(frame: pd.DataFrame, data: str) -> pd.DataFrame:
+    """The records that a table of the paper has a column for, each beside its chance.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+        data: whose records count: this name, or it and a language after a colon.
+
+    Returns:
+        Rows of `frame` with the columns measure, chance and run ("seed 0"), in the order of
+        `MEASURES`; measures without a record are left out.
+    """
+    own = frame[(frame.data == data) | frame.data.str.startswith(f"{data}:")]
+    parts = []
+    for measure, (metric, chance) in MEASURES.items():
+        found = own[own.metric == metric].set_index(["model", "seed"])
+        guessed = own[own.metric == chance].set_index(["model", "seed"]).value
+        parts.append(found.assign(measure=measure, chance=guessed.reindex(found.index)))
+    rows = pd.concat(parts).reset_index()
+    return rows.assign(run="seed " + rows.seed.astype(int).astype(str))
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a model, one column a measure: means over seeds.
+
+    Args:
+        rows: as `measures` gives them.
+    """
+    means = rows.groupby(["model", "measure"], sort=False).value.mean().unstack()
+    order = [measure for measure in MEASURES if measure in means]
+    return means.loc[list(dict.fromkeys(rows.model)), order]

@@ -1,0 +1,65 @@
+"""Retrieval of a text's partner among other texts: what training on pairs of texts is to teach.
+
+Source: Tschannen et al. 2023, section 4.1 ("Text/text data"): next-sentence prediction in the space
+    of embeddings.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from towers import metrics, models
+from towers.evaluation import embeds
+from towers.models.features import Precision
+from towers.records import Measurement
+
+
+def evaluate(
+    dual: models.DualTower,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    name: str,
+    ks: Sequence[int] = (1, 5, 10),
+    seed: int = 0,
+    dtype: Precision = "bf16",
+) -> list[Measurement]:
+    """Recall at k of each text's partner, both ways together.
+
+    Args:
+        dual: whose text tower is asked; features are cached.
+        pairs: at least two; every second text is a candidate for every first one, and the other
+            way round. Where a partner's words stand in several pairs, any of them is right.
+        name: of the data.
+        ks: how many of the best candidates count.
+        seed: of the run, and of the bootstrap.
+        dtype: in which the tower computes features, as for `models.features`.
+
+    Returns:
+        For each k "text to text R@k" with a 95 % bootstrap interval clustered by pair, and
+        "text to text chance R@k", exact.
+
+    Raises:
+        ValueError: fewer than two pairs.
+    """
+    if len(pairs) < 2:
+        raise ValueError(f"expected at least 2 pairs of texts, got {len(pairs)}")
+    firsts, seconds = (np.array(side, dtype=object) for side in zip(*pairs, strict=True))
+    one, two = (embeds.of_texts(dual, side.tolist(), dtype) for side in (firsts, seconds))
+    right = seconds[:, None] == seconds[None, :]
+    left = firsts[:, None] == firsts[None, :]
+    there = metrics.hits_at_k(one @ two.T, right, ks)
+    back = metrics.hits_at_k(two @ one.T, left, ks)
+    shared = {"model": dual.name, "data": name, "seed": seed, "n": len(pairs)}
+    counts = [*right.sum(1), *left.sum(1)]
+    chance = metrics.chance_at_k(counts, len(pairs), ks)
+    rows = []
+    for k in ks:
+        hits = (there[k] + back[k]) / 2
+        low, high = metrics.intervals.bootstrap(hits, seed=seed)
+        rows.append(
+            Measurement(
+                metric=f"text to text R@{k}", value=float(hits.mean()), low=low, high=high, **shared
+            )
+        )
+        rows.append(Measurement(metric=f"text to text chance R@{k}", value=chance[k], **shared))
+    return rows

@@ -1,0 +1,74 @@
+"""Where modalities lie: records with intervals, projections, components of a patch embedding."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests import toy_towers
+from towers import models
+from towers.evaluation import modality_gap
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def apart():
+    rng = np.random.default_rng(0)
+    images, texts = rng.normal(size=(80, 6)), rng.normal(size=(80, 6))
+    images[:, 0] += 3
+    texts[:, 0] -= 3
+    return unit(images), unit(texts)
+
+
+def test_a_shift_between_the_modalities_shows_in_all_records(apart):
+    rows = {row.metric: row for row in modality_gap.evaluate(*apart, model="m", name="d")}
+    gap = rows["modality gap"]
+    assert gap.low < gap.value < gap.high
+    assert gap.value == pytest.approx(np.linalg.norm(apart[0].mean(0) - apart[1].mean(0)))
+    assert rows["distance of pairs"].value > gap.value > 1
+    assert {row.n for row in rows.values()} == {80}
+
+
+def test_pairs_that_are_equal_have_no_distance_but_strangers_do(apart):
+    images, _ = apart
+    rows = {r.metric: r.value for r in modality_gap.evaluate(images, images, model="m", name="d")}
+    assert rows["modality gap"] == rows["distance of pairs"] == 0
+    expected = np.linalg.norm(images - np.roll(images, -1, axis=0), axis=1).mean()
+    assert rows["distance of strangers"] == pytest.approx(expected)
+
+
+def test_the_first_component_is_the_shift(apart):
+    frame = modality_gap.projected(*apart)
+    sides = frame.groupby("modality").x.agg(["min", "max"])
+    assert list(frame.modality[[0, 80]]) == ["pictures", "captions"]
+    low, high = sides.sort_values("min").to_numpy()
+    assert low[1] < high[0]
+    assert frame.x.var() > frame.y.var()
+
+
+def test_embeddings_are_those_of_pictures_with_captions():
+    dual = toy_towers.dual()
+    collection = toy_towers.collection([("toy 1", "one"), ("toy 2", "two")])
+    images, texts = modality_gap.embedded(dual, collection, dtype="fp32")
+    assert images.shape == texts.shape == (2, dual.embed)
+    with pytest.raises(ValueError, match="expected captions in 'xx'"):
+        modality_gap.embedded(dual, collection, "xx")
+
+
+def test_components_of_a_patch_embedding_are_those_of_a_svd():
+    tower = models.image_tower("scratch:map?image=32&patch=8&width=16&depth=1&heads=2")
+    pictures, shares = modality_gap.patch_components(tower.encoder, 5)
+    kernels = tower.encoder.patch_embed.proj.weight.detach().double().flatten(1)
+    values = torch.linalg.svdvals(kernels - kernels.mean(0)) ** 2
+    np.testing.assert_allclose(shares, (values / values.sum())[:5].numpy(), rtol=1e-6)
+    assert [picture.size for picture in pictures] == [(8, 8)] * 5
+    extremes = [np.abs(np.asarray(p).astype(float) - 127.5).max() for p in pictures]
+    np.testing.assert_allclose(extremes, 127.5, atol=0.5)
+
+
+def test_a_network_without_patches_is_refused():
+    tower = models.image_tower("scratch:resnet?image=32&width=8&layers=1,1,1,1")
+    with pytest.raises(ValueError, match="expected a network with a patch embedding"):
+        modality_gap.patch_components(tower.encoder)

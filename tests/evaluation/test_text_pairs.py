@@ -1,0 +1,53 @@
+"""Retrieval of a text's partner: by hand, with doubles, against chance."""
+
+import numpy as np
+import pytest
+
+from towers import metrics
+from towers.evaluation import embeds, text_pairs
+
+
+class Dual:
+    name = "toy"
+
+
+@pytest.fixture
+def placed(monkeypatch):
+    """Texts embedded as their first letter says, on a circle."""
+
+    def of_texts(dual, texts, dtype):
+        angles = np.array([(ord(text[0]) - ord("a")) / 10 for text in texts])
+        return np.stack([np.cos(angles), np.sin(angles)], 1)
+
+    monkeypatch.setattr(embeds, "of_texts", of_texts)
+
+
+def values(rows):
+    return {row.metric: row.value for row in rows}
+
+
+def test_partners_that_lie_nearest_are_found_both_ways(placed):
+    pairs = [("a one", "a two"), ("d one", "d two"), ("h one", "h two")]
+    found = values(text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1, 2)))
+    assert found["text to text R@1"] == found["text to text R@2"] == 1
+    assert found["text to text chance R@1"] == pytest.approx(1 / 3)
+
+
+def test_a_partner_that_lies_elsewhere_is_missed_one_way(placed):
+    """The second text of the first pair lies with the third: only the other way is it near."""
+    pairs = [("a", "h far"), ("d", "d two"), ("h", "h two")]
+    found = values(text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1,)))
+    # there: a -> d (missed), d -> d, h -> a tie of both h; back: h -> h (missed), d, h
+    assert found["text to text R@1"] == pytest.approx(np.mean([0, 1, 0.5, 0, 1, 1]))
+
+
+def test_any_text_with_the_partners_words_is_right(placed):
+    pairs = [("a", "x"), ("b", "x"), ("y", "z")]
+    found = values(text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1,)))
+    chance = metrics.chance_at_k([2, 2, 1, 1, 1, 1], 3, [1])[1]
+    assert found["text to text chance R@1"] == pytest.approx(chance)
+
+
+def test_one_pair_is_too_few(placed):
+    with pytest.raises(ValueError, match="at least 2 pairs of texts, got 1"):
+        text_pairs.evaluate(Dual(), [("a", "b")], name="toys")

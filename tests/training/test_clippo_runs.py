@@ -1,0 +1,51 @@
+"""The recipes of the CLIPPO chapters: one budget, one difference each."""
+
+from dataclasses import asdict
+
+import pytest
+
+from towers import training
+from towers.training import TrainingError, clippo_runs
+
+IMAGE = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
+COMMON = {
+    "data": ("scenes:train?count=64&size=32&objects=1",),
+    "steps": 30,
+    "batch": 8,
+    "warmup": 2,
+}
+PAIRS = ("captions:scenes:train?count=64&size=32&objects=1",)
+
+
+def test_the_family_differs_in_the_text_tower_alone():
+    family = clippo_runs.family(IMAGE, "context=4&vocabulary=600", COMMON)
+    assert list(family) == [
+        "CLIP*", "CLIPPO untied", "1T-CLIP", "CLIPPO", "CLIPPO separate heads",
+        "CLIPPO separate embeddings", "CLIPPO separate embeddings and heads",
+    ]  # fmt: skip
+    rest = {
+        str({k: v for k, v in asdict(each).items() if k not in ("text", "name")})
+        for each in family.values()
+    }
+    assert len(rest) == 1
+    assert len({each.text for each in family.values()}) == len(family)
+
+
+def test_mixed_runs_see_as_many_pictures():
+    recipe = clippo_runs.family(IMAGE, "context=4&vocabulary=600", COMMON)["CLIPPO"]
+    mixed = clippo_runs.mixed(recipe, PAIRS, [0.25, 0.5])
+    assert list(mixed) == ["CLIPPO + 25 % text", "CLIPPO + 50 % text"]
+    for each in mixed.values():
+        assert each.steps * (each.batch - each.text_batch) == recipe.steps * recipe.batch
+        assert each.title in mixed
+
+
+def test_a_share_of_no_whole_pairs_is_refused():
+    recipe = training.Recipe(image=IMAGE, text="shared:pixels", **COMMON)
+    with pytest.raises(TrainingError, match="expected text_pairs with a text_share"):
+        clippo_runs.mixed(recipe, PAIRS, [0.01])
+
+
+def test_another_image_tower_has_no_family():
+    with pytest.raises(ValueError, match="expected an image tower like scratch:map"):
+        clippo_runs.family("package:efficientnet-lite0", "context=4", COMMON)
