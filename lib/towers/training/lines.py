@@ -55,6 +55,11 @@ class Places:
     offsets: Int[np.ndarray, "places files"]
     digest: str
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """All places lie together."""
+        return (len(self),)
+
     def __len__(self) -> int:
         return len(self.offsets)
 

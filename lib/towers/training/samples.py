@@ -7,7 +7,7 @@ every rank, worker and repetition finds the same; its reason is counted.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from towers.data import BadImage
 from towers.models import Preprocessing
 from towers.training.errors import TrainingFailed
 from towers.training.order import drawn, key
+from towers.training.stretches import Stretches
 
 TRIES = 32
 """Rows that are tried in the place of an unreadable one before the run gives up."""
@@ -173,38 +174,13 @@ class CollectionSamples(Items):
         return self.squares(self.collection.image(row), pick), caption(self.texts(row), pick)
 
 
-@dataclass(frozen=True)
-class Joined(Samples):
-    """Several sources, one after the other.
-
-    Attributes:
-        parts: at least one.
-    """
-
-    parts: tuple[Samples, ...]
-    _ends: tuple[int, ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        ends = np.cumsum([len(part) for part in self.parts])
-        object.__setattr__(self, "_ends", tuple(ends.tolist()))
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """The blocks of all parts."""
-        return tuple(block for part in self.parts for block in part.blocks)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the parts' digests."""
-        return files.sha256("\0".join(part.digest for part in self.parts).encode())
+class Joined(Stretches[Samples]):
+    """Several sources of samples, one after the other."""
 
     @property
     def left_out(self) -> Counter:
         """Of all parts."""
         return sum((part.left_out for part in self.parts), Counter())
-
-    def __len__(self) -> int:
-        return self._ends[-1]
 
     def expect(self, now: Sequence[int], soon: Sequence[int]) -> None:
         """Tell each part of its own blocks."""
@@ -222,13 +198,13 @@ class Joined(Samples):
 
     def read(self, rows: Int[np.ndarray, " n"], picks: UInt64[np.ndarray, " n"]) -> Read:
         """Rows of all parts, in the order asked for; each part reads its own at once."""
-        home = np.searchsorted(self._ends, rows, side="right")
+        home = np.searchsorted(self.ends, rows, side="right")
         images: list = [None] * len(rows)
         texts: list = [""] * len(rows)
         bad: Counter = Counter()
         for number in np.unique(home):
             (places,) = np.nonzero(home == number)
-            first = self._ends[number] - len(self.parts[number])
+            first = self.ends[number] - len(self.parts[number])
             found = self.parts[number].read(rows[places] - first, picks[places])
             for place, image, text in zip(places, found.images, found.texts, strict=True):
                 images[place], texts[place] = image, text

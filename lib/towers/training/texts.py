@@ -16,8 +16,7 @@ Source: Tschannen et al. 2023, sections 3 and 4.1, Table 3.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +27,7 @@ from towers import data, files
 from towers.training.errors import TrainingError
 from towers.training.lines import Places, places
 from towers.training.order import drawn, key
+from towers.training.stretches import Stretches
 
 DROPPED = 0.2
 """Share of the words that word dropout leaves out, on average; at least one stays."""
@@ -98,39 +98,6 @@ class CaptionPairs:
         return one[first], one[second]
 
 
-@dataclass(frozen=True, eq=False)
-class FilePairs:
-    """Pairs in files, each file a block.
-
-    Attributes:
-        parts: at least one.
-    """
-
-    parts: tuple[Places, ...]
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """Pairs of each file."""
-        return tuple(len(part) for part in self.parts)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the files' digests."""
-        return files.sha256("\0".join(part.digest for part in self.parts).encode())
-
-    def __len__(self) -> int:
-        return sum(self.blocks)
-
-    def pair(self, row: int, pick: int) -> tuple[str, str]:
-        """The pair of a row; of several sentences, the two neighbours that a pick draws."""
-        number, row = _home(self._ends, row)
-        return self.parts[number].pair(row, pick)
-
-    @cached_property
-    def _ends(self) -> tuple[int, ...]:
-        return tuple(np.cumsum(self.blocks).tolist())
-
-
 @dataclass(frozen=True)
 class Dropout:
     """The first texts of another source, each with itself without some of its words.
@@ -165,38 +132,13 @@ class Dropout:
         return text, " ".join(kept or words[:1])
 
 
-@dataclass(frozen=True)
-class Joined:
-    """Several sources, one after the other.
-
-    Attributes:
-        parts: at least one.
-    """
-
-    parts: tuple[TextPairs, ...]
-    _ends: tuple[int, ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        ends = np.cumsum([len(part) for part in self.parts])
-        object.__setattr__(self, "_ends", tuple(ends.tolist()))
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """The blocks of all parts."""
-        return tuple(block for part in self.parts for block in part.blocks)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the parts' digests."""
-        return files.sha256("\0".join(part.digest for part in self.parts).encode())
-
-    def __len__(self) -> int:
-        return self._ends[-1]
+class Joined(Stretches[TextPairs]):
+    """Several sources of pairs, one after the other."""
 
     def pair(self, row: int, pick: int) -> tuple[str, str]:
-        """The pair of a row of all parts."""
-        number, row = _home(self._ends, row)
-        return self.parts[number].pair(row, pick)
+        """The pair of a row of all parts; of several sentences, the two that a pick draws."""
+        part, row = self.home(row)
+        return part.pair(row, pick)
 
 
 def read(
@@ -229,11 +171,11 @@ def _named(name: str, languages: tuple[str, ...]) -> TextPairs:
         return _captions(name, rest, languages, kind == "translations")
     paths = tuple(Path(part) for part in rest.split(",") if part)
     if kind == "sentences" and len(paths) == 1:
-        return FilePairs(tuple(_sentences(path) for path in _files(paths[0])))
+        return Joined(tuple(_sentences(path) for path in _files(paths[0])))
     if kind == "parallel" and len(paths) == 2:
-        return FilePairs((places(paths, "parallel"),))
+        return Joined((places(paths, "parallel"),))
     if kind == "backtranslation" and len(paths) == 1:
-        return FilePairs((places(paths, "columns"),))
+        return Joined((places(paths, "columns"),))
     raise TrainingError(
         "expected pairs of texts as translations:COLLECTION, captions:COLLECTION, sentences:PATH, "
         f"parallel:PATH,PATH, backtranslation:PATH or dropout:SOURCE, got {name!r}"
@@ -271,9 +213,3 @@ def _files(path: Path) -> list[Path]:
 
 def _sentences(path: Path) -> Places:
     return places((path,), "documents" if path.suffix in JSON else "paragraphs")
-
-
-def _home(ends: tuple[int, ...], row: int) -> tuple[int, int]:
-    """The part that a row of all parts is in, and its number there."""
-    number = int(np.searchsorted(ends, row, side="right"))
-    return number, row - (ends[number - 1] if number else 0)
