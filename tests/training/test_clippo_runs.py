@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from towers import training
+from towers import models, training
 from towers.training import TrainingError, clippo_runs
 
 IMAGE = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
@@ -49,3 +49,20 @@ def test_a_share_of_no_whole_pairs_is_refused():
 def test_another_image_tower_has_no_family():
     with pytest.raises(ValueError, match="expected an image tower like scratch:map"):
         clippo_runs.family("package:efficientnet-lite0", "context=4", COMMON)
+
+
+def test_the_papers_runs_are_planned():
+    rows = clippo_runs.planned()
+    found = {(row.model, row.metric): row.value for row in rows}
+    assert found["CLIPPO", "batch"] == 10_240
+    assert found["CLIPPO", "updates"] == 250_000
+    assert found["CLIPPO", "parameters"] == models.clippo_models()["CLIPPO"].parameters
+    rates = [found["all", f"learning rate at update {each:,}"] for each in clippo_runs.UPDATES]
+    wanted = [1e-3 / 10_001, 1e-3, 1e-3 / 2**0.5, 1e-3 / 10**0.5, 1e-3 / 24**0.5]
+    assert rates[:5] == pytest.approx(wanted)
+    assert 0 < rates[5] < 1e-7
+    for name in clippo_runs.PLANNED:
+        assert 5 < found[name, "memory per device (GB)"] < 80
+        assert 0.5 < found[name, "days"] < 60
+    assert found["CLIPPO L/16", "days"] > 2 * found["CLIPPO", "days"]
+    assert len(rows) == 5 * len(clippo_runs.PLANNED) + len(clippo_runs.UPDATES)

@@ -1,4 +1,4 @@
-"""CLIPPO and what it is compared with, small, at one budget: runs that several chapters share.
+"""CLIPPO and what it is compared with: small runs that several chapters share, and the paper's own.
 
 Source: Tschannen et al. 2023, sections 3 and 4.1, Tables 1 and 9.
 """
@@ -8,9 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from towers.models import clippo
+from towers.records import Measurement
+from towers.training import schedules
+from towers.training.budget import GB
+from towers.training.planning import plan
 from towers.training.recipe import Recipe
 
-CLIPPO = "CLIPPO"
+DEVICES = 64
+"""TPUs that the paper trained each model on."""
+PLANNED = ("CLIP*", "1T-CLIP", "CLIPPO", "1T-CLIP L/16", "CLIPPO L/16")
+UPDATES = (0, 10_000, 20_000, 100_000, 240_000, 249_999)
+"""Whose learning rates are told: start, peak, one and nine times scales later, descent, end."""
 
 
 def family(image: str, words: str, common: Mapping[str, Any]) -> dict[str, Recipe]:
@@ -56,3 +64,38 @@ def mixed(recipe: Recipe, pairs: Sequence[str], shares: Sequence[float]) -> dict
             steps=round(recipe.steps / (1 - share)),
         )  # fmt: skip
     return found
+
+
+def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
+    """What the paper's main models would take on as many devices as it used; nothing is computed.
+
+    Args:
+        accelerator: of `training.budget.ACCELERATORS`; the paper's were TPUs of three kinds.
+
+    Returns:
+        For each of `PLANNED` "parameters", "updates", "batch", "memory per device (GB)", "days",
+        and once "learning rate at update N" for `UPDATES`; n is the number of devices.
+
+    Source: Tschannen et al. 2023, appendix B.
+    """
+    rows = []
+    shared = {"data": accelerator, "n": DEVICES}
+    for name in PLANNED:
+        model = clippo.clippo_models()[name]
+        found = plan(
+            model.build(), model.batch, model.batch * model.steps, ranks=DEVICES,
+            accelerator=accelerator, optimiser="adafactor", checkpointing=True,
+        )  # fmt: skip
+        values = {
+            "parameters": model.parameters, "updates": model.steps, "batch": model.batch,
+            "memory per device (GB)": found.memory / GB, "days": found.days,
+        }  # fmt: skip
+        rows += [
+            Measurement(model=name, metric=key, value=value, **shared)
+            for key, value in values.items()
+        ]
+    for update in UPDATES:
+        rate = model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup)
+        metric = f"learning rate at update {update:,}"
+        rows.append(Measurement(model="all", metric=metric, value=rate, **shared))
+    return rows
