@@ -27,14 +27,17 @@ def same(first, second) -> bool:
     return all(torch.equal(*pair) for pair in pairs)
 
 
-def test_the_second_time_the_cache_answers_whatever_the_name():
+def test_the_second_time_the_cache_answers_whatever_the_name(capfd):
     first = training.kept(RECIPE)
+    capfd.readouterr()
     again = training.kept(replace(RECIPE, name="mine", checkpoint_every=1))
     assert (first.resumed, again.resumed) == (0, 3)
     assert first.folder == again.folder
     assert (first.dual.name, again.dual.name) == ("vit and bow", "mine")
     assert not again.dual.training
+    assert not any(weight.requires_grad for weight in again.dual.parameters())
     assert same(first, again)
+    assert "".join(capfd.readouterr()) == ""
 
 
 def test_a_run_that_stopped_goes_on_to_the_same_end(monkeypatch):

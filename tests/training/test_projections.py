@@ -22,8 +22,14 @@ def toys(tmp_path, monkeypatch):
     monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
     loaded = {"toys": toy_towers.collection(CAPTIONS)}
     monkeypatch.setattr(projections.data, "load", lambda name: loaded[name])
-    monkeypatch.setattr(models, "image_tower", lambda name: toy_towers.image_tower())
-    monkeypatch.setattr(models, "text_tower", lambda name: toy_towers.text_tower())
+    real = models.dual
+
+    def pair(image, text, embed, seed):
+        return (
+            toy_towers.dual(embed, seed) if text == "toy:text" else real(image, text, embed, seed)
+        )
+
+    monkeypatch.setattr(models, "dual", pair)
     runs, fit = [], projections.fit
     monkeypatch.setattr(projections, "fit", lambda *a, **k: runs.append(1) or fit(*a, **k))
     return loaded, runs
@@ -42,6 +48,18 @@ def test_the_second_time_the_cache_answers(toys):
     assert not first.training
     assert same(first, training.trained(CONFIG))
     assert len(training.history(CONFIG).loss) == 8
+    assert len(toys[1]) == 1
+
+
+def test_a_network_that_both_sides_share_stays_locked(toys):
+    image = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
+    shared = dataclasses.replace(CONFIG, image=image, text="shared:pixels?separate=heads")
+    first = training.trained(shared)
+    assert first.text.encoder.network is first.image.encoder
+    untrained = models.dual(image, shared.text, shared.embed, shared.seed)
+    assert first.image.checksum == untrained.image.checksum
+    assert not torch.equal(first.text_proj.weight, untrained.text_proj.weight)
+    assert same(first, training.trained(shared))
     assert len(toys[1]) == 1
 
 

@@ -137,7 +137,8 @@ class _Run:
         )
         self.bad = state.bad
         total = self.trainer.plan.steps
-        self._say(f"resuming after step {step} of {total} from {files.shown(path)}")
+        if step < total:
+            self._say(f"resuming after step {step} of {total} from {files.shown(path)}")
         if state.ranks != self.accelerator.num_processes:
             self._say(
                 f"{state.ranks} ranks became {self.accelerator.num_processes}: the run goes on, "
