@@ -72,7 +72,7 @@ def _find(path: str, karpathy: str, pattern: str) -> tuple[Path, Path | None, li
 
 
 def _karpathy(root: Path, file: Path, folders: tuple[str, ...], tally: Tally) -> Iterator[Item]:
-    for entry in _entries(_read_json(file), "images", file, tally):
+    for entry in _entries(read_json(file), "images", file, tally):
         folder, name = entry.get("filepath", ""), entry.get("filename")
         sentences = entry.get("sentences")
         texts = [
@@ -91,7 +91,7 @@ def _karpathy(root: Path, file: Path, folders: tuple[str, ...], tally: Tally) ->
 
 def _captions_file(root: Path, file: Path, tally: Tally) -> Iterator[Item]:
     """COCO's own layout: images by id, captions that name an id; the file's name says the part."""
-    content = _read_json(file)
+    content = read_json(file)
     texts: dict[int, list[object]] = {}
     for note in _entries(content, "annotations", file, tally):
         if isinstance(note.get("image_id"), int):
@@ -164,17 +164,22 @@ def _entries(content: object, field: str, file: Path, tally: Tally) -> Iterator[
             tally.dropped["malformed entry"] += 1
 
 
-def _read_text(file: Path) -> str:
+def _read_text(file: Path, max_bytes: int = MAX_JSON_BYTES) -> str:
     try:
-        return read_bytes(file, MAX_JSON_BYTES).decode("utf-8-sig")
+        return read_bytes(file, max_bytes).decode("utf-8-sig")
     except BadImage as error:
         raise DataError(f"expected a readable annotation file, got {error}") from None
     except UnicodeDecodeError:
         raise DataError(f"expected UTF-8 in {str(file)!r}, got other bytes; convert it") from None
 
 
-def _read_json(file: Path) -> object:
-    text = _read_text(file)
+def read_json(file: Path, max_bytes: int = MAX_JSON_BYTES) -> object:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: it is missing, too large, no UTF-8 or no JSON.
+    """
+    text = _read_text(file, max_bytes)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -153,6 +153,8 @@ def answer(question: str, scene) -> str:
         return "yes" if having(scene, *group(found[1])[1:]) else "no"
     if found := re.fullmatch("is (an? .+?) (left of|right of|above|below) (.+)", text):
         return "yes" if relation(" ".join(found.groups()), scene) else "no"
+    if found := re.fullmatch("is anything (.+)", text):
+        return "yes" if having(scene, None, COLOURS[found[1]], None) else "no"
     if found := re.fullmatch("how many (.+) are there", text):
         return str(len(having(scene, *group(f"two {found[1]}")[1:])))
     if found := re.fullmatch("what colour is the (.+)", text):

@@ -7,6 +7,7 @@ kind       question                                                answers
 =========  ======================================================  ===============
 yes/no     is there a red circle?                                  yes, no
 yes/no     is a red circle above a blue star?                      yes, no
+yes/no     is anything red?                                        yes, no
 number     how many circles are there?                             0 to 4
 number     how many red shapes (or shapes at all) are there?       0 to 4
 other      what colour is the circle? what shape is red?           colours, shapes
@@ -33,7 +34,7 @@ from towers.data.scenes.world import (
     Thing,
 )
 
-DICE = 8
+DICE = 9
 """Random 64-bit numbers that the questions of one scene take."""
 KINDS = ("yes/no", "number", "other")
 _RELATED = {"left": "left of", "right": "right of", "above": "above", "below": "below"}
@@ -48,7 +49,7 @@ class Question(NamedTuple):
 
 
 def questions(scene: Scene, dice: Sequence[int], split: str) -> tuple[Question, ...]:
-    """Four to six questions about a scene.
+    """Five to seven questions about a scene.
 
     Args:
         scene: the scene.
@@ -62,6 +63,7 @@ def questions(scene: Scene, dice: Sequence[int], split: str) -> tuple[Question, 
         _number(scene, dice[6]),
         _colour_or_shape(scene, dice[7]),
         _largest(scene, dice[7] >> 32),
+        _anything(scene, dice[8]),
     )
     return tuple(question for question in asked if question)
 
@@ -150,6 +152,13 @@ def _largest(scene: Scene, die: int) -> Question:
     if die & 1:
         return Question("what shape is largest?", scene.largest.shape, "other")
     return Question("where is the largest shape?", scene.largest.place, "other")
+
+
+def _anything(scene: Scene, die: int) -> Question:
+    there = sorted({thing.colour for thing in scene.objects}, key=COLOURS.index)
+    lacking = [colour for colour in COLOURS if colour not in there]
+    among, answer = (there, "yes") if die & 1 else (lacking, "no")
+    return Question(f"is anything {among[(die >> 1) % len(among)]}?", answer, "yes/no")
 
 
 def _said(shape: str, colour: str | None) -> str:

@@ -1,0 +1,108 @@
+"""Questions over pictures, answered: accuracy by kind, beside answers that need no model.
+
+Source: Tschannen et al. 2023, sections 4.2 and 4.3 (VQA), Fig. 2, Table 7.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from towers import metrics
+from towers.data.questions import Questions
+from towers.metrics.vqa import vqa_accuracies
+from towers.records import Measurement
+
+MAJORITY = "majority answer"
+OVERALL = "overall"
+
+
+def majority(train: Questions, asked: Questions) -> list[str]:
+    """For each question the most frequent answer of its kind in training.
+
+    Raises:
+        ValueError: a kind that training does not have.
+    """
+    counts: dict[str, Counter] = {}
+    for each in train:
+        counts.setdefault(each.kind, Counter())[each.answer] += 1
+    if unknown := set(asked.kinds) - counts.keys():
+        raise ValueError(
+            f"expected questions of the kinds {', '.join(counts)} in {asked.name}, got "
+            f"{', '.join(sorted(unknown))} too"
+        )
+    best = {kind: of_kind.most_common(1)[0][0] for kind, of_kind in counts.items()}
+    return [best[each.kind] for each in asked]
+
+
+def evaluate(
+    questions: Questions,
+    given: Mapping[str, Sequence[str]],
+    *,
+    data: str,
+    baselines: Sequence[str] = (MAJORITY,),
+    seed: int = 0,
+) -> list[Measurement]:
+    """VQA accuracy of several models on the same questions.
+
+    Args:
+        questions: with their answers.
+        given: model -> its answers, one a question; the baselines among them.
+        data: name for records.
+        baselines: models that the others are compared with.
+        seed: of the runs that the answers come from, and of the bootstrap.
+
+    Returns:
+        For each model and kind, and "overall": "accuracy (KIND)" with its interval, and for each
+        baseline "gain over BASELINE (KIND)", paired question by question. Intervals are 95 %
+        bootstraps that draw pictures (groups of near duplicates), with all their questions.
+
+    Raises:
+        ValueError: a model with another number of answers, or no such baseline.
+    """
+    if missing := set(baselines) - given.keys():
+        raise ValueError(f"expected answers of {', '.join(sorted(missing))}, got none")
+    answers = [each.answers for each in questions]
+    scores = {model: vqa_accuracies(own, answers) for model, own in given.items()}
+    rows = []
+    for kind, mine in _parts(questions).items():
+        groups = questions.clusters[mine]
+        shared = {"data": data, "n": int(mine.sum()), "seed": seed}
+        for model, own in scores.items():
+            ends = metrics.intervals.proportion(own[mine], groups=groups, seed=seed)
+            rows.append(_row(model, f"accuracy ({kind})", own[mine].mean(), ends, shared))
+            for name in set(baselines) - {model}:
+                other = scores[name][mine]
+                ends = metrics.intervals.paired_difference(
+                    own[mine], other, groups=groups, seed=seed
+                )
+                gain = (own[mine] - other).mean()
+                rows.append(_row(model, f"gain over {name} ({kind})", gain, ends, shared))
+    return rows
+
+
+def by_kind(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """The records of one metric of `evaluate`, with the column `kind`.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+        metric: "accuracy" or "gain over BASELINE".
+    """
+    parts = frame.metric.str.extract(r"^(.*) \((.*)\)$")
+    return frame.assign(kind=parts[1])[parts[0] == metric]
+
+
+def _parts(questions: Questions) -> dict[str, Bool[np.ndarray, " questions"]]:
+    """Which questions are of each kind, and all of them."""
+    kinds = np.array([each.kind for each in questions])
+    return {kind: kinds == kind for kind in questions.kinds} | {OVERALL: kinds == kinds}
+
+
+def _row(
+    model: str, metric: str, value: Float, ends: metrics.intervals.Interval, shared: dict
+) -> Measurement:
+    return Measurement(
+        model=model, metric=metric, value=float(value), low=ends.low, high=ends.high, **shared
+    )
