@@ -25,7 +25,9 @@ def test_scenes_questions_with_their_pictures():
     scenes = Scenes(20, size=32, objects=1)
     questions = of_scenes(scenes)
     first = scenes.questions(0)
-    assert [(q.text, q.answer, q.kind) for q in questions[: len(first)]] == [tuple(q) for q in first]
+    assert [(q.text, q.answer, q.kind) for q in questions[: len(first)]] == [
+        tuple(q) for q in first
+    ]
     assert {q.picture for q in questions} == set(range(20))
     pictures, texts = questions.seen([len(questions) - 1, 0])
     assert texts == [questions[-1].text, first[0].text]

@@ -56,7 +56,9 @@ def vqa_accuracies(
         ValueError: lengths differ, or as `vqa_accuracy`.
     """
     if len(given) != len(answers):
-        raise ValueError(f"expected an answer to each of {len(answers)} questions, got {len(given)}")
+        raise ValueError(
+            f"expected an answer to each of {len(answers)} questions, got {len(given)}"
+        )
     return np.array([
         vqa_accuracy(normalised(own), [normalised(each) for each in of_people])
         for own, of_people in zip(given, answers, strict=True)
@@ -66,11 +68,12 @@ def vqa_accuracies(
 def normalised(answer: str) -> str:
     """An answer without what does not change its meaning.
 
-    In lower case, without articles and most punctuation, numbers up to ten in digits, one space
+    In lower case, without articles (unless nothing else is there) and most punctuation, numbers up to ten in digits, one space
     between words. The official evaluation also puts apostrophes into contractions that lack one
     ("dont"), by a table; here an apostrophe is left away everywhere, to the same effect.
     """
     text = re.sub(r"(?<=\d),(?=\d)|['’]", "", answer.lower())
     text = re.sub(r"(?<!\d)\.|\.(?!\d)", "", text)
     words = re.sub(r"[^\w.:$%&]+", " ", text).split()
-    return " ".join(_NUMBERS.get(word, word) for word in words if word not in _ARTICLES)
+    said = [_NUMBERS.get(word, word) for word in words if word not in _ARTICLES]
+    return " ".join(said or words)

@@ -1,0 +1,63 @@
+"""Accuracy by kind of question, beside what needs no model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from towers.data.questions import Asked, Questions
+from towers.evaluation import vqa
+
+
+def questions(*asked):
+    return Questions("made up", [Asked(*each) for each in asked], lambda rows: [], "")
+
+
+TRAIN = questions(
+    (0, "?", "yes/no", ("no",)), (1, "?", "yes/no", ("no",)), (2, "?", "yes/no", ("yes",)),
+    (3, "?", "other", ("red",)),
+)  # fmt: skip
+ASKED = questions(
+    (0, "a?", "yes/no", ("yes",)), (0, "b?", "other", ("red",)), (1, "a?", "yes/no", ("no",)),
+    (2, "b?", "other", ("blue",)),
+)  # fmt: skip
+
+
+def test_the_majority_answer_is_that_of_the_kind():
+    assert vqa.majority(TRAIN, ASKED) == ["no", "red", "no", "red"]
+    with pytest.raises(ValueError, match="kinds yes/no, other in made up, got number too"):
+        vqa.majority(TRAIN, questions((0, "?", "number", ("2",))))
+
+
+def test_accuracy_and_gain_by_kind():
+    given = {vqa.MAJORITY: vqa.majority(TRAIN, ASKED), "model": ["yes", "red", "no", "red"]}
+    rows = {(r.model, r.metric): r for r in vqa.evaluate(ASKED, given, data="here")}
+    assert rows["model", "accuracy (yes/no)"].value == 1
+    assert rows["model", "accuracy (other)"].value == 0.5
+    assert rows["model", "accuracy (overall)"].value == 0.75
+    assert rows[vqa.MAJORITY, "accuracy (overall)"].value == 0.5
+    gain = rows["model", "gain over majority answer (yes/no)"]
+    assert (gain.value, gain.n) == (0.5, 2)
+    assert (vqa.MAJORITY, "gain over majority answer (yes/no)") not in rows
+    assert len(rows) == 3 * 3
+    with pytest.raises(ValueError, match="answers of guesses, got none"):
+        vqa.evaluate(ASKED, {"model": given["model"]}, data="here", baselines=["guesses"])
+
+
+def test_intervals_draw_whole_pictures():
+    """One picture with many questions, all right or all wrong together, says little."""
+    many = [(row // 20, f"{row}?", "other", ("red",)) for row in range(200)]
+    lone = [(row, f"{row}?", "other", ("red",)) for row in range(200)]
+    given = {"model": ["red" if row // 20 % 2 else "blue" for row in range(200)]}
+    widths = [
+        row.high - row.low
+        for asked in (many, lone)
+        for row in vqa.evaluate(questions(*asked), given, data="here", baselines=())
+        if row.metric == "accuracy (other)"
+    ]
+    assert widths[0] == pytest.approx(widths[1] * np.sqrt(20), rel=0.25)
+
+
+def test_records_of_one_metric_by_kind():
+    frame = pd.DataFrame({"metric": ["accuracy (yes/no)", "gain over x (other)", "questions"]})
+    assert vqa.by_kind(frame).kind.tolist() == ["yes/no"]
+    assert vqa.by_kind(frame, "gain over x").kind.tolist() == ["other"]

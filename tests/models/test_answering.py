@@ -1,0 +1,70 @@
+"""A tower with a classifier over answers, shown questions above their pictures."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests import toy_towers
+from towers.data.questions import Asked, Questions
+from towers.data.scenes import Scenes
+from towers.models.answering import HEAD_STD, Answerer, frequent, pages
+from towers.rendering import render_question
+
+SCENES = Scenes(6, size=32)
+
+
+def questions(*answers):
+    asked = [Asked(row % 6, "is it?", "other", (each,)) for row, each in enumerate(answers)]
+    return Questions("made up", asked, lambda rows: list(SCENES.pixels(np.array(rows))), "")
+
+
+def tower(size=32):
+    made = toy_towers.image_tower()
+    made.transform = made.transform.__class__(size, made.transform.mean, made.transform.std)
+    return made
+
+
+def test_the_most_frequent_answers_come_first_and_the_rest_is_no_class():
+    asked = questions("b", "the B", "c", "c", "a", "d", "d")
+    assert frequent(asked) == ("b", "c", "d", "a")
+    assert frequent(asked, 2) == ("b", "c")
+    classes = Answerer(tower(), frequent(asked, 2)).classes(asked)
+    assert classes.tolist() == [0, 0, 1, 1, -1, -1, -1]
+    with pytest.raises(ValueError, match="at least two answers to choose among in made up, got 1"):
+        frequent(questions("a", "A"))
+
+
+def test_pages_show_each_question_above_its_own_picture():
+    asked = questions("a", "b", "c")
+    shown = pages(asked, [2, 0], 48)
+    for page, row in zip(shown, (2, 0), strict=True):
+        np.testing.assert_array_equal(
+            page, render_question(SCENES.pixels(np.array([row]))[0], "is it?", 48)
+        )
+
+
+def test_the_tower_that_was_given_stays_as_it_is():
+    given = tower()
+    answerer = Answerer(given, ("yes", "no"))
+    assert all(weight.requires_grad for weight in answerer.parameters())
+    assert given.frozen and answerer.tower is not given
+    assert answerer.tower.checksum == given.checksum
+
+
+def test_first_weights_of_the_classifier_come_from_the_seed():
+    first, again, other = (Answerer(tower(), "abc", seed).head for seed in (0, 0, 1))
+    assert torch.equal(first.weight, again.weight) and not torch.equal(first.weight, other.weight)
+    assert first.weight.std().item() == pytest.approx(HEAD_STD, rel=0.5)
+    assert not first.bias.any()
+    with pytest.raises(ValueError, match="different answers"):
+        Answerer(tower(), ("a", "a"))
+
+
+def test_the_greatest_score_is_the_answer_in_batches_of_any_size():
+    asked = questions(*"abcabca")
+    answerer = Answerer(tower(), frequent(asked)).eval()
+    shown = torch.from_numpy(pages(asked, range(7), 32))
+    features = answerer.tower(answerer.tower.transform.normalised(shown))
+    best = (features @ answerer.head.weight.T + answerer.head.bias).argmax(1)
+    expected = [answerer.answers[place] for place in best]
+    assert answerer.answer(asked, batch=3) == answerer.answer(asked, batch=100) == expected
