@@ -61,7 +61,8 @@ def test_classes_become_questions_and_yes_is_as_frequent_as_no():
     yes = 0
     for what, is_it in zip(questions[::2], questions[1::2], strict=True):
         label = data[what.picture].label
-        assert what.picture == is_it.picture and what.answer == NOUNS[label]
+        assert what.picture == is_it.picture
+        assert what.answer == NOUNS[label]
         assert (is_it.text == f"is this {NOUNS[label]}?") == (is_it.answer == "yes")
         yes += is_it.answer == "yes"
     assert abs(yes - 450) < 60  # four standard errors

@@ -42,7 +42,8 @@ def test_an_answer_without_doubt_is_met_or_not():
     ("typed", "meant"),
     [
         ("A Dog.", "dog"), ("the  two dogs", "2 dogs"), ("1,000", "1000"), ("2.5", "2.5"),
-        ("don't", "dont"), ("None", "0"), ("black/white", "black white"), ("10:30", "10:30"), ("A", "a"),
+        ("don't", "dont"), ("None", "0"), ("black/white", "black white"), ("10:30", "10:30"),
+        ("A", "a"),
     ],
 )  # fmt: skip
 def test_what_does_not_change_the_meaning_is_left_away(typed, meant):

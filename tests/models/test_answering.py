@@ -47,13 +47,15 @@ def test_the_tower_that_was_given_stays_as_it_is():
     given = tower()
     answerer = Answerer(given, ("yes", "no"))
     assert all(weight.requires_grad for weight in answerer.parameters())
-    assert given.frozen and answerer.tower is not given
+    assert given.frozen
+    assert answerer.tower is not given
     assert answerer.tower.checksum == given.checksum
 
 
 def test_first_weights_of_the_classifier_come_from_the_seed():
     first, again, other = (Answerer(tower(), "abc", seed).head for seed in (0, 0, 1))
-    assert torch.equal(first.weight, again.weight) and not torch.equal(first.weight, other.weight)
+    assert torch.equal(first.weight, again.weight)
+    assert not torch.equal(first.weight, other.weight)
     assert first.weight.std().item() == pytest.approx(HEAD_STD, rel=0.5)
     assert not first.bias.any()
     with pytest.raises(ValueError, match="different answers"):

@@ -45,7 +45,8 @@ def test_what_can_be_told_apart_is_learnt(how):
     tuned = fine_tune(given, questions(), how, progress=False)
     assert tuned.losses[0] == pytest.approx(math.log(3), abs=0.05)  # a head of small weights
     assert tuned.answerer.answer(questions()) == [each.answer for each in questions()]
-    assert given.checksum == before and not tuned.answerer.training
+    assert given.checksum == before
+    assert not tuned.answerer.training
 
 
 def test_the_same_seed_is_the_same_run():
@@ -105,9 +106,12 @@ def test_rare_answers_are_left_out():
 
 def test_the_rate_is_chosen_on_pictures_that_were_held_out(monkeypatch):
     seen, fine = [], answering.fine_tune
-    monkeypatch.setattr(
-        answering, "fine_tune", lambda t, q, how, p: seen.append((len(q), how.lr)) or fine(t, q, how, p)
-    )  # fmt: skip
+
+    def watched(tower, learnt, how, progress):
+        seen.append((len(learnt), how.lr))
+        return fine(tower, learnt, how, progress)
+
+    monkeypatch.setattr(answering, "fine_tune", watched)
     best = chosen(tower(), questions(), HOW, [1e-9, 0.05, 1e-8], 0.3, progress=False)
     assert (best.lr, best.held) == (0.05, 1.0)
     assert {rate for _, rate in seen} == {1e-9, 0.05, 1e-8}

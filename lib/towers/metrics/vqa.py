@@ -68,9 +68,10 @@ def vqa_accuracies(
 def normalised(answer: str) -> str:
     """An answer without what does not change its meaning.
 
-    In lower case, without articles (unless nothing else is there) and most punctuation, numbers up to ten in digits, one space
-    between words. The official evaluation also puts apostrophes into contractions that lack one
-    ("dont"), by a table; here an apostrophe is left away everywhere, to the same effect.
+    In lower case, without articles (unless nothing else is there) and most punctuation, numbers up
+    to ten in digits, one space between words. The official evaluation also puts apostrophes into
+    contractions that lack one ("dont"), by a table; here an apostrophe is left away everywhere, to
+    the same effect.
     """
     text = re.sub(r"(?<=\d),(?=\d)|['’]", "", answer.lower())
     text = re.sub(r"(?<!\d)\.|\.(?!\d)", "", text)
