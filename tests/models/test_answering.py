@@ -7,7 +7,8 @@ import torch
 from tests import toy_towers
 from towers.data.questions import Asked, Questions
 from towers.data.scenes import Scenes
-from towers.models.answering import HEAD_STD, Answerer, frequent, pages
+from towers.models import answering
+from towers.models.answering import HEAD_STD, Answerer, Pages, frequent
 from towers.rendering import render_question
 
 SCENES = Scenes(6, size=32)
@@ -34,13 +35,26 @@ def test_the_most_frequent_answers_come_first_and_the_rest_is_no_class():
         frequent(questions("a", "A"))
 
 
-def test_pages_show_each_question_above_its_own_picture():
-    asked = questions("a", "b", "c")
-    shown = pages(asked, [2, 0], 48)
-    for page, row in zip(shown, (2, 0), strict=True):
-        np.testing.assert_array_equal(
-            page, render_question(SCENES.pixels(np.array([row]))[0], "is it?", 48)
-        )
+@pytest.mark.parametrize("room", [0, 2**20])
+def test_pages_show_each_question_above_its_own_picture(monkeypatch, room):
+    monkeypatch.setattr(answering, "KEPT", room)
+    shown = Pages(questions("a", "b", "c"), 48)
+    for rows in ([2, 0], [0, 1, 0], [1, 2]):
+        for page, row in zip(shown[rows], rows, strict=True):
+            np.testing.assert_array_equal(
+                page, render_question(SCENES.pixels(np.array([row]))[0], "is it?", 48)
+            )
+
+
+def test_a_page_is_drawn_once_where_there_is_room(monkeypatch):
+    seen, draw = [], Pages._draw
+    monkeypatch.setattr(
+        Pages, "_draw", lambda self, rows: seen.append(list(rows)) or draw(self, rows)
+    )
+    shown = Pages(questions("a", "b", "c"), 48)
+    for rows in ([2, 0], [0, 1, 0], [1, 2]):
+        shown[rows]
+    assert seen == [[0, 2], [1]]
 
 
 def test_the_tower_that_was_given_stays_as_it_is():
@@ -65,7 +79,7 @@ def test_first_weights_of_the_classifier_come_from_the_seed():
 def test_the_greatest_score_is_the_answer_in_batches_of_any_size():
     asked = questions(*"abcabca")
     answerer = Answerer(tower(), frequent(asked)).eval()
-    shown = torch.from_numpy(pages(asked, range(7), 32))
+    shown = torch.from_numpy(Pages(asked, 32)[range(7)])
     features = answerer.tower(answerer.tower.transform.normalised(shown))
     best = (features @ answerer.head.weight.T + answerer.head.bias).argmax(1)
     expected = [answerer.answers[place] for place in best]

@@ -8,7 +8,7 @@ Source: Tschannen et al. 2023, sections 4.2 (VQA), A and B.1.
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from towers.metrics.vqa import normalised
 from towers.models.encoders import ImageTower
 from towers.rendering import render_question
 
+KEPT = 2**29
+"""Bytes of pages that are held; more of them are drawn whenever they are looked at."""
 HEAD_STD = 0.01
 """Of the new layer's first weights; its biases begin at 0."""
 
@@ -46,20 +48,34 @@ def frequent(questions: Questions, most: int = 3129) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def pages(
-    questions: Questions, rows: Iterable[int], size: int
-) -> UInt8[np.ndarray, "rows size size 3"]:
-    """Questions above their pictures.
+class Pages:
+    """Questions above their pictures; each page is drawn once, if all of them fit into `KEPT`.
 
-    Args:
+    Attributes:
         questions: the set.
-        rows: of the set.
         size: side of the pages in pixels.
     """
-    pictures, texts = questions.seen(rows)
-    return np.stack([
-        render_question(picture, text, size) for picture, text in zip(pictures, texts, strict=True)
-    ])  # fmt: skip
+
+    def __init__(self, questions: Questions, size: int) -> None:
+        self.questions, self.size = questions, size
+        shape = (len(questions), size, size, 3)
+        self._kept = np.empty(shape, np.uint8) if np.prod(shape) <= KEPT else None
+        self._drawn = np.zeros(len(questions), bool)
+
+    def __getitem__(self, rows: Sequence[int]) -> UInt8[np.ndarray, "rows size size 3"]:
+        """The pages of some questions."""
+        rows = np.asarray(rows)
+        if self._kept is None:
+            return self._draw(rows)
+        new = np.unique(rows[~self._drawn[rows]])
+        if len(new):
+            self._kept[new] = self._draw(new)
+            self._drawn[new] = True
+        return self._kept[rows]
+
+    def _draw(self, rows: np.ndarray) -> UInt8[np.ndarray, "rows size size 3"]:
+        both = zip(*self.questions.seen(rows.tolist()), strict=True)
+        return np.stack([render_question(picture, text, self.size) for picture, text in both])
 
 
 class Answerer(nn.Module):
@@ -117,9 +133,9 @@ class Answerer(nn.Module):
             batch: pages per forward pass.
         """
         self.eval()
-        found: list[str] = []
+        found, shown = [], Pages(questions, self.size)
         for start in range(0, len(questions), batch):
             rows = range(start, min(start + batch, len(questions)))
-            scores = self(torch.from_numpy(pages(questions, rows, self.size)))
+            scores = self(torch.from_numpy(shown[rows]))
             found += [self.answers[place] for place in scores.argmax(1).tolist()]
         return found

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from towers.data.questions import Questions
 from towers.metrics.vqa import vqa_accuracies
-from towers.models.answering import Answerer, frequent, pages
+from towers.models.answering import Answerer, Pages, frequent
 from towers.models.encoders import ImageTower
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
@@ -103,13 +103,11 @@ def fine_tune(
     classes = answerer.classes(questions)
     rows = np.flatnonzero(classes >= 0)
     optimiser = _optimiser(answerer, how)
-    order = _order(rows, how)
-    losses = []
+    order, pages, losses = _order(rows, how), Pages(questions, answerer.size), []
     torch.manual_seed(how.seed)  # of dropout, where the tower has any
     for step in tqdm(range(how.steps), desc="answering", disable=None if progress else True):
         picked = order[step * how.batch : (step + 1) * how.batch]
-        shown = torch.from_numpy(pages(questions, picked, answerer.size))
-        scores = answerer(shown)
+        scores = answerer(torch.from_numpy(pages[picked]))
         loss = F.cross_entropy(scores, classes[picked].to(scores.device))
         optimiser.zero_grad()
         loss.backward()
