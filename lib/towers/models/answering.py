@@ -108,6 +108,7 @@ class Answerer(nn.Module):
             generator = torch.Generator().manual_seed(seed)
             self.head.weight.normal_(std=HEAD_STD, generator=generator)
             self.head.bias.zero_()
+        self.head.to(tower.device)
 
     @property
     def size(self) -> int:
