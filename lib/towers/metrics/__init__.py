@@ -5,6 +5,7 @@ Every metric is a fraction, and states how it treats ties and NaN.
 """
 
 from towers.metrics import intervals, trends
+from towers.metrics.agreement import f1, matthews, spearman
 from towers.metrics.classification import (
     accuracy,
     average_precision,
@@ -27,12 +28,15 @@ __all__ = [
     "chance_at_k",
     "eleven_point_average_precision",
     "eleven_point_map",
+    "f1",
     "hits_at_k",
     "intervals",
+    "matthews",
     "mean_average_precision",
     "mean_per_class",
     "mean_per_class_accuracy",
     "recall_at_k",
+    "spearman",
     "top_k_accuracy",
     "top_k_hits",
     "trends",

@@ -90,9 +90,11 @@ def bootstrap(
         drawn = _resampled_means(values, np.ones(len(values)), members, strata, n_resamples, rng)
     else:
         drawn = np.empty(n_resamples)
+        lone = groups is None and isinstance(strata, int)  # every group is one item, in order
         for i in range(n_resamples):
             picked = _picked(strata, 1, rng)[0]
-            drawn[i] = statistic(values[np.concatenate([members[group] for group in picked])])
+            rows = picked if lone else np.concatenate([members[group] for group in picked])
+            drawn[i] = statistic(values[rows])
     return _middle(drawn, float(statistic(values)), tail)
 
 
