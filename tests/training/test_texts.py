@@ -111,6 +111,15 @@ def test_plain_text_has_a_paragraph_a_line(tmp_path):
     assert pairs_of(source).keys() == {("A b.", "C d."), ("E “f.”", "G?")}
 
 
+def test_news_are_a_package_s_articles():
+    found = texts.load(["news"], ("en",))
+    assert found.blocks == (len(found),) == (299,)
+    first, second = found.pair(0, 3)
+    assert first != second
+    (shorter,) = texts.load(["dropout:news"], ("en",)).pair(0, 3)[1:]
+    assert {*shorter.split()} < {*texts.load(["dropout:news"], ("en",)).pair(0, 3)[0].split()}
+
+
 def test_a_folder_stands_for_its_files(tmp_path):
     write(tmp_path / "b.txt", "A b. C d.")
     write(tmp_path / "a.jsonl", json.dumps({"text": "E. F."}), json.dumps({"text": "G. H."}))

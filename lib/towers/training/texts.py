@@ -7,6 +7,7 @@ The names are::
     sentences:PATH              two neighbouring sentences: a file of C4's layout (.json, .jsonl:
                                 lines of JSON with "text") or of plain text (.txt: a paragraph a
                                 line), or a folder of such files
+    news                        the same of 300 articles of news that come with a package (gensim)
     parallel:PATH,PATH          lines of the same number in two files, as WMT has them
     backtranslation:PATH        a text and its back-translation, in two columns apart by a tab
     dropout:SOURCE              the first text of a pair of SOURCE, and the same without a fifth of
@@ -24,6 +25,7 @@ import numpy as np
 from jaxtyping import Int, UInt64
 
 from towers import data, files
+from towers.data import sources
 from towers.training.errors import TrainingError
 from towers.training.lines import Places, places
 from towers.training.order import drawn, key
@@ -32,6 +34,8 @@ from towers.training.stretches import Stretches
 DROPPED = 0.2
 """Share of the words that word dropout leaves out, on average; at least one stays."""
 
+NEWS = "lee_background.cor"
+"""The file of `news`: an article a line (Lee et al. 2005)."""
 JSON, PLAIN = (".json", ".jsonl"), (".txt",)
 _LANGUAGE, _FIRST, _SECOND, _KEPT = (
     key(word) for word in ("language", "first text", "second text", "kept word")
@@ -169,6 +173,8 @@ def _named(name: str, languages: tuple[str, ...]) -> TextPairs:
         return Dropout(_named(rest, languages))
     if kind in ("translations", "captions") and rest:
         return _captions(name, rest, languages, kind == "translations")
+    if name == "news":
+        return FilePairs((_sentences(sources.fetch("word-pairs") / NEWS),))
     paths = tuple(Path(part) for part in rest.split(",") if part)
     if kind == "sentences" and len(paths) == 1:
         return Joined(tuple(_sentences(path) for path in _files(paths[0])))
@@ -178,7 +184,7 @@ def _named(name: str, languages: tuple[str, ...]) -> TextPairs:
         return Joined((places(paths, "columns"),))
     raise TrainingError(
         "expected pairs of texts as translations:COLLECTION, captions:COLLECTION, sentences:PATH, "
-        f"parallel:PATH,PATH, backtranslation:PATH or dropout:SOURCE, got {name!r}"
+        f"news, parallel:PATH,PATH, backtranslation:PATH or dropout:SOURCE, got {name!r}"
     )
 
 

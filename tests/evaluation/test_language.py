@@ -1,0 +1,200 @@
+"""The protocol learns what features hold and nothing else; averages are the tables' own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests import toy_towers
+from towers import models, published
+from towers.data import glue
+from towers.data.sentences import Examples, Task
+from towers.evaluation import language
+from towers.evaluation.language import Transfer
+from towers.records import Measurement
+
+LETTERS = np.random.default_rng(5).normal(size=(26, 24)).astype(np.float32)
+
+
+def encode(texts):
+    """Features that know the first letter of a text, and nothing else."""
+    return LETTERS[[ord(text[0]) - 97 for text in texts]]
+
+
+def task(answer, classes=2, metric="accuracy", seconds=False, count=600, groups=None):
+    """Words of three letters, alone or in pairs; `answer` says what is right."""
+    rng = np.random.default_rng(2)
+    words = ["".join(map(chr, letters)) for letters in rng.integers(97, 123, (2 * count, 3))]
+    parts = []
+    for start in (0, count // 2):
+        first = words[start : start + count // 2]
+        second = words[count + start : count + start + count // 2] if seconds else []
+        targets = np.array([answer(*pair) for pair in zip(first, second or first, strict=True)])
+        own = tuple(groups or map(str, range(len(first))))
+        parts.append(Examples(tuple(first), tuple(second), targets, own))
+    return Task("toy", metric, classes, parts[0], {"toy": parts[1]})
+
+
+def of_first(first, _):
+    return int(first[0] < "n")
+
+
+QUICK = Transfer(width=48, epochs=12, lr=5e-3)
+
+
+def test_what_the_features_hold_is_learnt_and_what_they_lack_is_not():
+    (known,) = language.evaluate(encode, task(of_first), QUICK, name="letters")
+    assert known.value > 0.95
+    assert (known.model, known.data, known.metric, known.n) == ("letters", "toy", "accuracy", 300)
+    hidden = task(lambda first, _: int(first[2] < "n"))
+    (unknown,) = language.evaluate(encode, hidden, QUICK, name="letters")
+    guess = language.guessing(hidden)[0].value
+    assert unknown.low < guess + 0.05  # chance, with room for 300 examples
+    assert known.low > guess
+
+
+@pytest.mark.parametrize("metric", ["F1", "Matthews"])
+def test_other_metrics_of_two_classes_are_scored(metric):
+    (row,) = language.evaluate(encode, task(of_first, metric=metric), QUICK, name="letters")
+    assert row.metric == metric
+    assert row.low > 0.8
+
+
+def test_scores_are_learnt_whatever_their_unit():
+    scored = task(lambda first, _: 100.0 + ord(first[0]), 0, "Spearman")
+    (row,) = language.evaluate(encode, scored, QUICK, name="letters")
+    assert row.low > 0.8
+
+
+def test_pairs_read_apart_show_both_sentences_and_a_page_the_first():
+    later = task(lambda _, second: int(second[0] < "n"), seconds=True)
+    (apart,) = language.evaluate(encode, later, replace(QUICK, apart=True), name="letters")
+    (page,) = language.evaluate(encode, later, QUICK, name="letters")
+    assert apart.value > 0.9
+    assert page.low < 0.55
+
+
+def test_three_classes_have_three_answers():
+    three = task(lambda first, _: min(2, (ord(first[0]) - 97) // 9), classes=3)
+    (row,) = language.evaluate(encode, three, QUICK, name="letters")
+    assert row.value > 0.9
+
+
+def test_one_seed_gives_one_number_and_leaves_the_random_state_alone():
+    torch.manual_seed(9)
+    before = torch.get_rng_state()
+    rows = [language.evaluate(encode, task(of_first), Transfer(width=8), name="a", seed=seed)[0]
+            for seed in (1, 1, 2)]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert rows[2].seed == 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_intervals_are_over_groups_where_examples_come_in_groups():
+    hidden = task(lambda first, _: int(first[2] < "n"), metric="Matthews")
+    grouped = task(lambda first, _: int(first[2] < "n"), metric="Matthews",
+                   groups=[str(row // 60) for row in range(300)])  # fmt: skip
+    alone, together = (language.evaluate(encode, each, QUICK, name="a")[0]
+                       for each in (hidden, grouped))  # fmt: skip
+    assert alone.value == together.value
+    assert (alone.low, alone.high) != (together.low, together.high)
+
+
+def test_a_tower_is_read_through_its_features_and_learns_where_it_may(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
+    tower = toy_towers.text_tower()
+    before = tower.checksum
+    vowels = task(lambda first, _: int(any(letter in "aeiou" for letter in first)), count=300)
+    (frozen,) = language.evaluate(tower, vowels, Transfer(width=16))
+    tuned = Transfer(width=64, epochs=20, lr=1e-2, finetune=True)
+    (learnt,) = language.evaluate(tower, vowels, tuned)
+    assert frozen.model == learnt.model == "toy:text"
+    assert learnt.value >= frozen.value
+    assert learnt.low > language.guessing(vowels)[0].value
+    assert tower.frozen
+    assert tower.checksum == before
+
+
+def test_a_pixel_tower_that_shares_its_network_is_tuned_in_a_copy():
+    dual = models.dual("scratch:map?image=32&patch=16&width=16&depth=1&heads=2",
+                       "shared:pixels?packed=true", embed=8)  # fmt: skip
+    tower = dual.text.freeze()
+    before = dual.image.checksum
+    rows = language.evaluate(
+        tower, task(of_first, count=40), Transfer(width=8, epochs=1, finetune=True)
+    )
+    assert 0 <= rows[0].value <= 1
+    assert dual.image.checksum == before
+
+
+def test_what_cannot_be_learnt_is_refused():
+    with pytest.raises(ValueError, match="expected a text tower to fine-tune, got a function"):
+        language.evaluate(encode, task(of_first), language.BERT, name="letters")
+    with pytest.raises(ValueError, match="expected frozen features and pairs to read apart"):
+        language.evaluate(encode, task(of_first), replace(QUICK, apart=True), name="letters")
+
+
+def test_word_counts_know_words_and_not_their_order():
+    rng = np.random.default_rng(0)
+    names = [f"word{number}" for number in range(12)]
+    said = [rng.permutation(names)[:4] for _ in range(200)]
+    texts = tuple(" ".join(words) for words in said)
+    part = Examples(texts, (), np.zeros(200, int), texts)
+    counts = language.word_counts(part, width=8)
+    features = counts([*texts[:3], " ".join(said[0][::-1])])
+    assert features.shape == (4, 8)
+    assert np.allclose(features[0], features[3])
+    assert not np.allclose(features[0], features[1])
+
+
+def test_word_similarity_is_the_correlation_of_cosines_with_ratings():
+    firsts, seconds = tuple("abcdefgh"), tuple("hgfedcba")
+    sims = (encode(firsts) * encode(seconds)).sum(1)
+    sims /= np.linalg.norm(encode(firsts), axis=1) * np.linalg.norm(encode(seconds), axis=1)
+    pairs = Examples(firsts, seconds, sims.astype(float), firsts)
+    row = language.word_similarity(encode, pairs, "toy", name="letters")
+    assert row.value == pytest.approx(1, abs=1e-6)  # float32 features
+    assert (row.data, row.metric, row.n) == ("toy", "Spearman", 8)
+
+
+def test_guessing_says_the_most_frequent_class_or_always_one():
+    three = task(lambda first, _: min(2, (ord(first[0]) - 97) // 5), classes=3)
+    counts = np.bincount(three.tests["toy"].targets)
+    assert language.guessing(three)[0].value == counts.max() / counts.sum()
+    share = task(of_first).tests["toy"].targets.mean()
+    (row,) = language.guessing(task(of_first, metric="F1"))
+    assert row.value == pytest.approx(2 * share / (1 + share))
+
+
+def measured(model, values, half=None, seed=0):
+    return [
+        Measurement(model=model, data=f"task {number}", metric="accuracy", value=value, n=9,
+                    low=None if half is None else value - half,
+                    high=None if half is None else value + half, seed=seed)
+        for number, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def test_the_average_is_plain_and_its_errors_are_independent():
+    columns = [f"task {number}" for number in range(4)]
+    rows = measured("a", [0.1, 0.2, 0.3, 0.4], 0.02) + measured("b", [0.5] * 4, seed=1)
+    mean, other = language.averages([*rows, *measured("c", [0.5] * 3)], columns)
+    assert (mean.model, mean.value, mean.n) == ("a", pytest.approx(0.25), 4)
+    assert mean.high - mean.value == pytest.approx(0.02 / 2)  # 0.02 / sqrt(4)
+    assert mean.value - mean.low == pytest.approx(0.02 / 2)
+    assert (other.model, other.low, other.seed) == ("b", None, 1)
+
+
+@pytest.mark.parametrize(("number", "wrong"), [(2, 2), (5, 0), (8, 6)])
+def test_averages_of_the_published_rows_are_ours(number, wrong):
+    frame = published.table("clippo", number).frame
+    held = language.recomputed(frame, glue.COLUMNS)
+    assert held["differs"].sum() == wrong
+    for row, (_, cells) in zip(held.itertuples(), frame.iterrows(), strict=True):
+        values = [cells[column] / 100 for column in glue.COLUMNS]
+        rows = [Measurement(model="m", data=column, metric="x", value=value, n=1)
+                for column, value in zip(glue.COLUMNS, values, strict=True)]  # fmt: skip
+        (mean,) = language.averages(rows, glue.COLUMNS)
+        assert 100 * mean.value == pytest.approx(row.mean)
+        assert row.differs or abs(100 * mean.value - cells["avg"]) <= 0.1 + 1e-9

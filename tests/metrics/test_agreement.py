@@ -1,0 +1,87 @@
+"""F1, Matthews and Spearman against scikit-learn and SciPy, at their edges, and what guessing gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn import metrics as peer
+
+from towers.metrics import agreement, f1, matthews, spearman
+
+EXACT = 1e-12  # a few float64 operations in another order
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@given(seeds, st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_two_classes_score_as_scikit_learn_scores_them(seed, share, right):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(30) < share).astype(int)
+    predictions = np.where(rng.random(30) < right, labels, 1 - labels)
+    assert f1(predictions, labels) == pytest.approx(
+        peer.f1_score(labels, predictions, zero_division=0), abs=EXACT
+    )
+    assert matthews(predictions, labels) == pytest.approx(
+        peer.matthews_corrcoef(labels, predictions), abs=EXACT
+    )
+
+
+@given(seeds, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_ranks_correlate_as_scipy_correlates_them(seed, tied):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 5, 40).astype(float) if tied else rng.normal(size=40)
+    targets = rng.integers(0, 4, 40).astype(float) if tied else scores + rng.normal(size=40)
+    assert spearman(scores, targets) == pytest.approx(
+        stats.spearmanr(scores, targets).statistic, abs=EXACT
+    )
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_all_are_symmetric_and_spearman_knows_only_ranks(seed):
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, 2, (2, 25))
+    assert f1(first, second) == f1(second, first)
+    assert matthews(first, second) == pytest.approx(matthews(second, first), abs=EXACT)
+    scores = rng.normal(size=25)
+    assert spearman(np.exp(scores), first) == spearman(scores, first)
+
+
+def test_an_answer_that_is_always_the_same_knows_nothing():
+    labels = np.array([1, 1, 0, 1])
+    for answer in (0, 1):
+        assert matthews(np.full(4, answer), labels) == 0
+        assert spearman(np.full(4, float(answer)), labels.astype(float)) == 0
+    assert f1(np.zeros(4, int), labels) == 0
+
+
+def test_guessing_gives_what_the_paper_prints_for_an_untrained_network():
+    # Table 8, "ViT from scratch": MRPC 81.2 (279 of its 408 pairs are paraphrases), RTE 52.7 (146
+    # of 277 follow), COLA 0.0
+    mrpc = np.repeat([1, 0], [279, 408 - 279])
+    rte = np.repeat([1, 0], [146, 277 - 146])
+    assert round(100 * agreement.guessed_f1(mrpc), 1) == 81.2
+    assert round(100 * agreement.guessed_accuracy(rte), 1) == 52.7
+    assert agreement.guessed_correlation(rte) == 0.0
+
+
+@pytest.mark.parametrize("metric", [f1, matthews])
+def test_other_classes_than_two_are_refused(metric):
+    with pytest.raises(ValueError, match=r"expected classes 0 and 1, got \[0, 2\]"):
+        metric(np.array([0, 2]), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("metric", [f1, matthews, spearman])
+def test_vectors_that_do_not_fit_are_refused(metric):
+    for first, second in (([0, 1], [0]), ([], []), ([[1]], [[1]])):
+        with pytest.raises(ValueError, match="expected two vectors of one length"):
+            metric(np.array(first), np.array(second))
+
+
+def test_scores_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="expected finite scores"):
+        spearman(np.array([0.0, np.nan]), np.array([0.0, 1.0]))
