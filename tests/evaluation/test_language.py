@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import toy_towers
-from towers import models, published
+from towers import models, published, rendering
 from towers.data import glue
 from towers.data.sentences import Examples, Task
 from towers.evaluation import language
@@ -129,10 +129,31 @@ def test_a_pixel_tower_that_shares_its_network_is_tuned_in_a_copy():
 
 
 def test_what_cannot_be_learnt_is_refused():
-    with pytest.raises(ValueError, match="expected a text tower to fine-tune, got a function"):
+    with pytest.raises(ValueError, match=r"expected a text tower .* to fine-tune, got function"):
         language.evaluate(encode, task(of_first), language.BERT, name="letters")
-    with pytest.raises(ValueError, match="expected frozen features and pairs to read apart"):
-        language.evaluate(encode, task(of_first), replace(QUICK, apart=True), name="letters")
+    both = replace(language.BERT, apart=True)
+    with pytest.raises(ValueError, match="whole pages to fine-tune, got apart=True"):
+        language.evaluate(toy_towers.text_tower(), task(of_first), both)
+
+
+def test_what_a_page_shows_is_counted():
+    long = task(of_first, seconds=True)
+    pages = Examples(("mm" * 200,), ("m",), np.array([1]), ("a",))
+    held = replace(long, tests={"toy": pages})
+    (row,), (apart,) = language.seen(held, 64), language.seen(held, 64, apart=True)
+    assert (row.metric, row.data, row.n) == ("characters seen", "toy", 1)
+    assert row.value == rendering.drawn(pages.pages, 64)[0] / len(pages.pages[0])
+    assert apart.value == (rendering.drawn(["mm" * 200], 64)[0] + 1) / 401
+    assert language.seen(long, 224)[0].value == 1
+
+
+def test_only_an_interval_above_guessing_counts():
+    guess = [Measurement(model="guessing", data=f"task {number}", metric="accuracy", value=0.5, n=9)
+             for number in range(3)]  # fmt: skip
+    rows = [*guess, *measured("a", [0.6, 0.51, 0.4], 0.05), *measured("b", [0.9], 0.05, seed=1)]
+    first, second = language.above_guessing(rows)
+    assert (first.model, first.value, first.n) == ("a", 1, 3)
+    assert (second.value, second.n, second.seed) == (1, 1, 1)
 
 
 def test_word_counts_know_words_and_not_their_order():

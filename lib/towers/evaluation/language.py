@@ -25,7 +25,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 
-from towers import metrics, models
+from towers import metrics, models, rendering
 from towers.data.sentences import Examples, Task
 from towers.metrics import agreement, intervals
 from towers.records import Measurement
@@ -96,14 +96,13 @@ def evaluate(
         examples (whole groups, where examples come in groups).
 
     Raises:
-        ValueError: `transfer` asks to fine-tune what is no tower, or to read single sentences
-            apart.
+        ValueError: `transfer` asks to fine-tune what is no tower, or on sentences read apart.
     """
-    if transfer.finetune and not isinstance(model, models.TextTower):
-        raise ValueError("expected a text tower to fine-tune, got a function; set finetune=False")
-    if transfer.apart and (transfer.finetune or not task.train.seconds):
-        raise ValueError(f"expected frozen features and pairs to read apart, got task {task.name}")
-    reader = _Pages(model) if transfer.finetune else _Features(model, transfer.apart)
+    if transfer.finetune and (transfer.apart or not isinstance(model, models.TextTower)):
+        got = "apart=True" if transfer.apart else type(model).__name__
+        raise ValueError(f"expected a text tower and whole pages to fine-tune, got {got}")
+    apart = transfer.apart and bool(task.train.seconds)
+    reader = _Pages(model) if transfer.finetune else _Features(model, apart)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learnt = _learnt(reader, task, transfer)
@@ -122,6 +121,23 @@ def guessing(task: Task) -> list[Measurement]:
                     n=len(part))
         for column, part in task.tests.items()
     ]  # fmt: skip
+
+
+def seen(task: Task, size: int, apart: bool = False) -> list[Measurement]:
+    """Share of the characters that fit on pages of `size` pixels: what a pixel tower can see.
+
+    Args:
+        task: its test sets are looked at.
+        size: side of a page.
+        apart: whether the sentences of a pair have a page each.
+    """
+    rows = []
+    for column, part in task.tests.items():
+        pages = [*part.texts, *part.seconds] if apart else part.pages
+        share = float(rendering.drawn(pages, size).sum() / max(1, sum(map(len, pages))))
+        rows.append(Measurement(model=f"page of {size}", data=column, metric="characters seen",
+                                value=share, n=len(part)))  # fmt: skip
+    return rows
 
 
 def word_counts(train: Examples, width: int = 128) -> Encode:
@@ -193,6 +209,20 @@ def averages(rows: Sequence[Measurement], columns: Sequence[str]) -> list[Measur
     return means
 
 
+def above_guessing(rows: Sequence[Measurement]) -> list[Measurement]:
+    """In how many columns the whole interval of a model and seed lies above guessing; n of them."""
+    guess = {row.data: row.value for row in rows if row.model == GUESSING}
+    found: dict[tuple[str, int | None], list[bool]] = {}
+    for row in rows:
+        if row.low is not None and row.data in guess:
+            found.setdefault((row.model, row.seed), []).append(row.low > guess[row.data])
+    return [
+        Measurement(model=model, data=AVERAGE, metric="tasks above guessing",
+                    value=float(sum(sure)), n=len(sure), seed=seed)
+        for (model, seed), sure in found.items()
+    ]  # fmt: skip
+
+
 def recomputed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """A published table with the means of its rows beside the averages that it prints.
 
@@ -205,6 +235,17 @@ def recomputed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     mean = frame[list(columns)].mean(axis=1)
     return frame.assign(mean=mean, differs=(mean - frame["avg"]).abs() > 0.05 + 0.05 + 1e-9)
+
+
+def differing(frame: pd.DataFrame, name: str) -> Measurement:
+    """How many rows of `recomputed` print an average that is not theirs; n of them.
+
+    Args:
+        frame: rows of `recomputed`.
+        name: of the table.
+    """
+    return Measurement(model="published", data=name, metric="averages that differ",
+                       value=float(frame["differs"].sum()), n=len(frame))  # fmt: skip
 
 
 class _Head(nn.Sequential):
