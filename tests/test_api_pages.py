@@ -10,7 +10,8 @@ PACKAGE = Path(towers.__file__).parent
 PAGES = Path(__file__).parents[1] / "book/api"
 
 INTERNAL = {
-    "towers.data.annotations", "towers.data.catalogue", "towers.data.containers",
+    "towers.data.annotations", "towers.data.archives", "towers.data.catalogue",
+    "towers.data.containers",
     "towers.data.debs", "towers.data.folders", "towers.data.intake", "towers.data.pins",
     "towers.data.renderer", "towers.data.svg_child", "towers.data.svg_clean", "towers.data.tars",
     "towers.data.torchvision_sets", "towers.data.verdicts",

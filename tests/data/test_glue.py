@@ -8,6 +8,7 @@ from towers.data import DataError, glue
 from towers.data.glue import LAYOUTS
 
 MNLI = "index\tpromptID\tpairID\tgenre\tsentence1\tsentence2\tlabel1"
+STSB = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
 FILES = {
     "CoLA": ("", ["gj04\t1\t\tThey sang.", "gj04\t0\t*\tThey sang it to.", ""]),
     "SST-2": ("sentence\tlabel", ["a gem \t1", 'an "unquoted mess \t0']),
@@ -15,8 +16,8 @@ FILES = {
              ["1\t7\t8\tHe ran.\tHe did run.", "0\t9\t10\tIt rained.\tIt snowed."]),
     "QQP": ("id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate",
             ["1\t2\t3\tWhy?\tHow come?\t1", "broken line", "4\t5\t6\tWho?\tWhen?\t0"]),
-    "STS-B": ("index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore",
-              ["0\tnews\tf\t2012\t1\tn\tn\tA dog.\tA hound.\t4.250", "1\tn\tf\t1\t1\tn\tn\tA.\tB.\t0"]),
+    "STS-B": (STSB, ["0\tn\tf\t2012\t1\tn\tn\tA dog.\tA hound.\t4.250",
+                     "1\tn\tf\t1\t1\tn\tn\tA.\tB.\t0"]),
     "QNLI": ("index\tquestion\tsentence\tlabel",
              ["0\tWhere?\tHere.\tentailment", "1\tWho?\tThere.\tnot_entailment"]),
     "RTE": ("index\tsentence1\tsentence2\tlabel",
@@ -88,12 +89,12 @@ def test_columns_and_metrics_are_those_of_the_paper_s_table():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("SST-2", "sentence\tlabel\ngood\tyes\n", r"dev.tsv: line 2: expected 0, 1 in label, got 'y"),
+        ("SST-2", "sentence\tlabel\ngood\tyes\n", r"dev.tsv: line 2: expected 0, 1 in label"),
         ("SST-2", "sentence\tlabel\ngood\t1\nbad\n", "line 3: expected 2 columns, got 1"),
-        ("SST-2", "text\tlabel\ngood\t1\n", "expected the columns sentence, label in the first line"),
+        ("SST-2", "text\tlabel\ngood\t1\n", "expected the columns sentence, label in"),
         ("SST-2", "sentence\tlabel\n", "expected at least one example, got none"),
         ("COLA", "gj04\t1\t\n", "line 1: expected 4 columns, got 3"),
-        ("STS-B", FILES["STS-B"][0] + "\n" + "\t".join("abcdefghi") + "\tnan\n", "expected a number"),
+        ("STS-B", f"{STSB}\n" + "a\t" * 9 + "nan\n", "expected a number"),
     ],
 )  # fmt: skip
 def test_what_is_no_glue_is_refused_in_one_line(home, name, text, message):
@@ -110,7 +111,7 @@ def test_a_file_that_is_not_there_or_no_text_says_where_to_get_it(home):
     (home / "RTE/dev.tsv").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="got other bytes than UTF-8"):
         glue.glue(home, "RTE")
-    with pytest.raises(DataError, match="expected a task of GLUE among MNLI, .*; got 'WNLI'"):
+    with pytest.raises(DataError, match=r"expected a task of GLUE among MNLI, .*; got 'WNLI'"):
         glue.glue(home, "WNLI")
 
 

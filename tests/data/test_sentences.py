@@ -113,7 +113,7 @@ def test_the_digest_is_of_sentences_and_answers(tasks):
 
 
 def test_unknown_names_and_ragged_examples_are_refused():
-    with pytest.raises(DataError, match="expected a task among movies, .*; got 'films'"):
+    with pytest.raises(DataError, match=r"expected a task among movies, .*; got 'films'"):
         sentences.load("films")
     with pytest.raises(DataError, match="expected rated pairs of wordsim353, simlex999; got 'x'"):
         sentences.rated_pairs("x")

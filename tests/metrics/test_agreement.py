@@ -1,4 +1,4 @@
-"""F1, Matthews and Spearman against scikit-learn and SciPy, at their edges, and what guessing gives."""
+"""F1, Matthews and Spearman against scikit-learn and SciPy, and what guessing gives."""
 
 import numpy as np
 import pytest

@@ -83,6 +83,12 @@ def copy_members(
 ) -> None:
     """Copy an opened archive's files below one of its folders.
 
+    Args:
+        archive: of any layout; links and devices in it are passed by.
+        root: the folder inside it.
+        endings: of the files that are copied.
+        target: an empty folder.
+
     Raises:
         DataError: the archive is cut off, or larger than any that we know.
     """

@@ -24,6 +24,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -193,7 +194,7 @@ def _tested(key: str) -> bool:
 def _task(
     name: str, metric: str, classes: int, rows: Sequence[tuple[str, str, float, str]]
 ) -> Task:
-    """A task from rows of first text, second text, target and group; groups are never torn apart."""
+    """A task from rows of first text, second text, target and group; groups stay whole."""
     parts = []
     for tested in (False, True):
         texts, seconds, targets, groups = zip(
@@ -219,7 +220,7 @@ def _next() -> Task:
     """Neighbours in an editorial; half of them with another article's second sentence."""
     found = _rated("nytEditorialSnippets")
     pairs = [
-        (first, second) for first, second in zip(found, found[1:], strict=False)
+        (first, second) for first, second in pairwise(found)
         if (first.article, first.place + 1) == (second.article, second.place)
     ]  # fmt: skip
     rows = []

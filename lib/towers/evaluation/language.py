@@ -15,6 +15,7 @@ Source: Tschannen et al. 2023, section 4.2 and Tables 2, 3, 5, 8; Devlin et al. 
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -254,7 +255,7 @@ class _Head(nn.Sequential):
     def __init__(self, inputs: int, transfer: Transfer, outputs: int) -> None:
         sizes = (inputs, transfer.width, transfer.width, outputs)
         layers = []
-        for size, following in zip(sizes, sizes[1:], strict=False):
+        for size, following in pairwise(sizes):
             layers += [nn.Dropout(transfer.dropout), nn.Linear(size, following), nn.GELU()]
         super().__init__(*layers[:-1])
 
