@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tests import toy_towers
-from towers import models, published, rendering
+from towers import models, published, rendering, training
 from towers.data import glue
 from towers.data.sentences import Examples, Task
 from towers.evaluation import language
 from towers.evaluation.language import Transfer
+from towers.experiments import catalogue
+from towers.experiments.experiment import resolve
 from towers.records import Measurement
 
 LETTERS = np.random.default_rng(5).normal(size=(26, 24)).astype(np.float32)
@@ -136,15 +138,18 @@ def test_what_cannot_be_learnt_is_refused():
         language.evaluate(toy_towers.text_tower(), task(of_first), both)
 
 
-def test_what_a_page_shows_is_counted():
+def test_what_a_page_shows_is_what_is_left_and_counted():
     long = task(of_first, seconds=True)
-    pages = Examples(("mm" * 200,), ("m",), np.array([1]), ("a",))
+    pages = Examples(("mn" * 200,), ("m",), np.array([1]), ("a",))
     held = replace(long, tests={"toy": pages})
-    (row,), (apart,) = language.seen(held, 64), language.seen(held, 64, apart=True)
+    left = language.shown(held, 64).tests["toy"]
+    (count,) = rendering.drawn(pages.texts, 64)
+    assert (left.texts, left.seconds) == ((("mn" * 200)[:count],), ("m",))
+    assert (rendering.render(left.texts, 64) == rendering.render(pages.texts, 64)).all()
+    (row,) = language.seen(held, 64)
     assert (row.metric, row.data, row.n) == ("characters seen", "toy", 1)
-    assert row.value == rendering.drawn(pages.pages, 64)[0] / len(pages.pages[0])
-    assert apart.value == (rendering.drawn(["mm" * 200], 64)[0] + 1) / 401
-    assert language.seen(long, 224)[0].value == 1
+    assert row.value == (count + 1) / 401
+    assert language.seen(task(of_first), 224)[0].value == 1
 
 
 def test_only_an_interval_above_guessing_counts():
@@ -219,3 +224,22 @@ def test_averages_of_the_published_rows_are_ours(number, wrong):
         (mean,) = language.averages(rows, glue.COLUMNS)
         assert 100 * mean.value == pytest.approx(row.mean)
         assert row.differs or abs(100 * mean.value - cells["avg"]) <= 0.1 + 1e-9
+
+
+def test_the_chapter_s_paper_scale_is_the_paper_s():
+    # "batch size of 10,240", "learning rate of 10^-3", "weight 10^-4", "norm of 1", "10k steps
+    # linear warmup"; Table 3 has models of 100k steps; BERT's 3 epochs in batches of 32
+    chapter = resolve(catalogue.get("clippo/language"), "paper", {})
+    paper = models.clippo_models()["CLIPPO"]
+    recipe = training.Recipe(
+        chapter["image"], "shared:pixels", tuple(chapter["pictures"]), embed=chapter["embed"],
+        **chapter["run_length"], **chapter["optimiser"],
+    )  # fmt: skip
+    assert (recipe.image, recipe.embed, recipe.steps) == (paper.image, 768, 100_000)
+    assert (recipe.batch, recipe.lr, recipe.warmup, recipe.weight_decay, recipe.clip_norm) == (
+        paper.batch, paper.lr, paper.warmup, paper.weight_decay, paper.clip_norm,
+    )  # fmt: skip
+    assert (recipe.optimiser, recipe.schedule) == ("adafactor", "reciprocal-sqrt")
+    assert chapter["tasks"] == list(glue.LAYOUTS)
+    assert Transfer(**chapter["transfer"]) == language.BERT
+    assert Transfer(768, 3, 32, 3e-5, finetune=True) == language.BERT

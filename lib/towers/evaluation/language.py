@@ -14,7 +14,7 @@ Source: Tschannen et al. 2023, section 4.2 and Tables 2, 3, 5, 8; Devlin et al. 
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -124,20 +124,33 @@ def guessing(task: Task) -> list[Measurement]:
     ]  # fmt: skip
 
 
-def seen(task: Task, size: int, apart: bool = False) -> list[Measurement]:
-    """Share of the characters that fit on pages of `size` pixels: what a pixel tower can see.
+def shown(task: Task, size: int) -> Task:
+    """The task with each sentence cut to what a page of its own shows, for models of words.
 
     Args:
-        task: its test sets are looked at.
-        size: side of a page.
-        apart: whether the sentences of a pair have a page each.
+        task: any.
+        size: side of a page in pixels.
     """
+
+    def cut(texts: tuple[str, ...]) -> tuple[str, ...]:
+        counts = rendering.drawn(texts, size).tolist() if texts else []
+        return tuple(text[:count] for text, count in zip(texts, counts, strict=True))
+
+    def of(part: Examples) -> Examples:
+        return replace(part, texts=cut(part.texts), seconds=cut(part.seconds))
+
+    tests = {column: of(part) for column, part in task.tests.items()}
+    return replace(task, train=of(task.train), tests=tests)
+
+
+def seen(task: Task, size: int) -> list[Measurement]:
+    """Share of the characters of the test sets that `shown` leaves: what a pixel tower can see."""
     rows = []
-    for column, part in task.tests.items():
-        pages = [*part.texts, *part.seconds] if apart else part.pages
-        share = float(rendering.drawn(pages, size).sum() / max(1, sum(map(len, pages))))
+    for column, part in shown(task, size).tests.items():
+        whole = task.tests[column]
+        left, all_ = (sum(map(len, each.texts + each.seconds)) for each in (part, whole))
         rows.append(Measurement(model=f"page of {size}", data=column, metric="characters seen",
-                                value=share, n=len(part)))  # fmt: skip
+                                value=left / max(1, all_), n=len(part)))  # fmt: skip
     return rows
 
 
