@@ -11,7 +11,7 @@ from towers import models, published, rendering, training
 from towers.data import glue
 from towers.data.sentences import Examples, Task
 from towers.evaluation import language
-from towers.evaluation.language import Transfer
+from towers.evaluation.transfer import BERT, Transfer
 from towers.experiments import catalogue
 from towers.experiments.experiment import resolve
 from towers.records import Measurement
@@ -132,8 +132,8 @@ def test_a_pixel_tower_that_shares_its_network_is_tuned_in_a_copy():
 
 def test_what_cannot_be_learnt_is_refused():
     with pytest.raises(ValueError, match=r"expected a text tower .* to fine-tune, got function"):
-        language.evaluate(encode, task(of_first), language.BERT, name="letters")
-    both = replace(language.BERT, apart=True)
+        language.evaluate(encode, task(of_first), BERT, name="letters")
+    both = replace(BERT, apart=True)
     with pytest.raises(ValueError, match="whole pages to fine-tune, got apart=True"):
         language.evaluate(toy_towers.text_tower(), task(of_first), both)
 
@@ -241,5 +241,5 @@ def test_the_chapter_s_paper_scale_is_the_paper_s():
     )  # fmt: skip
     assert (recipe.optimiser, recipe.schedule) == ("adafactor", "reciprocal-sqrt")
     assert chapter["tasks"] == list(glue.LAYOUTS)
-    assert Transfer(**chapter["transfer"]) == language.BERT
-    assert Transfer(768, 3, 32, 3e-5, finetune=True) == language.BERT
+    assert Transfer(**chapter["transfer"]) == BERT
+    assert Transfer(768, 3, 32, 3e-5, finetune=True) == BERT
