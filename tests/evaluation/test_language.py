@@ -152,6 +152,15 @@ def test_what_a_page_shows_is_what_is_left_and_counted():
     assert language.seen(task(of_first), 224)[0].value == 1
 
 
+def test_a_gain_adds_up_both_errors_and_compares_one_seed():
+    columns = [f"task {number}" for number in range(4)]
+    rows = [*measured("a", [0.5] * 4, 0.06), *measured("b", [0.4] * 4, 0.08),
+            *measured("c", [0.9] * 4, 0.06, seed=1)]  # fmt: skip
+    (row,) = language.gains(language.averages(rows, columns), "b")
+    assert (row.model, row.metric, row.seed) == ("a", "gain over b", 0)
+    assert (row.value, row.low, row.high) == pytest.approx((0.1, 0.05, 0.15))  # 0.03, 0.04 -> 0.05
+
+
 def test_only_an_interval_above_guessing_counts():
     guess = [Measurement(model="guessing", data=f"task {number}", metric="accuracy", value=0.5, n=9)
              for number in range(3)]  # fmt: skip
