@@ -195,8 +195,9 @@ def gains(rows: Sequence[Measurement], base: str) -> list[Measurement]:
         value = row.value - other.value
         below = float(np.hypot(row.value - row.low, other.high - other.value))
         above = float(np.hypot(row.high - row.value, other.value - other.low))
-        found.append(Measurement(model=model, data=AVERAGE, metric=f"gain over {base}", value=value,
-                                 low=value - below, high=value + above, n=row.n, seed=seed))  # fmt: skip
+        ends = {"low": value - below, "high": value + above}
+        found.append(Measurement(model=model, data=AVERAGE, metric=f"gain over {base}",
+                                 value=value, n=row.n, seed=seed, **ends))  # fmt: skip
     return found
 
 
