@@ -174,7 +174,7 @@ def _named(name: str, languages: tuple[str, ...]) -> TextPairs:
     if kind in ("translations", "captions") and rest:
         return _captions(name, rest, languages, kind == "translations")
     if name == "news":
-        return FilePairs((_sentences(sources.fetch("word-pairs") / NEWS),))
+        return Joined((_sentences(sources.fetch("word-pairs") / NEWS),))
     paths = tuple(Path(part) for part in rest.split(",") if part)
     if kind == "sentences" and len(paths) == 1:
         return Joined(tuple(_sentences(path) for path in _files(paths[0])))
