@@ -75,7 +75,16 @@ def minilm(name: str) -> TextTower:
 
     Source: the package's own pipeline (`modules.json`): transformer, mean over tokens, L2 norm.
     """
-    return sentence_tower(name, str(_verified(*_MINILM, _MINILM_FILES)), local=True)
+    return sentence_tower(name, str(minilm_folder()), local=True)
+
+
+def minilm_folder() -> Path:
+    """Where all-MiniLM-L6-v2 and its tokenizer lie, once their files are checked.
+
+    Raises:
+        ValueError: the package is missing, of another version, or damaged.
+    """
+    return _verified(*_MINILM, _MINILM_FILES)
 
 
 def _verified(package: str, version: str, folder: str, checksums: dict[str, str]) -> Path:

@@ -63,7 +63,7 @@ class PieceTokens:
         Raises:
             ValueError: there is no such model, or it is damaged.
         """
-        model = _processor(self.path)
+        model = processor(self.path)
         end, unknown = model.eos_id(), model.unk_id()
         rows = []
         for ids in model.encode(texts):
@@ -179,7 +179,12 @@ def _learnt(lines: list[str], settings: dict[str, object]) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _processor(path: Path):
+def processor(path: Path):
+    """The SentencePiece model in a file.
+
+    Raises:
+        ValueError: there is no such model, or it is damaged.
+    """
     import sentencepiece
 
     try:
