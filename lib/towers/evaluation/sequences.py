@@ -82,9 +82,9 @@ def by_language(
 
     Returns:
         For each language one row of "pixels", then for each tokenizer one row a way of `WAYS`:
-        `language`, `model`, `unknown` (the way), `texts`, `letters`, `length` (mean), `unread` (share
-        of the letters), `shorter` (share of the texts that are shorter as patches) and `efficient`
-        (`more_efficient`); the last two are missing for pixels.
+        `language`, `model`, `unknown` (the way), `texts`, `letters`, `length` (mean), `unread`
+        (share of the letters), `shorter` (share of the texts that are shorter as patches) and
+        `efficient` (`more_efficient`); the last two are missing for pixels.
     """
     rows = []
     for language, own in texts.items():
@@ -157,7 +157,8 @@ def _row(language: str, model: str, way: str, lengths: np.ndarray, unread: np.nd
     """What pixels and tokenizers have in common."""
     return {
         "language": language, "model": model, "unknown": way, "texts": len(lengths),
-        "letters": total, "length": float(lengths.mean()), "unread": float(unread.sum() / max(1, total)),
+        "letters": total, "length": float(lengths.mean()),
+        "unread": float(unread.sum() / max(1, total)),
     }  # fmt: skip
 
 

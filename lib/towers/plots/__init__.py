@@ -1,6 +1,7 @@
 """Every figure of the book: records and pictures in, a matplotlib figure out; one look for all."""
 
 from towers.plots.clouds import clouds
+from towers.plots.across import across
 from towers.plots.counts import counts, distributions
 from towers.plots.curves import curves
 from towers.plots.dots import dots
@@ -12,6 +13,7 @@ from towers.plots.style import PALETTE, shorten
 __all__ = [
     "PALETTE",
     "clouds",
+    "across",
     "counts",
     "curves",
     "distributions",
