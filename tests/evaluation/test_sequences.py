@@ -26,9 +26,7 @@ def frame():
 
 
 def row(frame, language, model, way="one token"):
-    chosen = frame[
-        (frame.language == language) & (frame.model == model) & (frame.unknown == way)
-    ]
+    chosen = frame[(frame.language == language) & (frame.model == model) & (frame.unknown == way)]
     assert len(chosen) == 1
     return chosen.iloc[0]
 

@@ -105,7 +105,9 @@ def test_spelling_is_what_byte_fallback_does(pieces):
     }
     assert own == others
     texts = [*ENGLISH, STRANGE, "日本語 a red", "ж", ""]
-    assert segments.count(pieces, texts).spelt.tolist() == [len(row) for row in theirs.encode(texts)]
+    assert segments.count(pieces, texts).spelt.tolist() == [
+        len(row) for row in theirs.encode(texts)
+    ]
 
 
 def test_of_a_larger_model_only_the_first_ids_are_known(pieces):

@@ -175,3 +175,29 @@ def test_scaling_draws_points_line_band_and_what_was_averaged():
     assert len(shown) == len(set(shown))
     with pytest.raises(ValueError, match="at least one point of error"):
         plots.scaling(points[:0], band, **names)
+
+
+def test_across_names_every_place_and_draws_every_value():
+    figure = plots.across(FRAME, places="task", colour="prompt", ylabel="recall", chance="chance")
+    (axis,) = figure.axes
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["digits", "emoji"]
+    drawn = [line.get_ydata() for line in axis.lines if line.get_marker() in "osD^vP"]
+    assert sorted(np.concatenate(drawn)) == sorted(FRAME.value)
+    (level,) = [line.get_ydata() for line in axis.lines if line.get_label() == "chance"]
+    assert list(level) == [0.1, 0.001]
+    ends = np.concatenate([lines.get_segments() for lines in axis.collections])
+    assert sorted(ends[:, :, 1].min(1)) == sorted(FRAME.low)
+
+
+def test_across_has_a_panel_for_each_and_one_order_of_places():
+    frame = FRAME.drop(columns=["low", "high"])
+    figure = plots.across(frame, places="task", colour="task", panel="prompt", ylabel="n", log=True)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["name", "sentence"]
+    assert {axis.get_yscale() for axis in figure.axes} == {"log"}
+
+
+def test_across_refuses_what_it_cannot_draw():
+    with pytest.raises(ValueError, match="'value'"):
+        plots.across(FRAME.drop(columns="value"), places="task", colour="prompt", ylabel="n")
+    with pytest.raises(ValueError, match="at least one value over task"):
+        plots.across(FRAME.iloc[:0], places="task", colour="prompt", ylabel="n")

@@ -158,6 +158,18 @@ def of_collections(
     return trained(dict.fromkeys(found), vocabulary)
 
 
+def size(name: str) -> int:
+    """How many ids the model of a name has.
+
+    Args:
+        name: "sentencepiece:PATH" or "sentencepiece:DIGEST".
+
+    Raises:
+        ValueError: there is no such model, or it is damaged.
+    """
+    return processor(PieceTokens(name.removeprefix(PREFIX), 2).path).get_piece_size()
+
+
 def _cached(digest: str) -> Path:
     return files.cache_home() / "vocabularies" / f"{digest}.model"
 

@@ -1,0 +1,110 @@
+"""Averages and agreement over languages, against loops and float64 oracles."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from towers.evaluation import languages
+
+CODES = ["en", "de", "pt", "pt_BR", "ru"]
+VALUES = {
+    "pixels": [0.30, 0.20, 0.25, 0.26, 0.40],
+    "words": [0.35, 0.18, 0.20, 0.22, 0.11],
+}
+CHANCE = [0.1, 0.1, 0.1, 0.1, 0.3]
+
+
+def recalls(values=VALUES, seeds=(0,), codes=CODES, reach=0.05):
+    return pd.DataFrame(
+        [
+            {
+                "model": model, "data": f"toys:{code}", "language": code, "seed": seed,
+                "direction": "text retrieval", "k": 1, "chance": chance,
+                "value": value + 0.01 * seed, "low": value + 0.01 * seed - reach,
+            }
+            for model, own in values.items()
+            for seed in seeds
+            for code, value, chance in zip(codes, own, CHANCE, strict=False)
+        ]
+    )  # fmt: skip
+
+
+def found(frame):
+    rows = languages.evaluate(frame)
+    of = {(row.model, row.metric.removeprefix("text retrieval R@1 ")): row for row in rows}
+    assert len(of) == len(rows)
+    assert {row.data for row in rows} == {"toys"}
+    return of
+
+
+def test_a_mean_counts_each_language_once():
+    of = found(recalls())
+    assert of["pixels", "over languages"].value == pytest.approx(sum(VALUES["pixels"]) / 5)
+    assert of["pixels", "over languages"].n == 5
+    assert of["words", "chance over languages"].value == pytest.approx(sum(CHANCE) / 5)
+    gain = of["pixels", "gain over words"]
+    pairs = zip(*VALUES.values(), strict=True)
+    assert gain.value == pytest.approx(sum(ours - theirs for ours, theirs in pairs) / 5)
+    assert gain.low <= gain.value <= gain.high
+
+
+def test_agreement_is_pearsons_of_what_is_above_chance():
+    of = found(recalls())
+    above = [np.array(own) - CHANCE for own in VALUES.values()]
+    assert of["pixels", "correlation with words"].value == pytest.approx(stats.pearsonr(*above)[0])
+    assert of["pixels", "correlation with words"].value != pytest.approx(
+        stats.pearsonr(*VALUES.values())[0]
+    )
+
+
+def test_a_language_is_above_chance_where_the_interval_is_with_every_seed():
+    of = found(recalls())
+    assert of["pixels", "languages above chance"].value == 1
+    assert of["words", "languages above chance"].value == 4 / 5
+    second = recalls({"pixels": [0.30, 0.20, 0.25, 0.26, 0.34]}).assign(seed=1)
+    both = pd.concat([recalls({"pixels": VALUES["pixels"]}), second])  # ru: 0.35, then 0.29
+    assert found(both)["pixels", "languages above chance"].value == 4 / 5
+
+
+def test_seeds_are_averaged_first():
+    of = found(recalls(seeds=(0, 1, 2)))
+    assert of["pixels", "over languages"].value == pytest.approx(sum(VALUES["pixels"]) / 5 + 0.01)
+    assert of["pixels", "over languages"].n == 5
+
+
+def test_variants_are_drawn_together():
+    alone = found(recalls(codes=["en", "de", "pt", "fr", "ru"]))["pixels", "over languages"]
+    together = found(recalls())["pixels", "over languages"]
+    assert alone.value == together.value
+    assert (alone.low, alone.high) != (together.low, together.high)
+
+
+def test_models_on_other_languages_are_refused():
+    frame = recalls()
+    lacking = frame[(frame.model == "pixels") | (frame.language != "ru")]
+    with pytest.raises(ValueError, match="the same 3 languages or more"):
+        languages.evaluate(lacking)
+    with pytest.raises(ValueError, match="the same 3 languages or more"):
+        languages.evaluate(frame[frame.language.isin(["en", "de"])])
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32)), min_size=3, max_size=30
+    )
+)
+def test_agreement_is_a_loops_correlation(pairs):
+    first, second = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
+    covariance = sum((a - first.mean()) * (b - second.mean()) for a, b in pairs)
+    spreads = [sum((each - side.mean()) ** 2 for each in side) for side in (first, second)]
+    value = languages.agreement(np.array(pairs))
+    assert -1 <= value <= 1
+    if min(spreads) > 1e-12:  # below, rounding decides what varies
+        assert value == pytest.approx(covariance / (spreads[0] * spreads[1]) ** 0.5, abs=1e-6)
+
+
+def test_what_does_not_vary_agrees_with_nothing():
+    assert languages.agreement(np.array([[0.1, 0.3], [0.1, 0.5], [0.1, 0.9]])) == 0
