@@ -124,9 +124,10 @@ def _clip():
 
 @lru_cache
 def _minilm():
-    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer.from_file(str(packaged.minilm_folder() / "tokenizer.json"))
+    file = str(packaged.minilm_folder() / "tokenizer.json")
+    made = PreTrainedTokenizerFast(tokenizer_file=file).backend_tokenizer
     made.no_truncation()
     made.no_padding()
     return made
