@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from towers.data.items import Collection, Item, Report
 from towers.evaluation import languages
 
 CODES = ["en", "de", "pt", "pt_BR", "ru"]
@@ -76,10 +77,13 @@ def test_seeds_are_averaged_first():
 
 
 def test_variants_are_drawn_together():
-    alone = found(recalls(codes=["en", "de", "pt", "fr", "ru"]))["pixels", "over languages"]
-    together = found(recalls())["pixels", "over languages"]
-    assert alone.value == together.value
-    assert (alone.low, alone.high) != (together.low, together.high)
+    apart, together = (
+        found(recalls(codes=codes)) for codes in (["en", "de", "pt", "fr", "ru"], CODES)
+    )
+    for metric in ("over languages", "gain over words", "correlation with words"):
+        alone, both = (rows["pixels", metric] for rows in (apart, together))
+        assert alone.value == both.value
+        assert (alone.low, alone.high) != (both.low, both.high)
 
 
 def test_models_on_other_languages_are_refused():
@@ -108,3 +112,36 @@ def test_agreement_is_a_loops_correlation(pairs):
 
 def test_what_does_not_vary_agrees_with_nothing():
     assert languages.agreement(np.array([[0.1, 0.3], [0.1, 0.5], [0.1, 0.9]])) == 0
+
+
+def collection():
+    """English, a variant that repeats it, a language of its own, and one that is rare."""
+    english = ["a dog", "a cat", "a cow", "a bee"]
+    said = {
+        "en": english,
+        "en_GB": ["a dog", "a cat", "a cow", "one bee"],
+        "de": ["ein Hund", "eine Katze", "a cow", "a bee"],
+        "fr": ["un chien"],
+    }
+    items = tuple(
+        Item(
+            key=f"{row:016x}", name=english[row], image=b"",
+            captions={code: (own[row],) for code, own in said.items() if row < len(own)},
+        )
+        for row in range(4)
+    )  # fmt: skip
+    return Collection("toys", items, Report.of(4, {}))
+
+
+def test_captions_are_those_of_languages_with_enough_of_their_own():
+    found = languages.captions(collection(), least=4)
+    assert found == {
+        "en": ["a dog", "a cat", "a cow", "a bee"],
+        "de": ["ein Hund", "eine Katze", "a cow", "a bee"],
+    }
+    assert set(languages.captions(collection(), 1, copied=0.75)) == {"en", "de", "en_GB", "fr"}
+
+
+def test_too_few_captions_are_refused():
+    with pytest.raises(ValueError, match="with 5 captions in toys, got at most 4"):
+        languages.captions(collection(), least=5)

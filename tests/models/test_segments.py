@@ -66,6 +66,7 @@ def test_word_pieces_are_those_of_the_tower():
         # the vowel sign in the middle is taken off, and is in no token
         ("सेब", (2, 2, 1)),
         ("", (0, 0, 0)),
+        ("red " * 200, (200, 200, 0)),  # more than the tower reads
     ],
 )
 def test_what_word_pieces_cannot_read_is_counted(text, expected):

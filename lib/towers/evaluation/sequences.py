@@ -63,8 +63,7 @@ def patches(texts: Sequence[str], size: int = 224) -> segments.Counted:
     found = rendering.to_patches(list(texts), size=size).sequence_lengths
     glyphs = unifont().number
     unread = [
-        segments.letters(text[seen:])
-        + sum(not each.isspace() and glyphs[ord(each)] == 0 for each in text[:seen])
+        segments.letters(text[seen:]) + sum(glyphs[ord(each)] == 0 for each in text[:seen])
         for text, seen in zip(texts, rendering.drawn(texts, size), strict=True)
     ]
     return segments.Counted(found, found, np.array(unread, dtype=np.int64))
