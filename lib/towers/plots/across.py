@@ -66,10 +66,8 @@ def across(
         axis.set_xlim(-0.7, len(labels) - 0.3)
     size = float(np.clip(430 / len(labels), 5.5, 8.5))
     axes[-1, 0].set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center",
-        ncols=min(4, len(groups) + bool(chance)),
-    )  # fmt: skip
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)))
     return figure
 
 
