@@ -1,7 +1,7 @@
 """Every figure of the book: records and pictures in, a matplotlib figure out; one look for all."""
 
-from towers.plots.clouds import clouds
 from towers.plots.across import across
+from towers.plots.clouds import clouds
 from towers.plots.counts import counts, distributions
 from towers.plots.curves import curves
 from towers.plots.dots import dots
@@ -12,8 +12,8 @@ from towers.plots.style import PALETTE, shorten
 
 __all__ = [
     "PALETTE",
-    "clouds",
     "across",
+    "clouds",
     "counts",
     "curves",
     "distributions",
