@@ -196,6 +196,11 @@ def test_across_has_a_panel_for_each_and_one_order_of_places():
     assert {axis.get_yscale() for axis in figure.axes} == {"log"}
 
 
+def test_across_begins_at_zero_with_percent():
+    figure = plots.across(FRAME, places="task", colour="prompt", ylabel="recall", percent=True)
+    assert figure.axes[0].get_ylim()[0] == 0
+
+
 def test_across_refuses_what_it_cannot_draw():
     with pytest.raises(ValueError, match="'value'"):
         plots.across(FRAME.drop(columns="value"), places="task", colour="prompt", ylabel="n")

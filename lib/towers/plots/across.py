@@ -29,7 +29,7 @@ def across(
         ylabel: label of the values, with the unit.
         panel: column that splits the figure into panels, one below the other.
         chance: column of chance levels, drawn as a grey line.
-        percent: write the values, which are fractions, as percent.
+        percent: write the values, which are fractions, as percent, from zero.
         log: logarithmic values.
 
     Returns:
@@ -58,6 +58,7 @@ def across(
             axis.plot(range(len(labels)), levels, **style)
         axis.set(title=name or "", ylabel=ylabel, yscale="log" if log else "linear")
         if percent:
+            axis.set_ylim(bottom=min(0.0, float(part["value"].min())))
             axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=None))
         elif log:
             axis.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
