@@ -32,7 +32,7 @@ def test_a_shared_weight_weighs_once():
 
 
 def test_each_measure_has_the_chance_of_its_own_run():
-    recall, chance = "text retrieval R@1", "text retrieval chance R@1"
+    recall, chance = "text retrieval R@10", "text retrieval chance R@10"
     rows = [
         ("a", 0, "d:en", recall, 0.5), ("a", 0, "d:en", chance, 0.1),
         ("a", 1, "d:en", recall, 0.7), ("a", 1, "d:en", chance, 0.2),
@@ -44,5 +44,5 @@ def test_each_measure_has_the_chance_of_its_own_run():
     assert found.chance.tolist() == [0.1, 0.2, 0.05]
     assert found.run.tolist() == ["seed 0", "seed 1", "seed 0"]
     table = family.table(found)
-    assert table.loc["a", "I→T R@1"] == pytest.approx(0.6)
-    assert list(table.columns) == ["I→T R@1", "zero-shot"]
+    assert table.loc["a", "I→T R@10"] == pytest.approx(0.6)
+    assert list(table.columns) == ["I→T R@10", "zero-shot"]

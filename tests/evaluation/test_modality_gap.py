@@ -72,3 +72,33 @@ def test_a_network_without_patches_is_refused():
     tower = models.image_tower("scratch:resnet?image=32&width=8&layers=1,1,1,1")
     with pytest.raises(ValueError, match="expected a network with a patch embedding"):
         modality_gap.patch_components(tower.encoder)
+    with pytest.raises(ValueError, match="expected a network with a patch embedding"):
+        modality_gap.texture(tower.encoder, model="m", seed=0)
+
+
+@pytest.mark.parametrize(("axis", "stripes"), [(0, 1.0), (1, 3.0)], ids=["columns", "rows"])
+def test_stripes_run_where_they_run(axis, stripes):
+    """Components that alternate along an axis, every row or column, with a slow wave across it."""
+    tower = models.image_tower("scratch:map?image=32&patch=8&width=16&depth=1&heads=2")
+    places = np.arange(8)
+    fast, slow = (-1.0) ** places, np.cos(np.pi * (places + 0.5) / 8)
+    pattern = np.outer(fast, slow) if axis else np.outer(slow, fast)
+    strength = np.linspace(-1, 1, 16)[:, None, None, None]
+    with torch.no_grad():
+        kernels = strength * np.stack([pattern] * 3)
+        tower.encoder.patch_embed.proj.weight.copy_(torch.from_numpy(kernels))
+    unit = np.stack([pattern] * 3) / np.linalg.norm(np.stack([pattern] * 3))
+    down, right = ((np.diff(unit, axis=way) ** 2).sum() for way in (1, 2))
+    rows = modality_gap.texture(tower.encoder, model="m", seed=1, count=1)
+    found = {row.metric: row.value for row in rows}
+    assert found["stripes"] == pytest.approx(down / right, rel=1e-5)
+    assert found["roughness"] == pytest.approx((down + right) / 2, rel=1e-5)
+    assert (found["stripes"] > stripes) == (axis == 1)
+
+
+def test_noise_has_no_direction_and_a_roughness_of_nearly_two():
+    tower = models.image_tower("scratch:map?image=32&patch=16&width=96&depth=1&heads=2")
+    rows = modality_gap.texture(tower.encoder, model="m", seed=0, count=96)
+    stripes, roughness = (row.value for row in rows)
+    assert stripes == pytest.approx(1, abs=0.05)
+    assert roughness == pytest.approx(2 * 15 / 16, abs=0.05)

@@ -12,14 +12,14 @@ from towers import models
 from towers.records import Measurement
 
 MEASURES = {
-    "I→T R@1": ("text retrieval R@1", "text retrieval chance R@1"),
-    "T→I R@1": ("image retrieval R@1", "image retrieval chance R@1"),
+    "I→T R@10": ("text retrieval R@10", "text retrieval chance R@10"),
+    "T→I R@10": ("image retrieval R@10", "image retrieval chance R@10"),
     "zero-shot": ("top-1 accuracy (sentences)", "top-1 chance"),
     "10-shot": ("10-shot accuracy", "few-shot chance"),
-    "T→T R@1": ("text to text R@1", "text to text chance R@1"),
+    "T→T R@10": ("text to text R@10", "text to text chance R@10"),
 }
-"""Column as the paper's tables name them (I: images, T: texts) -> metric of our records, and of its
-chance."""
+"""Measure, named as in the paper's tables (I: images, T: texts) -> metric of our records, and of
+its chance. The paper has R@1; where many captions are alike, ten places say more."""
 
 
 def losses(

@@ -117,14 +117,52 @@ def patch_components(
     Raises:
         ValueError: the network embeds no patches.
     """
+    found, shape = _components(network, count)
+    shown = found.components_.reshape(-1, *shape).transpose(0, 2, 3, 1)
+    shown = shown / np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
+    pixels = np.rint(127.5 + 127.5 * shown).astype(np.uint8)
+    return [Image.fromarray(each) for each in pixels], found.explained_variance_ratio_
+
+
+def texture(network: nn.Module, *, model: str, seed: int, count: int = 3) -> list[Measurement]:
+    """Which way the leading components of a patch embedding run, and how fine they are.
+
+    A component has unit norm; its squared differences from row to row, and from column to column,
+    are summed, and averaged over the leading components with their shares of the variance.
+
+    Args:
+        network: as for `patch_components`.
+        model: name of the pair.
+        seed: of its run.
+        count: leading components.
+
+    Returns:
+        "stripes", differences between rows over those between columns: 1 without a direction, more
+        where there are horizontal stripes; "roughness", the mean of both: 2 for noise in which
+        neighbours have nothing in common, 0 for even colours.
+
+    Raises:
+        ValueError: the network embeds no patches.
+    """
+    found, shape = _components(network, count)
+    shown, shares = found.components_.reshape(-1, *shape), found.explained_variance_
+    rows, columns = (
+        float(((np.diff(shown, axis=axis) ** 2).sum((1, 2, 3)) * shares).sum() / shares.sum())
+        for axis in (2, 3)
+    )
+    shared = {"model": model, "data": "patch embedding", "n": len(shown), "seed": seed}
+    return [
+        Measurement(metric="stripes", value=rows / columns, **shared),
+        Measurement(metric="roughness", value=(rows + columns) / 2, **shared),
+    ]
+
+
+def _components(network: nn.Module, count: int) -> tuple[PCA, tuple[int, ...]]:
+    """Principal components of a patch embedding, and their axes: channels, rows, columns."""
     embedding = getattr(network, "patch_embed", None)
     if not isinstance(getattr(embedding, "proj", None), nn.Conv2d):
         raise ValueError(f"expected a network with a patch embedding, got {type(network).__name__}")
     with torch.no_grad():
         kernels = embedding.proj.weight.double().cpu().numpy()  # (width, 3, patch, patch)
     flat = kernels.reshape(len(kernels), -1)
-    found = PCA(min(count, *flat.shape), svd_solver="full").fit(flat)
-    shown = found.components_.reshape(-1, *kernels.shape[1:]).transpose(0, 2, 3, 1)
-    shown = shown / np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
-    pixels = np.rint(127.5 + 127.5 * shown).astype(np.uint8)
-    return [Image.fromarray(each) for each in pixels], found.explained_variance_ratio_
+    return PCA(min(count, *flat.shape), svd_solver="full").fit(flat), kernels.shape[1:]
