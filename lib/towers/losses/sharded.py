@@ -99,16 +99,16 @@ class _Sharded(Function):
         images, texts, scale = ctx.saved_tensors
         wants_images, wants_texts, wants_scale = ctx.needs_input_grad[:3]
         on_images = torch.zeros_like(images) if wants_images or wants_scale else None
-        on_texts = None
+        on_texts, others = (torch.empty_like(texts) if wants_texts else None for _ in range(2))
         queries = images * (scale * BITS)
         for shard, keys in _shards(texts, ctx.group):
-            on_keys = torch.zeros_like(keys) if wants_texts else None
+            on_keys = on_texts if shard == dist.get_rank(ctx.group) else others
+            if wants_texts:
+                on_keys.zero_()
             first = len(images) * shard
             ctx.sums.pull(queries, keys, ctx.tile, on_images, on_keys, first)
             if wants_texts:
                 dist.reduce(on_keys, group=ctx.group, group_dst=shard)
-            if shard == dist.get_rank(ctx.group):
-                on_texts = on_keys
         each = grad / (2 * len(ctx.sums.column_sums))
         found = gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad)
         return *found, None, None
@@ -117,9 +117,10 @@ class _Sharded(Function):
 def _shards(texts: Tensor, group: dist.ProcessGroup | None) -> Iterator[tuple[int, Tensor]]:
     """Every rank's texts in turn; the next ones travel while these are worked on."""
     ranks, own = dist.get_world_size(group), dist.get_rank(group)
+    rooms = [torch.empty_like(texts) for _ in range(2)]
 
     def ask(shard: int) -> tuple[Tensor, dist.Work]:
-        room = texts.detach() if shard == own else torch.empty_like(texts)
+        room = texts.detach() if shard == own else rooms[shard % 2]
         return room, dist.broadcast(room, group=group, group_src=shard, async_op=True)
 
     coming = ask(0)
