@@ -204,5 +204,5 @@ def test_across_begins_at_zero_with_percent():
 def test_across_refuses_what_it_cannot_draw():
     with pytest.raises(ValueError, match="'value'"):
         plots.across(FRAME.drop(columns="value"), places="task", colour="prompt", ylabel="n")
-    with pytest.raises(ValueError, match="at least one value over task"):
+    with pytest.raises(ValueError, match="at least one row to draw as task"):
         plots.across(FRAME.iloc[:0], places="task", colour="prompt", ylabel="n")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from towers.plots.style import INK, PALETTE, WIDTH
+from towers.plots.style import INK, PALETTE, WIDTH, check
 
 
 def across(
@@ -38,11 +38,7 @@ def across(
     Raises:
         ValueError: a column is missing (the message names it), or there is no row.
     """
-    wanted = {places, colour, panel, chance, "value"} - {None}
-    if missing := wanted - set(frame.columns):
-        raise ValueError(f"expected columns {sorted(wanted)}, {sorted(missing)} are missing")
-    if frame.empty:
-        raise ValueError(f"expected at least one value over {places}, got an empty frame")
+    check(frame, {places, colour, panel, chance, "value"} - {None}, places)
     labels, groups = (list(dict.fromkeys(frame[column])) for column in (places, colour))
     panels = list(dict.fromkeys(frame[panel])) if panel else [None]
     figure, axes = plt.subplots(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from towers.plots.style import INK, MUTED, PALETTE, WIDTH
+from towers.plots.style import INK, MUTED, PALETTE, WIDTH, check
 
 
 def dots(
@@ -42,7 +42,7 @@ def dots(
     Raises:
         ValueError: a column is missing (the message names it), or there is no row.
     """
-    _check(frame, {rows, colour, panel, chance, "value", "low", "high"} - {None}, rows)
+    check(frame, {rows, colour, panel, chance, "value", "low", "high"} - {None}, rows)
     labels = list(dict.fromkeys(frame[rows]))
     groups = list(dict.fromkeys(frame[colour])) if colour else [None]
     panels = list(dict.fromkeys(frame[panel])) if panel else [None]
@@ -68,16 +68,6 @@ def dots(
         unique = dict(zip(names, handles, strict=True))
         figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique))
     return figure
-
-
-def _check(frame: pd.DataFrame, wanted: set[str], rows: str) -> None:
-    if missing := wanted - set(frame.columns):
-        raise ValueError(f"expected columns {sorted(wanted)}, {sorted(missing)} are missing")
-    if frame.empty:
-        raise ValueError(
-            f"expected at least one row to draw as {rows}, got an empty frame; "
-            "check what was recorded and how it was filtered"
-        )
 
 
 def _dots_panel(axis, part, labels, groups, rows, colour, chance) -> None:

@@ -1,6 +1,7 @@
 """One look for all figures."""
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; ordered by contrast on white.
@@ -47,3 +48,23 @@ mpl.rcParams.update(STYLE)
 def shorten(text: str, limit: int) -> str:
     """At most `limit` characters; what was cut is marked by an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def check(frame: pd.DataFrame, wanted: set[str], rows: str) -> None:
+    """Refuse a frame that lacks a column or has no row to draw.
+
+    Args:
+        frame: to draw.
+        wanted: columns that it must have.
+        rows: the column that names what is drawn, for the message.
+
+    Raises:
+        ValueError: it lacks one, or is empty.
+    """
+    if missing := wanted - set(frame.columns):
+        raise ValueError(f"expected columns {sorted(wanted)}, {sorted(missing)} are missing")
+    if frame.empty:
+        raise ValueError(
+            f"expected at least one row to draw as {rows}, got an empty frame; "
+            "check what was recorded and how it was filtered"
+        )
