@@ -1,9 +1,11 @@
 """Runs that chapters share: trained once, kept in the cache, gone on with where they stopped."""
 
+import copy
 import json
 
 from towers import files
 from towers.experiments import fingerprints
+from towers.models import DualTower
 from towers.training import making, runs
 from towers.training.recipe import Recipe
 from towers.training.runs import Finished
@@ -12,16 +14,17 @@ CODE = "towers.training.runs"
 """What trains, with all that it reaches."""
 
 
-def kept(recipe: Recipe, progress: bool = True) -> Finished:
+def kept(recipe: Recipe, start: DualTower | None = None, progress: bool = True) -> Finished:
     """The run of a recipe, from the cache or trained now.
 
-    Runs lie in `cache_home()/runs`, under a hash of the recipe, the data and the code that trains,
-    so that another of these is another run. One that stopped goes on from its last checkpoint. A
-    second process that asks for the same waits.
+    Runs lie in `cache_home()/runs`, under a hash of the recipe, the first weights where they are
+    given, the data and the code that trains, so that another of these is another run. One that
+    stopped goes on from its last checkpoint. A second process that asks for the same waits.
 
     Args:
         recipe: what to train; its `name`, `workers` and what else changes no weight is no part of
             the hash.
+        start: a pair to begin with, which stays as it is; by default the one that the recipe names.
         progress: show a bar.
 
     Returns:
@@ -32,10 +35,11 @@ def kept(recipe: Recipe, progress: bool = True) -> Finished:
         TrainingFailed: as `train`.
         ValueError: an unknown tower or collection.
     """
-    data = making.digest(making.parts(recipe, making.pair(recipe)))
-    parts = [recipe.digest, data, fingerprints.of_module(CODE)]
+    pair = making.pair(recipe, copy.deepcopy(start))
+    parts = [recipe.digest, making.digest(making.parts(recipe, pair))]
+    parts += [fingerprints.of_module(CODE), *([start.checksum] if start else [])]
     folder = files.cache_home() / "runs" / files.sha256(json.dumps(parts).encode())[:32]
     with files.locked(folder):
-        finished = runs.train(recipe, folder, progress=progress)
+        finished = runs.train(recipe, folder, dual=copy.deepcopy(start), progress=progress)
     finished.dual.requires_grad_(False).eval()
     return finished

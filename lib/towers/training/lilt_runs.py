@@ -1,0 +1,93 @@
+"""LilT's runs: one start, one budget, and a policy that says what moves.
+
+Source: Khan and Fu 2023, sections 2.4 and 3.1, Table 1.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from towers import models
+from towers.records import Measurement
+from towers.training import schedules
+from towers.training.budget import GB, Accelerator
+from towers.training.kept_runs import kept
+from towers.training.planning import plan
+from towers.training.recipe import Recipe
+from towers.training.runs import Finished
+from towers.training.starts import Start
+
+PAIRS, BATCH, EPOCHS, DEVICES, LR = 591_753, 512, 15, 4, 1e-4
+"""Of the paper, section 2.4; the rate is that of the authors' code."""
+STEPS_PER_EPOCH = PAIRS // BATCH
+A6000 = Accelerator("A6000-48GB", 48 * GB, {"fp32": 38.7e12, "bf16": 154.8e12}, 0.8)
+UPDATES = (0, STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH // 2, EPOCHS * STEPS_PER_EPOCH - 1)
+"""Whose learning rates are told: the first one, the peak, one halfway, the last one."""
+
+
+def aligned(
+    start: Start, recipe: Recipe, policies: dict[str, str], seeds: Iterable[int]
+) -> dict[tuple[str, int], Finished]:
+    """One start, aligned under several policies; every run is kept.
+
+    Args:
+        start: of all runs.
+        recipe: the budget; its towers, policy, name and seed are replaced.
+        policies: name of the model -> what moves, as `models.trainable` has it.
+        seeds: of projections, adapters, order and drawn captions.
+
+    Raises:
+        TrainingError: as `kept`.
+        ValueError: a policy that does not suit the towers.
+    """
+    towers = {"image": start.image, "text": start.text}
+    return {
+        (name, seed): kept(
+            replace(recipe, policy=policy, name=name, seed=seed, **towers),
+            start.pair(recipe.embed, seed),
+        )
+        for name, policy in policies.items()
+        for seed in seeds
+    }
+
+
+def planned(
+    letters: str = "acfghkm", size: models.lilt.Size = "base", accelerator: Accelerator = A6000
+) -> list[Measurement]:
+    """What configurations of Table 1 would take at the paper's scale; nothing is computed.
+
+    Args:
+        letters: of the configurations.
+        size: of both towers.
+        accelerator: the paper had four A6000.
+
+    Returns:
+        For each configuration, called "(letter) name, size", "parameters that move", "share that
+        moves", "memory per device (GB)" and "hours"; of all "pairs", "updates", "batch" and the
+        "learning rate at update N" of `UPDATES`, under half a cosine after one epoch of warm-up.
+
+    Raises:
+        ValueError: a letter that is none of the table's.
+    """
+    listed, shared = models.lilt_models(size), {"data": accelerator.name, "n": DEVICES}
+    if unknown := [letter for letter in letters if letter not in listed]:
+        raise ValueError(f"expected letters of {', '.join(listed)}, got {', '.join(unknown)}")
+    rows = []
+    for letter in letters:
+        model = listed[letter]
+        found = plan(model.build(), BATCH, PAIRS * EPOCHS, ranks=DEVICES, accelerator=accelerator)
+        values = {
+            "parameters that move": found.parameters, "share that moves": model.share,
+            "memory per device (GB)": found.memory / GB, "hours": 24 * found.days,
+        }  # fmt: skip
+        rows += [
+            Measurement(model=f"({letter}) {model.name}, {size}", metric=key, value=value, **shared)
+            for key, value in values.items()
+        ]
+    steps = EPOCHS * STEPS_PER_EPOCH
+    common = {"pairs": PAIRS, "updates": steps, "batch": BATCH} | {
+        f"learning rate at update {n:,}": LR * schedules.cosine(n, steps, STEPS_PER_EPOCH)
+        for n in UPDATES
+    }
+    return rows + [
+        Measurement(model="all", metric=key, value=value, **shared) for key, value in common.items()
+    ]
