@@ -11,7 +11,7 @@ from towers import models, published, rendering, training
 from towers.data import glue
 from towers.data.sentences import Examples, Task
 from towers.evaluation import language
-from towers.evaluation.transfer import BERT, Transfer
+from towers.evaluation.transfer import BERT, Transfer, tuned
 from towers.experiments import catalogue
 from towers.experiments.experiment import resolve
 from towers.records import Measurement
@@ -81,6 +81,25 @@ def test_three_classes_have_three_answers():
     three = task(lambda first, _: min(2, (ord(first[0]) - 97) // 9), classes=3)
     (row,) = language.evaluate(encode, three, QUICK, name="letters")
     assert row.value > 0.9
+
+
+def test_the_rate_climbs_for_a_tenth_and_falls_to_nothing():
+    assert BERT.updates(392_702) == 3 * 12_272  # the last batch of a pass is a part
+    assert BERT.updates(32) == 3
+    rates = [BERT.rate(update, 100) for update in range(100)]
+    assert rates[:10] == pytest.approx([3e-5 * (each + 1) / 10 for each in range(10)])
+    assert rates[10:] == pytest.approx([3e-5 * (100 - each) / 90 for each in range(10, 100)])
+
+
+def test_a_tuned_network_may_be_on_the_meta_device():
+    dual = models.dual("scratch:map?image=32&patch=16&width=16&depth=1&heads=2", "shared:pixels",
+                       embed=8, device="meta")  # fmt: skip
+    before = models.paper.parameters(dual)
+    network = tuned(dual.text, Transfer(width=8), 3)
+    head = 16 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3
+    assert models.paper.parameters(network) == models.paper.parameters(dual.text) + head
+    assert {each.device.type for each in network.parameters()} == {"meta"}
+    assert models.paper.parameters(dual) == before
 
 
 def test_one_seed_gives_one_number_and_leaves_the_random_state_alone():
