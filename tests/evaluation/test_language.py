@@ -186,7 +186,18 @@ def test_only_an_interval_above_guessing_counts():
     rows = [*guess, *measured("a", [0.6, 0.51, 0.4], 0.05), *measured("b", [0.9], 0.05, seed=1)]
     first, second = language.above_guessing(rows)
     assert (first.model, first.value, first.n) == ("a", 1, 3)
-    assert (second.value, second.n, second.seed) == (1, 1, 1)
+    assert (second.model, second.value, second.n) == ("b", 1, 1)
+    again = [*rows, *measured("a", [0.52, 0.9, 0.9], 0.05, seed=1)]
+    assert language.above_guessing(again)[0].value == 0  # no task with both seeds
+
+
+def test_seeds_are_averaged_within_all_of_their_intervals():
+    rows = [*measured("a", [0.6], 0.05), *measured("a", [0.5], 0.02, seed=1),
+            *measured("b", [0.9], 0.01, seed=1), *measured("c", [0.5])]  # fmt: skip
+    first, second = language.over_seeds(rows)
+    assert (first.model, first.metric, first.seed) == ("a", "accuracy over seeds", None)
+    assert (first.value, first.low, first.high) == pytest.approx((0.55, 0.48, 0.65))
+    assert (second.value, second.low, second.high) == pytest.approx((0.9, 0.89, 0.91))
 
 
 def test_word_counts_know_words_and_not_their_order():

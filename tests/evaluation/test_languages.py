@@ -74,6 +74,9 @@ def test_seeds_are_averaged_first():
     of = found(recalls(seeds=(0, 1, 2)))
     assert of["pixels", "over languages"].value == pytest.approx(sum(VALUES["pixels"]) / 5 + 0.01)
     assert of["pixels", "over languages"].n == 5
+    for name, seed in (("lowest", 0), ("highest", 2)):
+        own = of["words", f"over languages, {name} seed"]
+        assert own.value == pytest.approx(sum(VALUES["words"]) / 5 + 0.01 * seed)
 
 
 def test_variants_are_drawn_together():

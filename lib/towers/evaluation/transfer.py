@@ -182,13 +182,9 @@ def _learnt(reader: _Features | _Pages, task: Task, transfer: Transfer) -> _Lear
     mean, deviation = (0.0, 1.0) if task.classes else (targets.mean(), targets.std())
     network = reader.network(part, transfer, task.classes or 1).train()
     batches = reader.batches(part)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=1.0, weight_decay=transfer.weight_decay
-    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1.0, weight_decay=transfer.weight_decay)
     steps = transfer.updates(len(part))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: transfer.rate(step, steps)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: transfer.rate(step, steps))
     for _ in range(transfer.epochs):
         for rows in torch.randperm(len(part)).split(transfer.batch):
             outputs = network(batches(rows))
