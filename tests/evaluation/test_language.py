@@ -1,8 +1,9 @@
 """The protocol learns what features hold and nothing else; averages are the tables' own."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -198,6 +199,8 @@ def test_seeds_are_averaged_within_all_of_their_intervals():
     assert (first.model, first.metric, first.seed) == ("a", "accuracy over seeds", None)
     assert (first.value, first.low, first.high) == pytest.approx((0.55, 0.48, 0.65))
     assert (second.value, second.low, second.high) == pytest.approx((0.9, 0.89, 0.91))
+    shown = language.single_runs(pd.DataFrame([asdict(row) for row in [*rows, first]]))
+    assert shown.run.tolist() == ["seed 0", "seed 1", "seed 1", "seed 0"]
 
 
 def test_word_counts_know_words_and_not_their_order():
@@ -279,6 +282,6 @@ def test_the_chapter_s_paper_scale_is_the_paper_s():
         paper.batch, paper.lr, paper.warmup, paper.weight_decay, paper.clip_norm,
     )  # fmt: skip
     assert (recipe.optimiser, recipe.schedule) == ("adafactor", "reciprocal-sqrt")
-    assert chapter["tasks"] == list(glue.LAYOUTS)
-    assert Transfer(**chapter["transfer"]) == BERT
+    assert chapter["glue_folder"] == "/data/glue"
+    assert Transfer(**chapter["learnt"]) == Transfer(**chapter["tuned"]) == BERT
     assert Transfer(768, 3, 32, 3e-5, finetune=True) == BERT

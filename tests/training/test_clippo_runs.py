@@ -110,6 +110,17 @@ def test_a_longer_run_has_the_same_rates_until_the_shorter_one_descends():
     assert short[3] == pytest.approx(long[3] / 2)  # half of the descent is done
 
 
+def test_runs_on_texts_are_planned_with_their_texts(monkeypatch):
+    monkeypatch.setattr(clippo_runs, "plan", lambda *given, **options: PLAN)
+    rows = clippo_runs.planned_on_texts()
+    found = {(row.model, row.metric): row.value for row in rows}
+    assert len(found) == len(rows) == 9 * 6 + 6
+    for share, name in ((0.25, "WebLI + 25 % C4"), (0.5, "WebLI + 50 % C4"), (1, "C4")):
+        assert found[f"CLIPPO on {name}", "text pairs per batch"] == share * 10_240
+    rate = found["CLIPPO on WebLI + 50 % C4", "learning rate at update 490,000"]
+    assert rate == pytest.approx(1e-3 / 49**0.5)  # 48 time scales after the peak
+
+
 def test_words_add_an_embedding_of_their_ids():
     listed = clippo_runs.word_embeddings()
     of = {row.n: row.value for row in listed}

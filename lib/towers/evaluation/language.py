@@ -248,6 +248,12 @@ def over_seeds(rows: Sequence[Measurement]) -> list[Measurement]:
     ]  # fmt: skip
 
 
+def single_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a frame of records that one seed gave, with `run`, "seed 0" for example."""
+    own = frame[frame.seed.notna()]
+    return own.assign(run="seed " + own.seed.astype(int).astype(str))
+
+
 def recomputed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """A published table with the means of its rows beside the averages that it prints.
 

@@ -19,6 +19,8 @@ DEVICES = 64
 PLANNED = ("CLIP*", "1T-CLIP", "CLIPPO", "1T-CLIP L/16", "CLIPPO L/16")
 UPDATES = (0, 10_000, 20_000, 100_000, 240_000, 249_999)
 """Whose learning rates are told: start, peak, one and nine times scales later, descent, end."""
+UPDATES_OF_LONGEST = (0, 10_000, 100_000, 240_000, 490_000, 499_999)
+"""The same of a run that is twice as long, and goes on where the others descend."""
 MAIN, ABLATION = 250_000, 100_000
 """Updates of the paper's runs on pictures alone, or on texts alone."""
 CONTINUED = 500_000
@@ -104,6 +106,27 @@ def on_texts() -> list[tuple[clippo.ClippoModel, float]]:
         steps = stretched(steps, share) if both else steps
         found.append((replace(known[network], name=name, steps=steps), share))
     return found
+
+
+def planned_on_texts(accelerator: str = "A100-80GB") -> list[Measurement]:
+    """What the runs of `on_texts` would take; nothing is computed.
+
+    Args:
+        accelerator: of `training.budget.ACCELERATORS`.
+
+    Returns:
+        Rows of `costs` and "text pairs per batch" for each, and "learning rate at update N" of the
+        longest run of a small model for `UPDATES_OF_LONGEST`.
+    """
+    runs = on_texts()
+    pairs = [
+        Measurement(model=model.name, data=accelerator, metric="text pairs per batch",
+                    value=share * model.batch, n=DEVICES)
+        for model, share in runs
+    ]  # fmt: skip
+    longest = next(model for model, share in runs if share == 0.5)
+    told = rates(longest, UPDATES_OF_LONGEST, accelerator)
+    return [*costs([model for model, _ in runs], accelerator), *pairs, *told]
 
 
 def multilingual() -> list[clippo.ClippoModel]:
