@@ -179,8 +179,8 @@ def test_the_paper_s_scale_is_the_paper_s():
     chapter, paper = resolve(experiments.get("clippo/languages"), "paper"), clippo.ClippoModel
     model = clippo.clippo_models()["1T-CLIP"]
     assert chapter["image"] == model.image
-    assert set(chapter["vocabulary"].values()) == {clippo.VOCABULARY}
-    assert chapter["context"] == clippo.CONTEXT
+    ids = clippo.VOCABULARY
+    assert chapter["words"] == {"scenes": ids, "stamps": ids, "context": clippo.CONTEXT}
     for length in (chapter["on_scenes"], chapter["on_stamps"]):
         for field in ("steps", "batch", "lr", "weight_decay", "warmup"):
             assert length[field] == getattr(paper, field)
