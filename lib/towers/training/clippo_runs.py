@@ -9,8 +9,8 @@ from typing import Any
 
 from towers.models import clippo
 from towers.records import Measurement
-from towers.training import schedules
-from towers.training.budget import GB
+from towers.training import answering, schedules
+from towers.training.budget import GB, Plan
 from towers.training.planning import plan
 from towers.training.recipe import Recipe
 
@@ -19,6 +19,10 @@ DEVICES = 64
 PLANNED = ("CLIP*", "1T-CLIP", "CLIPPO", "1T-CLIP L/16", "CLIPPO L/16")
 UPDATES = (0, 10_000, 20_000, 100_000, 240_000, 249_999)
 """Whose learning rates are told: start, peak, one and nine times scales later, descent, end."""
+ANSWERING = ("CLIPPO", "CLIPPO 384px")
+"""Models of Table 7 whose fine-tuning on questions is planned."""
+ANSWERING_UPDATES = (0, 800, 4_400, 7_999)
+"""Whose learning rates are told: start, peak, half of the descent, end."""
 
 
 def family(image: str, words: str, common: Mapping[str, Any]) -> dict[str, Recipe]:
@@ -78,24 +82,62 @@ def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
 
     Source: Tschannen et al. 2023, appendix B.
     """
-    rows = []
     shared = {"data": accelerator, "n": DEVICES}
+    rows = []
     for name in PLANNED:
         model = clippo.clippo_models()[name]
         found = plan(
             model.build(), model.batch, model.batch * model.steps, ranks=DEVICES,
             accelerator=accelerator, optimiser="adafactor", checkpointing=True,
         )  # fmt: skip
-        values = {
-            "parameters": model.parameters, "updates": model.steps, "batch": model.batch,
-            "memory per device (GB)": found.memory / GB, "days": found.days,
-        }  # fmt: skip
-        rows += [
-            Measurement(model=name, metric=key, value=value, **shared)
-            for key, value in values.items()
-        ]
-    for update in UPDATES:
-        rate = model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup)
-        metric = f"learning rate at update {update:,}"
-        rows.append(Measurement(model="all", metric=metric, value=rate, **shared))
-    return rows
+        rows += _rows(_taken(found) | {"days": found.days}, model=name, **shared)
+    rates = {
+        _at(update): model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup)
+        for update in UPDATES
+    }
+    return rows + _rows(rates, model="all", **shared)
+
+
+def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
+    """What the paper's fine-tuning on questions would take; nothing is computed.
+
+    Settings are the defaults of `answering.FineTuning`, of which the batch, and which of its three
+    rates the paper chose, are assumptions.
+
+    Args:
+        accelerator: as for `planned`; one such device is enough.
+
+    Returns:
+        For each of `ANSWERING` "parameters" (the tower's and the classifier's), "updates", "batch",
+        "memory per device (GB)", "hours", and once "learning rate at update N" and
+        "classifier's learning rate at update N" for `ANSWERING_UPDATES`; n is the one device.
+
+    Source: Tschannen et al. 2023, appendix B.1.
+    """
+    how, shared, rows = answering.FineTuning(), {"data": accelerator, "n": 1}, []
+    for name in ANSWERING:
+        tower = clippo.clippo_models()[name].build().image
+        found = answering.planned(tower, how, accelerator=accelerator)
+        rows += _rows(_taken(found) | {"hours": 24 * found.days}, model=name, **shared)
+    rates = {
+        _at(update): how.lr * schedules.cosine(update, how.steps, how.warmup)
+        for update in ANSWERING_UPDATES
+    }
+    heads = {f"classifier's {at}": how.head_factor * rate for at, rate in rates.items()}
+    return rows + _rows(rates | heads, model="all", **shared)
+
+
+def _taken(found: Plan) -> dict[str, float]:
+    """What both kinds of plans tell."""
+    return {
+        "parameters": found.parameters, "updates": found.steps, "batch": found.batch,
+        "memory per device (GB)": found.memory / GB,
+    }  # fmt: skip
+
+
+def _at(update: int) -> str:
+    return f"learning rate at update {update:,}"
+
+
+def _rows(values: Mapping[str, float], **shared: Any) -> list[Measurement]:
+    return [Measurement(metric=metric, value=value, **shared) for metric, value in values.items()]
