@@ -188,7 +188,7 @@ def planned(tower: ImageTower, how: FineTuning, **options: Any) -> Plan:
     texts = TextTower("none", nn.Identity(), tower.width, list, "", Pairing(tied=True, bias=True))
     pair = DualTower(answerer.tower, texts, how.most, f"{tower.name}, {how.most:,} answers")
     pair.image_proj = pair.text_proj = answerer.head
-    pair.log_scale.requires_grad_(False)  # a classifier has none
+    pair.log_scale = None  # a classifier has none
     found = plan(pair, how.batch, how.steps * how.batch, **options)
     scores = FP32 * how.batch // found.ranks * how.most
     moments = found.gradients if how.optimiser == "sgd" else found.moments  # one number a weight
