@@ -133,3 +133,35 @@ def test_words_add_an_embedding_of_their_ids():
 
 def test_the_multilingual_models_are_the_papers():
     assert [model.steps for model in clippo_runs.multilingual()] == [250_000] * 3
+
+
+def test_the_papers_fine_tuning_on_questions_is_planned():
+    rows = clippo_runs.planned_answering()
+    found = {(row.model, row.metric): row.value for row in rows}
+    for name in clippo_runs.ANSWERING:
+        pair = models.clippo_models()[name].parameters
+        projection_and_scale = 768 * 768 + 768 + 1
+        classifier = 769 * 3129
+        assert found[name, "parameters"] == pair - projection_and_scale + classifier
+        assert (found[name, "updates"], found[name, "batch"]) == (8_000, 256)
+    small, large = (found[each, "memory per device (GB)"] for each in clippo_runs.ANSWERING)
+    assert 10 < small < large / 2 < large < 80
+    patches = 24**2 / 14**2
+    small, large = (found[each, "hours"] for each in clippo_runs.ANSWERING)
+    assert 0.99 * patches < large / small < 1.2 * patches
+    assert small == pytest.approx(_hours_by_hand(), rel=0.06)
+    rates = [found["all", f"learning rate at update {each:,}"]
+             for each in clippo_runs.ANSWERING_UPDATES]  # fmt: skip
+    assert rates[:3] == pytest.approx([0.1 / 801, 0.1, 0.05])
+    assert 0 < rates[3] < 1e-8
+    for update, rate in zip(clippo_runs.ANSWERING_UPDATES, rates, strict=True):
+        assert found["all", f"classifier's learning rate at update {update:,}"] == 10 * rate
+
+
+def _hours_by_hand():
+    """Of B/16 at 224 pixels: 12 n d^2 + 2 n^2 d products a layer, three times, by 0.3 of a peak."""
+    places, width = 196, 768
+    layer = 12 * places * width**2 + 2 * places**2 * width
+    pool = 2 * places * width**2 + 10 * width**2 + 2 * places * width
+    products = 12 * layer + pool + places * width * 768 + 2 * width * 3129
+    return 3 * 2 * products * 8_000 * 256 / (0.3 * 312e12) / 3_600

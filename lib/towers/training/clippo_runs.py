@@ -9,7 +9,7 @@ from typing import Any
 
 from towers.models import clippo
 from towers.records import Measurement
-from towers.training import schedules
+from towers.training import answering, schedules
 from towers.training.budget import GB, Plan
 from towers.training.planning import plan
 from towers.training.recipe import Recipe
@@ -39,6 +39,10 @@ ON_TEXTS = {
 """Runs of Tables 2 and 3: the network, its updates without pairs of texts, and their share."""
 WHOLE_MT5 = 250_100
 """Ids of mT5's vocabulary, of which the paper keeps 32,000."""
+ANSWERING = ("CLIPPO", "CLIPPO 384px")
+"""Models of Table 7 whose fine-tuning on questions is planned."""
+ANSWERING_UPDATES = (0, 800, 4_400, 7_999)
+"""Whose learning rates are told: start, peak, half of the descent, end."""
 
 
 def family(image: str, words: str, common: Mapping[str, Any]) -> dict[str, Recipe]:
@@ -206,26 +210,61 @@ def tell(found: Plan) -> list[Measurement]:
     Returns:
         "parameters", "updates", "batch", "memory per device (GB)" and "days".
     """
-    values = {
-        "parameters": found.parameters, "updates": found.steps, "batch": found.batch,
-        "memory per device (GB)": found.memory / GB, "days": found.days,
-    }  # fmt: skip
-    return [
-        Measurement(model=found.model, data=found.accelerator.name, metric=key, value=float(value),
-                    n=found.ranks)
-        for key, value in values.items()
-    ]  # fmt: skip
+    shared = {"model": found.model, "data": found.accelerator.name, "n": found.ranks}
+    return _rows(_taken(found) | {"days": found.days}, **shared)
 
 
 def rates(
     model: clippo.ClippoModel, updates: Sequence[int], accelerator: str = "A100-80GB"
 ) -> list[Measurement]:
     """The learning rate of a model's run at some of its updates, beside its `costs`."""
-    return [
-        Measurement(
-            model=model.name, data=accelerator, metric=f"learning rate at update {update:,}",
-            value=model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup),
-            n=DEVICES,
-        )
+    values = {
+        _at(update): model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup)
         for update in updates
-    ]  # fmt: skip
+    }
+    return _rows(values, model=model.name, data=accelerator, n=DEVICES)
+
+
+def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
+    """What the paper's fine-tuning on questions would take; nothing is computed.
+
+    Settings are the defaults of `answering.FineTuning`, of which the batch, and which of its three
+    rates the paper chose, are assumptions.
+
+    Args:
+        accelerator: as for `planned`; one such device is enough.
+
+    Returns:
+        For each of `ANSWERING` "parameters" (the tower's and the classifier's), "updates", "batch",
+        "memory per device (GB)", "hours", and once "learning rate at update N" and
+        "classifier's learning rate at update N" for `ANSWERING_UPDATES`; n is the one device.
+
+    Source: Tschannen et al. 2023, appendix B.1.
+    """
+    how, shared, rows = answering.FineTuning(), {"data": accelerator, "n": 1}, []
+    for name in ANSWERING:
+        tower = clippo.clippo_models()[name].build().image
+        found = answering.planned(tower, how, accelerator=accelerator)
+        rows += _rows(_taken(found) | {"hours": 24 * found.days}, model=name, **shared)
+    rates = {
+        _at(update): how.lr * schedules.cosine(update, how.steps, how.warmup)
+        for update in ANSWERING_UPDATES
+    }
+    heads = {f"classifier's {at}": how.head_factor * rate for at, rate in rates.items()}
+    return rows + _rows(rates | heads, model="all", **shared)
+
+
+def _taken(found: Plan) -> dict[str, float]:
+    """What both kinds of plans tell."""
+    return {
+        "parameters": found.parameters, "updates": found.steps, "batch": found.batch,
+        "memory per device (GB)": found.memory / GB,
+    }  # fmt: skip
+
+
+def _at(update: int) -> str:
+    return f"learning rate at update {update:,}"
+
+
+def _rows(values: Mapping[str, float], **shared: Any) -> list[Measurement]:
+    return [Measurement(metric=metric, value=value, **shared) for metric, value in values.items()]
