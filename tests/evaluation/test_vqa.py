@@ -61,3 +61,15 @@ def test_records_of_one_metric_by_kind():
     frame = pd.DataFrame({"metric": ["accuracy (yes/no)", "gain over x (other)", "questions"]})
     assert vqa.by_kind(frame).kind.tolist() == ["yes/no"]
     assert vqa.by_kind(frame, "gain over x").kind.tolist() == ["other"]
+
+
+def test_means_over_seeds_have_students_interval():
+    values, names = [0.5, 0.6, 0.7, 0.9], ["m", "m", "m", "alone"]
+    frame = pd.DataFrame(
+        {"model": names, "data": "d", "metric": "accuracy (other)", "value": values}
+    )
+    (row,) = vqa.over_seeds(frame)  # one seed alone has no interval
+    assert (row.model, row.data, row.metric, row.n) == ("m", "d", "mean accuracy (other)", 3)
+    reach = 4.302653 * 0.1 / 3**0.5  # Student's 97.5 % quantile with two degrees of freedom
+    assert (row.value, row.high - row.value) == (pytest.approx(0.6), pytest.approx(reach))
+    assert not vqa.over_seeds(frame, "gain over x")

@@ -94,6 +94,28 @@ def by_kind(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     return frame.assign(kind=parts[1])[parts[0] == metric]
 
 
+def over_seeds(frame: pd.DataFrame, metric: str = "accuracy") -> list[Measurement]:
+    """Means over seeds of one metric of `evaluate`: what another training would change as well.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+        metric: as for `by_kind`.
+
+    Returns:
+        For each model, data and kind with several seeds "mean METRIC (KIND)" with Student's 95 %
+        interval over the seeds, which are n.
+    """
+    rows = []
+    keys = ["model", "data", "metric"]
+    for (model, data, full), part in by_kind(frame, metric).groupby(keys, sort=False):
+        values = part.value.to_numpy()
+        if len(values) > 1:
+            ends = metrics.intervals.student(values)
+            shared = {"data": data, "n": len(values)}
+            rows.append(_row(model, f"mean {full}", values.mean(), ends, shared))
+    return rows
+
+
 def _parts(questions: Questions) -> dict[str, Bool[np.ndarray, " questions"]]:
     """Which questions are of each kind, and all of them."""
     kinds = np.array([each.kind for each in questions])
