@@ -148,8 +148,8 @@ def test_the_papers_fine_tuning_on_questions_is_planned():
     assert 10 < small < large / 2 < large < 80
     patches = 24**2 / 14**2
     small, large = (found[each, "hours"] for each in clippo_runs.ANSWERING)
-    assert 0.99 * patches < large / small < 1.2 * patches
-    assert small == pytest.approx(_hours_by_hand(), rel=0.06)
+    assert patches < large / small < 1.2 * patches  # attention grows faster than all else
+    assert small == pytest.approx(_hours_by_hand(), rel=0.01)
     rates = [found["all", f"learning rate at update {each:,}"]
              for each in clippo_runs.ANSWERING_UPDATES]  # fmt: skip
     assert rates[:3] == pytest.approx([0.1 / 801, 0.1, 0.05])
