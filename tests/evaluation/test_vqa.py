@@ -28,6 +28,19 @@ def test_the_majority_answer_is_that_of_the_kind():
         vqa.majority(TRAIN, questions((0, "?", "number", ("2",))))
 
 
+def test_the_majority_answer_may_be_that_of_the_very_question():
+    train = questions(
+        (0, "is it red?", "yes/no", ("yes",)), (1, "is it blue?", "yes/no", ("no",)),
+        (2, "is it blue?", "yes/no", ("no",)),
+    )  # fmt: skip
+    assert vqa.majority(train, train[:2]) == ["no", "no"]
+    assert vqa.majority(train, train[:2], by="text") == ["yes", "no"]
+    with pytest.raises(
+        ValueError, match=r"of the texts is it red\?, is it blue\? in made up, got a\?, b\? too"
+    ):
+        vqa.majority(train, ASKED, by="text")
+
+
 def test_accuracy_and_gain_by_kind():
     given = {vqa.MAJORITY: vqa.majority(TRAIN, ASKED), "model": ["yes", "red", "no", "red"]}
     rows = {(r.model, r.metric): r for r in vqa.evaluate(ASKED, given, data="here")}
