@@ -1,0 +1,112 @@
+"""How a value changes with several sizes at once: one power for each of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from towers.metrics.intervals import Interval
+
+
+@dataclass(frozen=True)
+class PowerPlane:
+    """value = scale * product of size_i ^ exponent_i, a plane through logarithms.
+
+    Attributes:
+        exponents: slope along each size.
+        intervals: of the exponents.
+        scale: value where all sizes are 1.
+        r_squared: share of the logarithms' variance that the plane explains, in [0, 1].
+        n: points.
+        confidence: of `intervals` and of the band.
+    """
+
+    exponents: tuple[float, ...]
+    intervals: tuple[Interval, ...]
+    scale: float
+    r_squared: float
+    n: int
+    confidence: float
+    _covariance: Float[np.ndarray, "terms terms"]
+
+    def at(
+        self, sizes: Float[np.ndarray, "points sizes"]
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "2 points"]]:
+        """The plane at some places, and the low and high ends of its band.
+
+        The band is that of the plane itself, not of further points around it.
+
+        Args:
+            sizes: above zero.
+        """
+        design = _design(np.log(np.asarray(sizes, dtype=float)))
+        plane = design @ np.array([np.log(self.scale), *self.exponents])
+        error = np.sqrt(np.einsum("pi,ij,pj->p", design, self._covariance, design))
+        reach = _quantile(self.n - design.shape[1], self.confidence) * error
+        return np.exp(plane), np.exp(np.stack([plane - reach, plane + reach]))
+
+
+def power_plane(
+    sizes: Float[np.ndarray, "points sizes"],
+    value: Float[np.ndarray, " points"],
+    confidence: float = 0.95,
+) -> PowerPlane:
+    """Least squares through the logarithms of some sizes and of a value.
+
+    Args:
+        sizes: above zero; no column may follow from the others.
+        value: above zero.
+        confidence: strictly between 0 and 1. Intervals are Student's, with as many degrees of
+            freedom as there are points more than exponents and one: right where the logarithms
+            scatter normally around the plane, each point for itself. Average several seeds of one
+            place first.
+
+    Raises:
+        ValueError: too few points, numbers that are not above zero, or sizes that do not vary, or
+            vary together.
+    """
+    sizes, value = np.asarray(sizes, dtype=float), np.asarray(value, dtype=float)
+    if sizes.ndim != 2 or value.shape != sizes.shape[:1] or len(value) < sizes.shape[1] + 2:
+        raise ValueError(
+            "expected a row of sizes for each value, and two rows more than sizes; got shapes "
+            f"{sizes.shape} and {value.shape}"
+        )
+    if not (np.isfinite(sizes).all() and np.isfinite(value).all()
+            and min(sizes.min(), value.min()) > 0):  # fmt: skip
+        raise ValueError(
+            f"expected finite sizes and values above zero, got a least size of {sizes.min()} and a "
+            f"least value of {value.min()}; a logarithm has no other"
+        )
+    if not 0 < confidence < 1:
+        raise ValueError(f"expected confidence between 0 and 1, got {confidence}")
+    design, target = _design(np.log(sizes)), np.log(value)
+    terms = design.shape[1]
+    if np.linalg.matrix_rank(design) < terms:
+        raise ValueError(
+            f"expected {terms - 1} sizes that vary each for itself, got columns of which one "
+            "follows from the others; leave it out"
+        )
+    solved = np.linalg.lstsq(design, target, rcond=None)[0]
+    residuals, around = target - design @ solved, target - target.mean()
+    free = len(target) - terms
+    covariance = (residuals @ residuals) / free * np.linalg.inv(design.T @ design)
+    reach = _quantile(free, confidence) * np.sqrt(np.diag(covariance))
+    ends = zip((solved - reach)[1:], (solved + reach)[1:], strict=True)
+    return PowerPlane(
+        exponents=tuple(map(float, solved[1:])),
+        intervals=tuple(Interval(float(low), float(high)) for low, high in ends),
+        scale=float(np.exp(solved[0])),
+        r_squared=float(1 - (residuals @ residuals) / (around @ around)) if around.any() else 1.0,
+        n=len(target),
+        confidence=confidence,
+        _covariance=covariance,
+    )
+
+
+def _design(logs: Float[np.ndarray, "points sizes"]) -> Float[np.ndarray, "points terms"]:
+    return np.column_stack([np.ones(len(logs)), logs])
+
+
+def _quantile(free: int, confidence: float) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, free))

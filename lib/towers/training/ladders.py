@@ -1,0 +1,155 @@
+"""Towers of several sizes, all pretrained alike, aligned with several amounts of pairs.
+
+Source: Khan and Fu 2023, sections 3.3 and 6.4 to 6.7, Table 4, Figs. 6 to 10.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from towers import models
+from towers.records import Measurement
+from towers.training.budget import GB
+from towers.training.kept_runs import kept
+from towers.training.lilt_runs import A6000, BATCH, DEVICES, EPOCHS
+from towers.training.planning import plan
+from towers.training.recipe import Recipe
+from towers.training.runs import Finished
+from towers.training.starts import Start
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run: which towers, what moves, how many pairs.
+
+    Attributes:
+        image: size of the image tower.
+        text: size of the text tower.
+        policy: name of the policy.
+        pairs: different pictures that are learnt from, each with its captions.
+        pretrained: which towers are, as `Start` has it.
+        seed: of projections, adapters, order and drawn captions.
+    """
+
+    image: str
+    text: str
+    policy: str
+    pairs: int
+    pretrained: str = "both"
+    seed: int = 0
+
+    @property
+    def towers(self) -> str:
+        """Size of the pair: one word where both towers have it."""
+        return self.image if self.image == self.text else f"{self.image} image, {self.text} text"
+
+    @property
+    def title(self) -> str:
+        """What the trained pair is called in records."""
+        known = "" if self.pretrained == "both" else f", pretrained: {self.pretrained}"
+        return f"{self.policy}, {self.towers}, {self.pairs:,} pairs{known}"
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What the runs have in common.
+
+    Attributes:
+        images: size -> image tower.
+        texts: size -> text tower.
+        policies: name -> what moves, as `models.trainable` has it.
+        source: what is learnt from; "{pairs}" stands for the amount.
+        budget: the other fields of all recipes, such as steps and batch.
+        start: fields of all `Start`s but for the towers and which are pretrained.
+    """
+
+    images: Mapping[str, str]
+    texts: Mapping[str, str]
+    policies: Mapping[str, str]
+    source: str
+    budget: Mapping[str, Any]
+    start: Mapping[str, Any] = field(default_factory=dict)
+
+    def begins(self, step: Step) -> Start:
+        """The towers of a run before it.
+
+        Raises:
+            KeyError: a size that is none of the ladder's.
+            TrainingError: as `Start`.
+        """
+        towers = {"image": self.images[step.image], "text": self.texts[step.text]}
+        return Start(**towers, pretrained=step.pretrained, **self.start)
+
+    def recipe(self, step: Step) -> Recipe:
+        """The recipe of a run.
+
+        Raises:
+            KeyError: a size or policy that is none of the ladder's.
+            TrainingError: as `Recipe`.
+        """
+        return Recipe(
+            image=self.images[step.image], text=self.texts[step.text],
+            data=(self.source.format(pairs=step.pairs),), policy=self.policies[step.policy],
+            seed=step.seed, name=step.title, **self.budget,
+        )  # fmt: skip
+
+    def climb(self, steps: Iterable[Step], progress: bool = True) -> dict[Step, Finished]:
+        """The runs, from the cache or trained now; one that is asked for twice runs once.
+
+        Args:
+            steps: which.
+            progress: show bars.
+
+        Raises:
+            KeyError: a size or policy that is none of the ladder's.
+            TrainingError: as `kept`.
+            ValueError: a policy that does not suit the towers.
+        """
+        done = {}
+        for step in dict.fromkeys(steps):
+            recipe = self.recipe(step)
+            pair = self.begins(step).pair(recipe.embed, step.seed, progress)
+            done[step] = kept(recipe, pair, progress)
+        return done
+
+
+def grid(
+    sizes: Iterable[str], policies: Iterable[str], amounts: Iterable[int], seeds: Iterable[int]
+) -> list[Step]:
+    """All combinations, with towers of one size."""
+    return [
+        Step(size, size, policy, pairs, seed=seed)
+        for policy, size, pairs, seed in itertools.product(policies, sizes, amounts, seeds)
+    ]
+
+
+def changed(steps: Iterable[Step], **changes: Any) -> list[Step]:
+    """The same runs with other fields."""
+    return [replace(step, **changes) for step in steps]
+
+
+def planned(amounts: Iterable[int], letters: str = "fhg") -> list[Measurement]:
+    """What Table 4's and Figure 9's amounts would take on the paper's devices, with base towers.
+
+    Args:
+        amounts: pairs; each is seen in as many epochs as the paper's own.
+        letters: of the configurations of Table 1.
+
+    Returns:
+        "hours" and "memory per device (GB)" of each configuration and amount; nothing is computed.
+
+    Raises:
+        KeyError: a letter that is none of the table's.
+    """
+    rows = []
+    for letter, pairs in itertools.product(letters, amounts):
+        model = models.lilt_models()[letter]
+        found = plan(model.build(), BATCH, pairs * EPOCHS, ranks=DEVICES, accelerator=A6000)
+        values = {"hours": 24 * found.days, "memory per device (GB)": found.memory / GB}
+        name = f"({letter}) {model.name}, {pairs:,} pairs"
+        rows += [
+            Measurement(model=name, data=A6000.name, metric=key, value=value, n=DEVICES)
+            for key, value in values.items()
+        ]
+    return rows
