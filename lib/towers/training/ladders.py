@@ -5,12 +5,16 @@ Source: Khan and Fu 2023, sections 3.3 and 6.4 to 6.7, Table 4, Figs. 6 to 10.
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import pandas as pd
+
 from towers import models
+from towers.models import scratch, trainable
 from towers.records import Measurement
 from towers.training.budget import GB
+from towers.training.errors import TrainingError
 from towers.training.kept_runs import kept
 from towers.training.lilt_runs import A6000, BATCH, DEVICES, EPOCHS
 from towers.training.planning import plan
@@ -62,6 +66,7 @@ class Ladder:
         source: what is learnt from; "{pairs}" stands for the amount.
         budget: the other fields of all recipes, such as steps and batch.
         start: fields of all `Start`s but for the towers and which are pretrained.
+        drawn: tower that brings weights -> one from scratch, its stand-in where it shall have none.
     """
 
     images: Mapping[str, str]
@@ -70,15 +75,24 @@ class Ladder:
     source: str
     budget: Mapping[str, Any]
     start: Mapping[str, Any] = field(default_factory=dict)
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
     def begins(self, step: Step) -> Start:
         """The towers of a run before it.
 
         Raises:
             KeyError: a size that is none of the ladder's.
-            TrainingError: as `Start`.
+            TrainingError: as `Start`; or a tower brings weights that it shall not have.
         """
         towers = {"image": self.images[step.image], "text": self.texts[step.text]}
+        for side, name in towers.items():
+            if step.pretrained not in ("both", side):
+                towers[side] = self.drawn.get(name, name)
+                if not towers[side].startswith(scratch.PREFIX):
+                    raise TrainingError(
+                        f"expected a tower from scratch where the {side} tower is not pretrained, "
+                        f"got {towers[side]}; name one of its shape in drawn"
+                    )
         return Start(**towers, pretrained=step.pretrained, **self.start)
 
     def recipe(self, step: Step) -> Recipe:
@@ -88,11 +102,24 @@ class Ladder:
             KeyError: a size or policy that is none of the ladder's.
             TrainingError: as `Recipe`.
         """
+        start = self.begins(step)
         return Recipe(
-            image=self.images[step.image], text=self.texts[step.text],
-            data=(self.source.format(pairs=step.pairs),), policy=self.policies[step.policy],
-            seed=step.seed, name=step.title, **self.budget,
+            image=start.image, text=start.text,
+            data=(self.source.replace("{pairs}", str(step.pairs)),), name=step.title,
+            policy=self.policies[step.policy], seed=step.seed, **self.budget,
         )  # fmt: skip
+
+    def report(self, step: Step) -> pd.DataFrame:
+        """What moves in a run's pair, see `trainable.report`.
+
+        Raises:
+            KeyError: a size or policy that is none of the ladder's.
+            TrainingError: as `kept`.
+            ValueError: a policy that does not suit the towers.
+        """
+        recipe = self.recipe(step)
+        pair = self.begins(step).pair(recipe.embed, step.seed)
+        return trainable.report(trainable.apply(pair, recipe.policy, step.seed))
 
     def climb(self, steps: Iterable[Step], progress: bool = True) -> dict[Step, Finished]:
         """The runs, from the cache or trained now; one that is asked for twice runs once.
@@ -122,6 +149,14 @@ def grid(
         Step(size, size, policy, pairs, seed=seed)
         for policy, size, pairs, seed in itertools.product(policies, sizes, amounts, seeds)
     ]
+
+
+def listed(steps: Iterable[Step]) -> pd.DataFrame:
+    """The runs, one row each: their fields, `towers`, and `model`, the title."""
+    return pd.DataFrame([
+        {"model": step.title, "towers": step.towers} | asdict(step)
+        for step in dict.fromkeys(steps)
+    ])  # fmt: skip
 
 
 def changed(steps: Iterable[Step], **changes: Any) -> list[Step]:
