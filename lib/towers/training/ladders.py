@@ -3,8 +3,9 @@
 Source: Khan and Fu 2023, sections 3.3 and 6.4 to 6.7, Table 4, Figs. 6 to 10.
 """
 
+import copy
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -76,6 +77,9 @@ class Ladder:
     budget: Mapping[str, Any]
     start: Mapping[str, Any] = field(default_factory=dict)
     drawn: Mapping[str, str] = field(default_factory=dict)
+    _known: dict[str, models.Tower] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def begins(self, step: Step) -> Start:
         """The towers of a run before it.
@@ -117,9 +121,8 @@ class Ladder:
             TrainingError: as `kept`.
             ValueError: a policy that does not suit the towers.
         """
-        recipe = self.recipe(step)
-        pair = self.begins(step).pair(recipe.embed, step.seed)
-        return trainable.report(trainable.apply(pair, recipe.policy, step.seed))
+        pair = trainable.apply(self.pair(step), self.policies[step.policy], step.seed)
+        return trainable.report(pair)
 
     def climb(self, steps: Iterable[Step], progress: bool = True) -> dict[Step, Finished]:
         """The runs, from the cache or trained now; one that is asked for twice runs once.
@@ -136,9 +139,29 @@ class Ladder:
         done = {}
         for step in dict.fromkeys(steps):
             recipe = self.recipe(step)
-            pair = self.begins(step).pair(recipe.embed, step.seed, progress)
-            done[step] = kept(recipe, pair, progress)
+            done[step] = kept(recipe, self.pair(step, progress), progress)
         return done
+
+    def pair(self, step: Step, progress: bool = True) -> models.DualTower:
+        """The pair of a run before it; a tower that is pretrained here is read once.
+
+        Args:
+            step: the run.
+            progress: show bars.
+
+        Raises:
+            KeyError: a size that is none of the ladder's.
+            TrainingError: as `kept`.
+            ValueError: an unknown tower.
+        """
+        start, embed = self.begins(step), self.recipe(step).embed
+        drawn = models.dual(start.image, start.text, embed, step.seed)
+        found = {"image": drawn.image, "text": drawn.text}
+        for side, recipe in start.recipes.items():
+            if recipe.digest not in self._known:
+                self._known[recipe.digest] = getattr(kept(recipe, progress=progress).dual, side)
+            found[side] = copy.deepcopy(self._known[recipe.digest])
+        return models.DualTower(found["image"], found["text"], embed, drawn.name, step.seed)
 
 
 def grid(
@@ -164,7 +187,7 @@ def changed(steps: Iterable[Step], **changes: Any) -> list[Step]:
     return [replace(step, **changes) for step in steps]
 
 
-def planned(amounts: Iterable[int], letters: str = "fhg") -> list[Measurement]:
+def planned(amounts: Sequence[int], letters: str = "fg") -> list[Measurement]:
     """What Table 4's and Figure 9's amounts would take on the paper's devices, with base towers.
 
     Args:
@@ -172,19 +195,25 @@ def planned(amounts: Iterable[int], letters: str = "fhg") -> list[Measurement]:
         letters: of the configurations of Table 1.
 
     Returns:
-        "hours" and "memory per device (GB)" of each configuration and amount; nothing is computed.
+        "updates", "hours" and "memory per device (GB)" of each configuration and amount; nothing is
+        computed.
 
     Raises:
         KeyError: a letter that is none of the table's.
     """
     rows = []
-    for letter, pairs in itertools.product(letters, amounts):
+    for letter in letters:
         model = models.lilt_models()[letter]
-        found = plan(model.build(), BATCH, pairs * EPOCHS, ranks=DEVICES, accelerator=A6000)
-        values = {"hours": 24 * found.days, "memory per device (GB)": found.memory / GB}
-        name = f"({letter}) {model.name}, {pairs:,} pairs"
-        rows += [
-            Measurement(model=name, data=A6000.name, metric=key, value=value, n=DEVICES)
-            for key, value in values.items()
-        ]
+        found = plan(model.build(), BATCH, BATCH, ranks=DEVICES, accelerator=A6000)
+        for pairs in amounts:
+            updates = pairs // BATCH * EPOCHS
+            values = {
+                "updates": updates, "hours": 24 * found.days * updates,
+                "memory per device (GB)": found.memory / GB,
+            }  # fmt: skip
+            name = f"({letter}) {model.name}, {pairs:,} pairs"
+            rows += [
+                Measurement(model=name, data=A6000.name, metric=key, value=value, n=DEVICES)
+                for key, value in values.items()
+            ]
     return rows
