@@ -167,7 +167,14 @@ class Ladder:
 def grid(
     sizes: Iterable[str], policies: Iterable[str], amounts: Iterable[int], seeds: Iterable[int]
 ) -> list[Step]:
-    """All combinations, with towers of one size."""
+    """All combinations, with towers of one size.
+
+    Args:
+        sizes: of both towers.
+        policies: names of the policies.
+        amounts: pairs.
+        seeds: of the runs.
+    """
     return [
         Step(size, size, policy, pairs, seed=seed)
         for policy, size, pairs, seed in itertools.product(policies, sizes, amounts, seeds)
