@@ -15,7 +15,7 @@ from towers.records import Measurement
 
 
 def evaluate(
-    dual: models.DualTower,
+    dual: models.DualTower | models.TextTower,
     pairs: Sequence[tuple[str, str]],
     *,
     name: str,
@@ -26,7 +26,7 @@ def evaluate(
     """Recall at k of each text's partner, both ways together.
 
     Args:
-        dual: whose text tower is asked; features are cached.
+        dual: whose text tower is asked, or a text tower by itself; features are cached.
         pairs: at least two; every second text is a candidate for every first one, and the other
             way round. Where a partner's words stand in several pairs, any of them is right.
         name: of the data.
