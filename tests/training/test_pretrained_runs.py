@@ -9,7 +9,7 @@ from towers.training.pretrained_runs import Alignments
 TEACHER = "scratch:vit?image=16&patch=8&width=24&depth=1&heads=2&seed=5"
 STUDENT = "scratch:vit?image=16&patch=8&width=16&depth=2&heads=2"
 TEXT = "scratch:transformer?width=16&depth=2&heads=2&context=12&vocabulary=600"
-SCENES = "scenes:train?count=24&size=16&objects=1"
+SCENES = "scenes:train?count=24&size=32&objects=1"
 POLICIES = {
     "projections": "projections", "LiT": "image=locked,text=everything",
     "LilT": "layerwise+layer-norms", "CLIP": "everything",

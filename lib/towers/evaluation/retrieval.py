@@ -227,9 +227,7 @@ class _Pairs:
         for first in range(0, queries, ROWS):
             yield first, self._scores(direction, slice(first, first + ROWS))
 
-    def hits(
-        self, direction: str, ks: Sequence[int]
-    ) -> dict[int, Float[np.ndarray, " queries"]]:
+    def hits(self, direction: str, ks: Sequence[int]) -> dict[int, Float[np.ndarray, " queries"]]:
         """For each k, whether each query is answered among the k best candidates."""
         positives = self.sides(direction)[0]
         tiles = [

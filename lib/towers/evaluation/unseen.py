@@ -20,9 +20,7 @@ from towers.records import Measurement
 TASK = ["language", "direction"]
 
 
-def answers(
-    hits: pd.DataFrame, model: str, languages: Iterable[str] | None = None
-) -> pd.DataFrame:
+def answers(hits: pd.DataFrame, model: str, languages: Iterable[str] | None = None) -> pd.DataFrame:
     """How often a model answers what is asked about each picture, in each task.
 
     Args:
@@ -158,7 +156,7 @@ def by_task(frame: pd.DataFrame, second: str) -> pd.DataFrame:
     """
     found = frame.metric.str.extract(rf"^(\w+ retrieval) R@\d+ gain over ({re.escape(second)})$")
     rows = frame.assign(direction=found[0])[found[1].notna()]
-    return rows.assign(language=rows.data.str.rpartition(":")[2])
+    return rows.assign(language=rows.data.str.extract(r":([^:]*)$")[0])
 
 
 def _ahead(means: Float[np.ndarray, "draws tasks"]) -> Float[np.ndarray, "draws values"]:
