@@ -1,4 +1,4 @@
-"""Pretrained towers under several policies: which image tower each takes, and what it begins with."""
+"""Pretrained towers under several policies: which image tower each takes, and how it begins."""
 
 import pytest
 

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from towers import metrics
 from towers.records import Measurement
 
 TASK = ["language", "direction"]
