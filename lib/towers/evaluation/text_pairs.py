@@ -8,10 +8,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from towers import metrics, models
+from towers import data, metrics, models
 from towers.evaluation import embeds
 from towers.models.features import Precision
 from towers.records import Measurement
+
+
+def translations(
+    collection: data.Collection, language: str, original: str = "en"
+) -> list[tuple[str, str]]:
+    """What is said about each picture in two languages: the first caption in each.
+
+    Args:
+        collection: pictures without a caption in both are left out.
+        language: of the second text, in any spelling.
+        original: of the first text.
+    """
+    sides = zip(collection.captions(original), collection.captions(language), strict=True)
+    return [(ours[0], theirs[0]) for ours, theirs in sides if ours and theirs]
 
 
 def evaluate(
