@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests import toy_towers
@@ -78,3 +79,13 @@ def test_translations_are_first_captions_of_pictures_with_both():
         for item, more in zip(toys.items, second, strict=True)
     ]
     assert text_pairs.translations(replace(toys, items=tuple(items)), "de") == [("one", "eins")]
+
+
+def test_records_of_a_language_stand_beside_their_chance(placed):
+    rows = []
+    for code, count in (("de", 3), ("ru", 2)):
+        pairs = [(f"{letter} one", f"{letter} two") for letter in "adh"[:count]]
+        rows += text_pairs.evaluate(Dual(), pairs, name=f"toys:{code}", ks=(1, 2))
+    found = text_pairs.by_language(pd.DataFrame([vars(row) for row in rows]), k=1)
+    assert list(found.language) == ["de", "ru"]
+    assert list(found.chance) == [pytest.approx(1 / 3), pytest.approx(1 / 2)]

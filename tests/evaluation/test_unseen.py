@@ -120,6 +120,17 @@ def test_each_task_has_its_own_record():
     assert unseen.by_task(frame, "man").empty
 
 
+def test_means_stand_beside_their_chance():
+    frame = both()
+    frame.loc[frame.language == "ko", "chance"] = 0.3
+    rows = unseen.overall(frame, "all") + unseen.overall(frame, "one", ["ru"])
+    found = unseen.means(pd.DataFrame([vars(row) for row in rows]))
+    chance = found.set_index(["model", "data"]).chance
+    assert chance["few", "one"] == pytest.approx(0.1)
+    assert chance["many", "all"] == pytest.approx(0.2)
+    assert len(found) == 4
+
+
 def test_other_queries_are_refused():
     frame = pd.concat([hits(0.5), hits(0.4, "many", missing={("ko", 3)})])
     with pytest.raises(ValueError, match="expected few and many on the same queries"):

@@ -50,6 +50,11 @@ def test_without_a_student_the_tower_itself_moves():
     assert not runs.recipes["CLIP", 0].cache_features
 
 
+def test_pictures_in_shards_are_read_as_they_come():
+    shards = RUNS.budget | {"data": ("shards:/data/{0..3}.tar",)}
+    assert not Alignments(TEACHER, TEXT, POLICIES, shards).recipes["LiT", 0].cache_features
+
+
 def test_runs_begin_with_the_distilled_tower(monkeypatch):
     digits = data.load("digits")[:40]
     load = data.load

@@ -7,6 +7,7 @@ Source: Tschannen et al. 2023, section 4.1 ("Text/text data"): next-sentence pre
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from towers import data, metrics, models
 from towers.evaluation import embeds
@@ -77,3 +78,20 @@ def evaluate(
         )
         rows.append(Measurement(metric=f"text to text chance R@{k}", value=chance[k], **shared))
     return rows
+
+
+def by_language(frame: pd.DataFrame, k: int = 10) -> pd.DataFrame:
+    """The records of `evaluate` for one k, beside chance.
+
+    Args:
+        frame: records, as `Run.frame` gives them, whose data is called "NAME:LANGUAGE".
+        k: which ones.
+
+    Returns:
+        The rows "text to text R@k", with the columns `language` and `chance`.
+    """
+    keys = ["model", "data", "seed"]
+    levels = frame[frame.metric == f"text to text chance R@{k}"].drop_duplicates(keys)
+    levels = levels[[*keys, "value"]].rename(columns={"value": "chance"})
+    rows = frame[frame.metric == f"text to text R@{k}"].merge(levels, on=keys, how="left")
+    return rows.assign(language=rows.data.str.extract(r":([^:]*)$")[0])

@@ -143,6 +143,21 @@ def compare(
     return rows
 
 
+def means(frame: pd.DataFrame, k: int = 10) -> pd.DataFrame:
+    """The means that `overall` recorded, beside chance.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+        k: as for `overall`.
+
+    Returns:
+        The rows "R@k over tasks", with the column `chance`.
+    """
+    keys = ["model", "data"]
+    levels = frame[frame.metric == f"R@{k} chance over tasks"].set_index(keys).value
+    return frame[frame.metric == f"R@{k} over tasks"].join(levels.rename("chance"), on=keys)
+
+
 def by_task(frame: pd.DataFrame, second: str) -> pd.DataFrame:
     """The differences of single tasks that `compare` recorded.
 

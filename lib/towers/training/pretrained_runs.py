@@ -1,8 +1,8 @@
 """Pretrained towers, aligned under several policies: runs that chapters share.
 
-A policy that locks the image tower takes any, and each picture is looked at once. A policy that
-moves both towers needs a transformer on both sides: where the image tower is none, a small one that
-was distilled from it stands in.
+A policy that locks the image tower takes any, and looks at each picture once, unless they come in
+shards. A policy that moves both towers needs a transformer on both sides: where the image tower is
+none, a small one that was distilled from it stands in.
 
 Source: Khan and Fu 2023, sections 2.4 and 3, Tables 2, 3 and 5.
 """
@@ -64,6 +64,7 @@ class Alignments:
             ValueError: a policy of another grammar.
         """
         stands_in = self.distillation
+        near = not any(str(name).startswith("shards:") for name in self.budget.get("data", ()))
         found = {}
         for name, policy in self.policies.items():
             locked = _locks_images(policy)
@@ -71,8 +72,8 @@ class Alignments:
             own = dict(self.budget) | {"lr": self.rates.get(name, self.budget.get("lr", Recipe.lr))}
             for seed in self.seeds:
                 found[name, seed] = Recipe(
-                    image=image, text=self.text, policy=policy, cache_features=locked, seed=seed,
-                    name=name, **own,
+                    image=image, text=self.text, policy=policy, cache_features=locked and near,
+                    seed=seed, name=name, **own,
                 )  # fmt: skip
         return found
 
