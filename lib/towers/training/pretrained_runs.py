@@ -23,6 +23,12 @@ Key = tuple[str, int]
 """Name of a model and seed of its run."""
 
 
+COMMON: dict[str, Any] = {
+    "weight_decay": 0.02, "clip_norm": 1.0, "precision": "bf16", "checkpoint_every": 100_000,
+}  # fmt: skip
+"""Where the budget says nothing else; the decay is that of the authors' code."""
+
+
 @dataclass(frozen=True)
 class Alignments:
     """Runs that differ in what moves, and in the seed.
@@ -31,7 +37,7 @@ class Alignments:
         image: image tower with weights.
         text: text tower with weights.
         policies: name of the model -> what moves, as `models.trainable` has it.
-        budget: the other fields of all recipes, such as data, steps and batch.
+        budget: the other fields of all recipes, such as data, steps and batch; over `COMMON`.
         seeds: of projections, adapters, order and drawn captions.
         rates: name of a model -> its learning rate, where it is not the budget's.
         student: fields of the `Distillation` of the tower that stands in for `image` where both
@@ -69,7 +75,8 @@ class Alignments:
         for name, policy in self.policies.items():
             locked = _locks_images(policy)
             image = self.image if locked or stands_in is None else stands_in.student
-            own = dict(self.budget) | {"lr": self.rates.get(name, self.budget.get("lr", Recipe.lr))}
+            own = COMMON | dict(self.budget)
+            own["lr"] = self.rates.get(name, own.get("lr", Recipe.lr))
             for seed in self.seeds:
                 found[name, seed] = Recipe(
                     image=image, text=self.text, policy=policy, cache_features=locked and near,
