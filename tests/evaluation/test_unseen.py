@@ -52,6 +52,11 @@ def test_chance_is_that_of_the_chosen_languages():
     )
 
 
+def test_a_model_that_was_not_asked_has_no_mean():
+    frame = pd.concat([hits(0.5), hits(0.4, "many", codes=["ru"])])
+    assert [row.model for row in unseen.overall(frame, "toys", ["ko"])] == ["few", "few"]
+
+
 def test_the_interval_of_one_task_is_that_of_a_bootstrap_over_pictures():
     frame = hits(0.5, codes=["ru"], items=200)
     frame = frame[frame.direction == WAYS[0]]

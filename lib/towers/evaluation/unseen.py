@@ -63,17 +63,16 @@ def overall(
         seed: of the bootstrap.
 
     Returns:
-        For each model "R@10 over tasks" with a 95 % bootstrap interval over pictures, and
-        "R@10 chance over tasks"; n tasks.
-
-    Raises:
-        ValueError: as `answers`.
+        For each model that was asked in these languages "R@10 over tasks" with a 95 % bootstrap
+        interval over pictures, and "R@10 chance over tasks"; n tasks.
     """
     rows = []
+    if languages is not None:
+        hits = hits[hits.language.isin(list(languages))]
     for model in dict.fromkeys(hits.model):
-        table = answers(hits, model, languages)
+        table = answers(hits, model)
         (value,), ((low, high),) = _drawn(table, lambda means: means.mean(1, keepdims=True), seed)
-        level = hits[hits.language.isin(table.columns.levels[0])].groupby(TASK).chance.first()
+        level = hits[hits.model == model].groupby(TASK).chance.first()
         shared = {"model": model, "data": name, "n": table.shape[1]}
         metric = f"R@{k} over tasks"
         rows.append(Measurement(metric=metric, value=value, low=low, high=high, **shared))
