@@ -1,8 +1,9 @@
 """The protocol learns what features hold and nothing else; averages are the tables' own."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from towers import models, published, rendering, training
 from towers.data import glue
 from towers.data.sentences import Examples, Task
 from towers.evaluation import language
-from towers.evaluation.transfer import BERT, Transfer
+from towers.evaluation.transfer import BERT, Transfer, tuned
 from towers.experiments import catalogue
 from towers.experiments.experiment import resolve
 from towers.records import Measurement
@@ -81,6 +82,25 @@ def test_three_classes_have_three_answers():
     three = task(lambda first, _: min(2, (ord(first[0]) - 97) // 9), classes=3)
     (row,) = language.evaluate(encode, three, QUICK, name="letters")
     assert row.value > 0.9
+
+
+def test_the_rate_climbs_for_a_tenth_and_falls_to_nothing():
+    assert BERT.updates(392_702) == 3 * 12_272  # the last batch of a pass is a part
+    assert BERT.updates(32) == 3
+    rates = [BERT.rate(update, 100) for update in range(100)]
+    assert rates[:10] == pytest.approx([3e-5 * (each + 1) / 10 for each in range(10)])
+    assert rates[10:] == pytest.approx([3e-5 * (100 - each) / 90 for each in range(10, 100)])
+
+
+def test_a_tuned_network_may_be_on_the_meta_device():
+    dual = models.dual("scratch:map?image=32&patch=16&width=16&depth=1&heads=2", "shared:pixels",
+                       embed=8, device="meta")  # fmt: skip
+    before = models.paper.parameters(dual)
+    network = tuned(dual.text, Transfer(width=8), 3)
+    head = 16 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3
+    assert models.paper.parameters(network) == models.paper.parameters(dual.text) + head
+    assert {each.device.type for each in network.parameters()} == {"meta"}
+    assert models.paper.parameters(dual) == before
 
 
 def test_one_seed_gives_one_number_and_leaves_the_random_state_alone():
@@ -167,7 +187,20 @@ def test_only_an_interval_above_guessing_counts():
     rows = [*guess, *measured("a", [0.6, 0.51, 0.4], 0.05), *measured("b", [0.9], 0.05, seed=1)]
     first, second = language.above_guessing(rows)
     assert (first.model, first.value, first.n) == ("a", 1, 3)
-    assert (second.value, second.n, second.seed) == (1, 1, 1)
+    assert (second.model, second.value, second.n) == ("b", 1, 1)
+    again = [*rows, *measured("a", [0.52, 0.9, 0.9], 0.05, seed=1)]
+    assert language.above_guessing(again)[0].value == 0  # no task with both seeds
+
+
+def test_seeds_are_averaged_within_all_of_their_intervals():
+    rows = [*measured("a", [0.6], 0.05), *measured("a", [0.5], 0.02, seed=1),
+            *measured("b", [0.9], 0.01, seed=1), *measured("c", [0.5])]  # fmt: skip
+    first, second = language.over_seeds(rows)
+    assert (first.model, first.metric, first.seed) == ("a", "accuracy over seeds", None)
+    assert (first.value, first.low, first.high) == pytest.approx((0.55, 0.48, 0.65))
+    assert (second.value, second.low, second.high) == pytest.approx((0.9, 0.89, 0.91))
+    shown = language.single_runs(pd.DataFrame([asdict(row) for row in [*rows, first]]))
+    assert shown.run.tolist() == ["seed 0", "seed 1", "seed 1", "seed 0"]
 
 
 def test_word_counts_know_words_and_not_their_order():
@@ -249,6 +282,6 @@ def test_the_chapter_s_paper_scale_is_the_paper_s():
         paper.batch, paper.lr, paper.warmup, paper.weight_decay, paper.clip_norm,
     )  # fmt: skip
     assert (recipe.optimiser, recipe.schedule) == ("adafactor", "reciprocal-sqrt")
-    assert chapter["tasks"] == list(glue.LAYOUTS)
-    assert Transfer(**chapter["transfer"]) == BERT
+    assert chapter["glue_folder"] == "/data/glue"
+    assert Transfer(**chapter["learnt"]) == Transfer(**chapter["tuned"]) == BERT
     assert Transfer(768, 3, 32, 3e-5, finetune=True) == BERT

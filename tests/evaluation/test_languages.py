@@ -1,5 +1,8 @@
 """Averages and agreement over languages, against loops and float64 oracles."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from towers import data, experiments
 from towers.data.items import Collection, Item, Report
 from towers.evaluation import languages
+from towers.experiments.experiment import resolve
+from towers.models import clippo
+from towers.records import SCALES
 
 CODES = ["en", "de", "pt", "pt_BR", "ru"]
 VALUES = {
@@ -74,6 +81,9 @@ def test_seeds_are_averaged_first():
     of = found(recalls(seeds=(0, 1, 2)))
     assert of["pixels", "over languages"].value == pytest.approx(sum(VALUES["pixels"]) / 5 + 0.01)
     assert of["pixels", "over languages"].n == 5
+    for name, seed in (("lowest", 0), ("highest", 2)):
+        own = of["words", f"over languages, {name} seed"]
+        assert own.value == pytest.approx(sum(VALUES["words"]) / 5 + 0.01 * seed)
 
 
 def test_variants_are_drawn_together():
@@ -145,3 +155,33 @@ def test_captions_are_those_of_languages_with_enough_of_their_own():
 def test_too_few_captions_are_refused():
     with pytest.raises(ValueError, match="with 5 captions in toys, got at most 4"):
         languages.captions(collection(), least=5)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_vocabularies_that_the_prose_quotes_are_made_at_every_scale(scale):
+    chapter = experiments.get("clippo/languages")
+    quoted = re.findall(r"model=all pieces, ([\d,]+);", chapter.notebook.read_text("utf-8"))
+    made = resolve(chapter, scale)["vocabulary_sizes"]
+    assert {int(size.replace(",", "")) for size in quoted} == set(made)
+
+
+def test_the_paper_s_scale_stops_at_once_where_its_data_are_missing():
+    """What is read first there is no collection that comes with the house."""
+    chapter = resolve(experiments.get("clippo/languages"), "paper")
+    for name in (*chapter["learnt_from"], *chapter["train_on"]):
+        with pytest.raises(ValueError, match=r"expected 1 to \d+ shards at '/data/webli"):
+            data.load(name)
+    assert all(Path(file.partition(":")[2]).is_absolute()
+               for file in chapter["vocabulary_files"].values())  # fmt: skip
+
+
+def test_the_paper_s_scale_is_the_paper_s():
+    chapter, paper = resolve(experiments.get("clippo/languages"), "paper"), clippo.ClippoModel
+    model = clippo.clippo_models()["1T-CLIP"]
+    assert chapter["image"] == model.image
+    ids = clippo.VOCABULARY
+    assert chapter["words"] == {"scenes": ids, "stamps": ids, "context": clippo.CONTEXT}
+    for length in (chapter["on_scenes"], chapter["on_stamps"]):
+        for field in ("steps", "batch", "lr", "weight_decay", "warmup"):
+            assert length[field] == getattr(paper, field)
+        assert (length["optimiser"], length["schedule"]) == ("adafactor", "reciprocal-sqrt")

@@ -1,8 +1,11 @@
 """Which of two sequences is shorter, and for how many languages: against counts by hand."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
+import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,6 +91,27 @@ def test_a_script_that_a_tokenizer_lacks_is_short_or_spelt(frame):
     assert short.unread == spelt.unread == 1
     assert (short.length, spelt.length) == (1, np.mean([18, 6]))
     assert (short.efficient, spelt.efficient) == (False, True)
+
+
+@pytest.mark.parametrize("fallback", [False, True], ids=["t5", "mt5"])
+def test_files_of_t5_and_mt5_stand_among_the_tokenizers(tmp_path, fallback):
+    """Theirs are laid out alike; mT5's spells what it lacks in bytes."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*TEXTS["en"], *TEXTS["ru"]] * 9), model_writer=model,
+        vocab_size=70 + 256 * fallback, hard_vocab_limit=False, byte_fallback=fallback, pad_id=0,
+        eos_id=1, unk_id=2, bos_id=-1, num_threads=1, minloglevel=2,
+    )  # fmt: skip
+    (tmp_path / "spiece.model").write_bytes(model.getvalue())
+    found = sequences.by_language(TEXTS, {"T5": f"sentencepiece:{tmp_path}/spiece.model"})
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    for code, texts in TEXTS.items():
+        ours = row(found, code, "T5")
+        assert ours.length == np.mean([len(own) for own in theirs.encode(texts)])
+        assert ours.unread == (code == "iu" and not fallback)
+    spelt = [row(found, "iu", "T5", way).length for way in sequences.WAYS]
+    assert spelt[1] == np.mean([18, 6]) + 1  # and the mark of a word's start
+    assert (spelt[0] == spelt[1]) == fallback
 
 
 def test_records_give_shares_of_languages_with_variants_together(frame):

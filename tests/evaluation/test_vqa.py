@@ -28,6 +28,19 @@ def test_the_majority_answer_is_that_of_the_kind():
         vqa.majority(TRAIN, questions((0, "?", "number", ("2",))))
 
 
+def test_the_majority_answer_may_be_that_of_the_very_question():
+    train = questions(
+        (0, "is it red?", "yes/no", ("yes",)), (1, "is it blue?", "yes/no", ("no",)),
+        (2, "is it blue?", "yes/no", ("no",)),
+    )  # fmt: skip
+    assert vqa.majority(train, train[:2]) == ["no", "no"]
+    assert vqa.majority(train, train[:2], by="text") == ["yes", "no"]
+    with pytest.raises(
+        ValueError, match=r"of the texts is it red\?, is it blue\? in made up, got a\?, b\? too"
+    ):
+        vqa.majority(train, ASKED, by="text")
+
+
 def test_accuracy_and_gain_by_kind():
     given = {vqa.MAJORITY: vqa.majority(TRAIN, ASKED), "model": ["yes", "red", "no", "red"]}
     rows = {(r.model, r.metric): r for r in vqa.evaluate(ASKED, given, data="here")}
@@ -61,3 +74,15 @@ def test_records_of_one_metric_by_kind():
     frame = pd.DataFrame({"metric": ["accuracy (yes/no)", "gain over x (other)", "questions"]})
     assert vqa.by_kind(frame).kind.tolist() == ["yes/no"]
     assert vqa.by_kind(frame, "gain over x").kind.tolist() == ["other"]
+
+
+def test_means_over_seeds_have_students_interval():
+    values, names = [0.5, 0.6, 0.7, 0.9], ["m", "m", "m", "alone"]
+    frame = pd.DataFrame(
+        {"model": names, "data": "d", "metric": "accuracy (other)", "value": values}
+    )
+    (row,) = vqa.over_seeds(frame)  # one seed alone has no interval
+    assert (row.model, row.data, row.metric, row.n) == ("m", "d", "mean accuracy (other)", 3)
+    reach = 4.302653 * 0.1 / 3**0.5  # Student's 97.5 % quantile with two degrees of freedom
+    assert (row.value, row.high - row.value) == (pytest.approx(0.6), pytest.approx(reach))
+    assert not vqa.over_seeds(frame, "gain over x")

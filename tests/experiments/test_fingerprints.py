@@ -54,29 +54,35 @@ class TestReach:
         ("cell", "modules"),
         [
             ("import numpy", ""),
-            ("from towers import files", "towers towers.files"),
+            ("from towers import files", "towers.files"),
             (
                 "import towers.data as d",
-                "towers towers.data towers.data.images towers.data.load towers.data.prompts "
-                "towers.files",
+                "towers.data towers.data.images towers.data.load towers.data.prompts towers.files",
             ),
-            ("from towers.losses import clip", "towers towers.losses towers.metrics"),
+            ("from towers.losses import clip", "towers.losses towers.metrics"),
             (
                 "from towers.models import towers",
-                "towers towers.losses towers.metrics towers.models towers.models.towers",
+                "towers.losses towers.metrics towers.models.towers",
             ),
             (
                 "def late():\n    import towers.models.towers",
-                "towers towers.losses towers.metrics towers.models towers.models.towers",
+                "towers.losses towers.metrics towers.models.towers",
             ),
-            ("from towers import experiments", "towers towers.experiments"),
-            ("%matplotlib inline\n!ls\nfrom towers import files", "towers towers.files"),
-            ("for _ in range(2):\n    %time x\n    import towers.files", "towers towers.files"),
+            ("from towers import experiments", "towers.experiments"),
+            ("%matplotlib inline\n!ls\nfrom towers import files", "towers.files"),
+            ("for _ in range(2):\n    %time x\n    import towers.files", "towers.files"),
             ("from towers import (", ""),
         ],
     )
     def test_follows_imports_wherever_they_stand(self, book, package, cell, modules):
         assert " ".join(fingerprints.reached(book(cell), package)) == modules
+
+    def test_a_packages_face_counts_where_it_is_asked_for_a_name(self, book, package):
+        assert fingerprints.reached(book("from towers.data import load"), package) == [
+            "towers.data.images", "towers.data.load", "towers.data.prompts", "towers.files",
+        ]  # fmt: skip
+        (package / "data" / "__init__.py").write_text("from towers.data.load import load as get\n")
+        assert "towers.data" in fingerprints.reached(book("from towers.data import get"), package)
 
     def test_of_the_real_package_goes_through_every_import(self, book):
         found = fingerprints.reached(book("from towers import experiments, records"))
@@ -103,6 +109,7 @@ class TestFingerprint:
             ("data/classes.json", "[2]"),
             ("data/more.csv", "new"),
             ("models/__init__.py", "import towers.plots\n"),
+            ("models/sizes.csv", "beside the modules that are reached"),
         ],
     )
     def test_moves_with_code_and_data_that_are_reached(self, package, book, name, text):

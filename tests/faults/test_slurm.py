@@ -8,11 +8,14 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.training.test_launch import RECIPE
+from towers import files
 from towers.training import launch, logs, states
 
 FULL = os.environ.get("TOWERS_FAULTS") == "full"
@@ -64,8 +67,16 @@ def free_ports(count):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Munge, a controller and one node of two cores, all of them ours."""
+    """Munge, a controller and one node of two cores, all of them ours; one cluster at a time.
+
+    Jobs of two clusters would have the same numbers, and so the same ports.
+    """
     folder = tmp_path_factory.mktemp("slurm")
+    with files.locked(Path(tempfile.gettempdir()) / "towers-slurm"):
+        yield from started(folder)
+
+
+def started(folder):
     for name in ("state", "spool"):
         (folder / name).mkdir()
     (folder / "key").write_bytes(os.urandom(1024))
@@ -118,6 +129,23 @@ def test_two_ranks_train_through_slurm(cluster, tmp_path):
     job = launch.submit(RECIPE, tmp_path, 2, minutes=5, gpus=False)
     assert job.results() == [8, 8]
     assert (tmp_path / "final.safetensors").is_file()
+
+
+def test_a_rank_that_cannot_meet_the_others_takes_all_down(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "Rank", Lonely)
+    job = launch.submit(RECIPE, tmp_path, 2, minutes=5, gpus=False)
+    until(lambda: list((tmp_path / "slurm").glob("*_0_result.pkl")), 60)
+    until(lambda: not said("squeue", "-h", "-j", job.job_id, "-t", "R,PD,CG", "-o", "%i"), 60)
+    assert not (tmp_path / "final.safetensors").exists()
+
+
+class Lonely(launch.Rank):
+    """A rank of which the first one never gets as far as the others."""
+
+    def __call__(self):
+        if os.environ["SLURM_PROCID"] == "0":
+            raise OSError("address already in use")
+        return super().__call__()
 
 
 def test_a_job_that_is_queued_again_goes_on(cluster, tmp_path):

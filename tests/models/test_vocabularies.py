@@ -1,5 +1,6 @@
 """SentencePiece vocabularies: trained the same way always, T5's layout of ids, files as given."""
 
+import io
 import json
 
 import pytest
@@ -93,6 +94,39 @@ def test_a_file_is_named_by_its_path_and_known_by_its_content(tmp_path):
     assert ids(by_path, *TEXTS) == ids(by_digest, *TEXTS)
     assert by_path.recipe == by_digest.recipe
     assert json.loads(by_path.recipe)["model"] == files.sha256(copy)[:16]
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory):
+    """A folder with `spiece.model` as T5's is laid out, made without our own trainer."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_writer=model, vocab_size=60, model_type="unigram",
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, hard_vocab_limit=False, num_threads=1,
+        minloglevel=2,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("t5")
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    return folder
+
+
+STRANGE = ["", "a", " a   red\ncircle\t", "ﬁne € 日本 ＡＢ", "a red circle above a small star " * 9]
+
+
+def test_t5s_file_gives_the_ids_of_transformers_tokenizer(t5):
+    """Theirs is padded with another token, and reads marks such as </s> that a text contains."""
+    from transformers import T5Tokenizer
+
+    theirs = T5Tokenizer.from_pretrained(t5)
+    wanted = theirs([*TEXTS, *STRANGE])["input_ids"]
+    longest = max(map(len, wanted))
+    assert longest > 100
+    ours = ids(tokens_of(f"sentencepiece:{t5}/spiece.model", longest, 32_000), *TEXTS, *STRANGE)
+    assert ours == [row + [theirs.eos_token_id] * (longest - len(row)) for row in wanted]
+    cut = theirs(STRANGE, truncation=True, max_length=8)["input_ids"]
+    short = ids(tokens_of(f"sentencepiece:{t5}/spiece.model", 8, 32_000), *STRANGE)
+    assert short == [row + [1] * (8 - len(row)) for row in cut]
+    assert (theirs.pad_token_id, theirs.eos_token_id, theirs.unk_token_id) == (0, 1, 2)
 
 
 def test_towers_read_pieces_by_name(tmp_path):

@@ -7,25 +7,34 @@ from towers.experiments.experiment import resolve
 from towers.records import SCALES
 
 TRAINED = (
-    "seeds", "image", "words", "world", "pictures", "sentences", "shares", "optimiser", "schedule",
-    "steps", "batch", "lr", "weight_decay", "warmup", "embed",
+    "image", "words", "world", "pictures", "optimiser", "schedule", "steps", "batch", "lr",
+    "weight_decay", "warmup", "embed",
 )  # fmt: skip
+MIXED = ("seeds", "sentences", "shares")
 ALIGNED = ("seeds", "image", "text", "train_on", "policies", "budget", "rates", "student")
+SHARING = ("clippo/modality_gap", "clippo/vqa")
+
+
+def asked(name, scale):
+    """The parameters of a chapter's runs, whether they stand alone or together."""
+    values = resolve(experiments.get(name), scale)
+    return values | values.get("contrastive", {})
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_the_gap_is_measured_on_the_pairs_of_one_tower(scale):
-    trained, asked = (
-        resolve(experiments.get(name), scale)
-        for name in ("clippo/one_tower", "clippo/modality_gap")
-    )
-    assert {name: asked[name] for name in TRAINED} == {name: trained[name] for name in TRAINED}
+@pytest.mark.parametrize("name", SHARING)
+def test_chapters_start_from_the_pairs_of_one_tower(name, scale):
+    trained, own = asked("clippo/one_tower", scale), asked(name, scale)
+    keys = TRAINED + MIXED if "shares" in own else TRAINED
+    assert {key: own[key] for key in keys} == {key: trained[key] for key in keys}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_they_wait_for_one_tower_instead_of_its_locks(name):
+    assert "clippo/one_tower" in experiments.get(name).needs
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop"])  # at paper scale the texts' tower differs
 def test_unseen_languages_are_asked_of_the_pairs_that_were_aligned(scale):
-    trained, asked = (
-        resolve(experiments.get(name), scale)
-        for name in ("lilt/alignment", "lilt/unseen_languages")
-    )
-    assert {name: asked[name] for name in ALIGNED} == {name: trained[name] for name in ALIGNED}
+    trained, own = asked("lilt/alignment", scale), asked("lilt/unseen_languages", scale)
+    assert {key: own[key] for key in ALIGNED} == {key: trained[key] for key in ALIGNED}

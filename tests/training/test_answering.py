@@ -17,6 +17,7 @@ from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
 
 HOW = FineTuning(steps=30, warmup=3, batch=16, lr=0.05, most=8)
+TINY = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
@@ -138,3 +139,17 @@ def test_settings_that_cannot_be(change):
     with pytest.raises(TrainingError) as caught:
         replace(HOW, **change)
     assert "\n" not in str(caught.value)
+
+
+def test_a_plan_counts_what_fine_tuning_holds():
+    given, how = models.image_tower(TINY, device="meta"), replace(HOW, most=7, batch=4)
+    before = given.state_dict().keys()
+    sgd, adamw = (
+        answering.planned(given, replace(how, optimiser=each), ranks=2) for each in ("sgd", "adamw")
+    )
+    network = sum(weight.numel() for weight in given.parameters())
+    assert sgd.parameters == adamw.parameters == network + 7 * (given.width + 1)
+    assert sgd.weights == sgd.gradients == sgd.moments == 4 * sgd.parameters
+    assert adamw.moments == 2 * sgd.moments
+    assert (sgd.steps, sgd.embeddings, sgd.loss) == (how.steps, 0, 3 * 4 * 2 * 7)
+    assert given.state_dict().keys() == before

@@ -1,11 +1,11 @@
 """The recipes of the CLIPPO chapters: one budget, one difference each."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
-from towers import models, training
-from towers.training import TrainingError, clippo_runs
+from towers import models, published, training
+from towers.training import TrainingError, budget, clippo_runs
 
 IMAGE = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
 COMMON = {
@@ -14,6 +14,10 @@ COMMON = {
     "batch": 8,
     "warmup": 2,
 }
+PLAN = budget.Plan(
+    "toy", budget.ACCELERATORS["A100-80GB"], 64, 10_240, 160, "bf16", "ddp", 1000, 10_240,
+    4e3, 4e3, 2e3, 4e3, 1e3, 1e6, 1e5, 1e4, 1e9, 1e12, 0.3, 2.0,
+)  # fmt: skip
 PAIRS = ("captions:scenes:train?count=64&size=32&objects=1",)
 
 
@@ -66,3 +70,98 @@ def test_the_papers_runs_are_planned():
         assert 0.5 < found[name, "days"] < 60
     assert found["CLIPPO L/16", "days"] > 2 * found["CLIPPO", "days"]
     assert len(rows) == 5 * len(clippo_runs.PLANNED) + len(clippo_runs.UPDATES)
+
+
+def test_runs_with_texts_see_as_many_pictures_as_the_paper_says():
+    listed = {model.name: (model, share) for model, share in clippo_runs.on_texts()}
+    pictures = {name: model.steps * (1 - share) for name, (model, share) in listed.items()}
+    for name in ("CLIPPO on WebLI", "CLIPPO on WebLI + 25 % C4", "CLIPPO on WebLI + 50 % C4"):
+        assert pictures[name] == pytest.approx(250_000, abs=1)
+    steps = published.table("clippo", 6).frame.query("model == 'CLIPPO' and `lan.` == 'EN'")
+    printed = dict(zip(steps["training dataset"], steps["steps"], strict=True))  # the last ones
+    for share in (25, 50):
+        ours = listed[f"CLIPPO on WebLI + {share} % C4"][0].steps
+        assert printed[f"WebLI + {share}%C4"] == f"{ours // 1000}k"
+    assert all(model.steps == 500_000 for model, _ in listed.values() if "L/16" in model.name)
+    alone = [model.steps for name, (model, share) in listed.items() if share == 1]
+    assert alone == [250_000, 100_000, 100_000, 100_000]
+
+
+def test_time_goes_by_updates_and_what_is_alike_is_traced_once(monkeypatch):
+    traced = []
+    monkeypatch.setattr(clippo_runs, "plan", lambda *given, **options: traced.append(given) or PLAN)
+    model = models.clippo_models()["CLIPPO"]
+    twice = replace(model, name="twice", steps=2 * model.steps)
+    found = {(r.model, r.metric): r.value for r in clippo_runs.costs([model, twice])}
+    assert len(traced) == 1
+    assert found["twice", "updates"] == 2 * found["CLIPPO", "updates"] == 500_000
+    assert found["twice", "days"] == pytest.approx(2 * found["CLIPPO", "days"])
+    assert found["twice", "parameters"] == PLAN.parameters
+
+
+def test_a_longer_run_has_the_same_rates_until_the_shorter_one_descends():
+    model = models.clippo_models()["CLIPPO"]
+    twice = replace(model, name="twice", steps=500_000)
+    short, long = (
+        [row.value for row in clippo_runs.rates(each, (0, 100_000, 240_000, 245_000))]
+        for each in (model, twice)
+    )
+    assert short[:3] == long[:3]
+    assert short[3] == pytest.approx(long[3] / 2)  # half of the descent is done
+
+
+def test_runs_on_texts_are_planned_with_their_texts(monkeypatch):
+    monkeypatch.setattr(clippo_runs, "plan", lambda *given, **options: PLAN)
+    rows = clippo_runs.planned_on_texts()
+    found = {(row.model, row.metric): row.value for row in rows}
+    assert len(found) == len(rows) == 9 * 6 + 6
+    for share, name in ((0.25, "WebLI + 25 % C4"), (0.5, "WebLI + 50 % C4"), (1, "C4")):
+        assert found[f"CLIPPO on {name}", "text pairs per batch"] == share * 10_240
+    rate = found["CLIPPO on WebLI + 50 % C4", "learning rate at update 490,000"]
+    assert rate == pytest.approx(1e-3 / 49**0.5)  # 48 time scales after the peak
+
+
+def test_words_add_an_embedding_of_their_ids():
+    listed = clippo_runs.word_embeddings()
+    of = {row.n: row.value for row in listed}
+    bare = models.clippo_models()["CLIPPO"].parameters
+    assert (of[250_100] - of[32_000]) * bare == pytest.approx(218_100 * 768)
+    cut = [models.clippo_models()[name].millions for name in ("1T-CLIP", "CLIPPO")]
+    assert round(100 * (cut[0] / cut[1] - 1)) == 27  # the paper's figure: of whole millions
+    assert of[32_000] == pytest.approx(0.263, abs=5e-4)
+
+
+def test_the_multilingual_models_are_the_papers():
+    assert [model.steps for model in clippo_runs.multilingual()] == [250_000] * 3
+
+
+def test_the_papers_fine_tuning_on_questions_is_planned():
+    rows = clippo_runs.planned_answering()
+    found = {(row.model, row.metric): row.value for row in rows}
+    for name in clippo_runs.ANSWERING:
+        pair = models.clippo_models()[name].parameters
+        projection_and_scale = 768 * 768 + 768 + 1
+        classifier = 769 * 3129
+        assert found[name, "parameters"] == pair - projection_and_scale + classifier
+        assert (found[name, "updates"], found[name, "batch"]) == (8_000, 256)
+    small, large = (found[each, "memory per device (GB)"] for each in clippo_runs.ANSWERING)
+    assert 10 < small < large / 2 < large < 80
+    patches = 24**2 / 14**2
+    small, large = (found[each, "hours"] for each in clippo_runs.ANSWERING)
+    assert patches < large / small < 1.2 * patches  # attention grows faster than all else
+    assert small == pytest.approx(_hours_by_hand(), rel=0.01)
+    rates = [found["all", f"learning rate at update {each:,}"]
+             for each in clippo_runs.ANSWERING_UPDATES]  # fmt: skip
+    assert rates[:3] == pytest.approx([0.1 / 801, 0.1, 0.05])
+    assert 0 < rates[3] < 1e-8
+    for update, rate in zip(clippo_runs.ANSWERING_UPDATES, rates, strict=True):
+        assert found["all", f"classifier's learning rate at update {update:,}"] == 10 * rate
+
+
+def _hours_by_hand():
+    """Of B/16 at 224 pixels: 12 n d^2 + 2 n^2 d products a layer, three times, by 0.3 of a peak."""
+    places, width = 196, 768
+    layer = 12 * places * width**2 + 2 * places**2 * width
+    pool = 2 * places * width**2 + 10 * width**2 + 2 * places * width
+    products = 12 * layer + pool + places * width * 768 + 2 * width * 3129
+    return 3 * 2 * products * 8_000 * 256 / (0.3 * 312e12) / 3_600

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from towers import models, training
+from towers.models import trainable
 from towers.training import lilt_runs
 from towers.training.starts import Start
 
@@ -57,6 +58,32 @@ def test_the_papers_runs_are_planned():
     assert rates[2] == pytest.approx(1e-4 * 0.5 * (1 + torch.tensor(
         (8662 - 1155) / (17_325 - 1155) * torch.pi).cos().item()), rel=1e-5)  # fmt: skip
     assert 0 < rates[3] < 1e-11
+
+
+def test_shares_are_those_of_the_papers_towers():
+    frame = models.lilt.shares()
+    rows = lilt_runs.shares(frame)
+    found = {row.model: row for row in rows}
+    assert len(rows) == len(frame) == 15
+    assert f"{found['layer norms'].value:.2%}" == "0.24%"
+    assert f"{found['BitFit'].value:.2%}" == "0.31%"
+    assert found["layerwise adapters alone"].value < 0.07
+    assert found["CLIP"].n == 195_130_113
+
+
+def test_a_policy_costs_what_moves_in_it():
+    log = [{"step": n, "pairs_per_second": speed} for n, speed in enumerate((8, 16, 800))]
+    told = {}
+    for policy in ("projections", "image=locked,text=everything", "everything"):
+        dual = trainable.apply(START.pair(8, 0), policy)
+        rows = lilt_runs.cost(dual, 8, log, model=policy, seed=0)
+        told[policy] = {row.metric: row.value for row in rows}
+        assert told[policy]["seconds per update"] == 0.5
+        moving = sum(each.numel() for each in dual.parameters() if each.requires_grad)
+        assert told[policy]["parameters that move"] == moving
+    memory = [each["memory for training (MB)"] for each in told.values()]
+    assert memory == sorted(memory)
+    assert memory[0] < memory[1] < memory[2]
 
 
 def test_a_letter_that_is_no_row_is_refused():

@@ -9,9 +9,9 @@ import torch.distributed as dist
 from torch import nn
 
 from tests.models.transformers_small import text_tower
-from tests.training import toy_runs
+from tests.training import ranks, toy_runs
 from towers import losses, models, training
-from towers.training import command, states
+from towers.training import command, logs, states
 from towers.training.extension import before_descent
 from towers.training.making import pair as prepared
 
@@ -214,3 +214,20 @@ def test_a_dry_run_says_why_it_cannot_tell(tmp_path):
     )
     lines = list(command.run(path, [], tmp_path / "run", dry=True))
     assert "moves: expected a folder of transformers" in lines[-1]
+
+
+def test_two_ranks_move_adapters_as_one_process_does(tmp_path):
+    ended = ranks.run(adapted, tmp_path / "two", ranks=2)
+    assert [rank.code for rank in ended] == [0, 0], ended
+    assert ended[0].value == ended[1].value
+    assert ranks.run(adapted, tmp_path / "one")[0].code == 0
+    losses = [[line["loss"] for line in logs.read(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][-1] < losses[0][0]
+
+
+def adapted(folder):
+    """A run in a rank, without dropout; the checksum of what it has in the end."""
+    torch.set_num_threads(1)
+    dual = models.dual(VIT, "scratch:words?width=16&depth=2&heads=2&context=8", 6)
+    return train(folder, dual, "layerwise+layer-norms", batch=8).dual.checksum

@@ -41,6 +41,15 @@ def test_the_seed_is_that_of_the_projections_alone():
     assert not torch.equal(pairs[0].image_proj.weight, pairs[1].image_proj.weight)
 
 
+def test_pairs_of_one_start_do_not_share_their_towers():
+    begin = start()
+    first, second = (begin.pair(8, 0, progress=False) for _ in range(2))
+    with torch.no_grad():
+        next(first.text.parameters()).zero_()
+    assert first.text.checksum != second.text.checksum
+    assert second.checksum == start().pair(8, 0, progress=False).checksum
+
+
 def test_neither_tower_meets_the_other():
     recipes = start().recipes
     assert recipes["image"].objective == "bag-of-words"

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from towers import models
@@ -70,15 +71,26 @@ def test_the_meta_device_serves_as_well(names):
     assert tracing.trace(meta, 3) == tracing.trace(models.dual(*names, 16), 3)
 
 
-def test_operations_are_those_that_torch_counts():
-    dual = models.dual(VIT, WORDS, 16)
-    images, texts = real(dual, 6)
-    with FlopCounterMode(display=False) as counter:
-        embeds = dual.embed_images(images), dual.embed_texts(texts)
+def counted(dual, inputs, *backends):
+    """What torch counts on the way forward, and on both ways, with kernels of attention."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(list(backends)):
+        embeds = dual.embed_images(inputs[0]), dual.embed_texts(inputs[1])
         forward = counter.get_total_flops()
         sum(each.sum() for each in embeds).backward()
+    return forward, counter.get_total_flops()
+
+
+def test_operations_are_those_that_torch_counts_and_attention():
+    """torch counts attention where it is plain products, and misses the CPU's kernel of it."""
+    dual = models.dual(VIT, WORDS, 16)
+    inputs = real(dual, 6)
+    missed, rest = counted(dual, inputs, SDPBackend.FLASH_ATTENTION)
+    forward, _ = counted(dual, inputs, SDPBackend.MATH)
+    attention = forward - missed
+    assert attention > 0
     traced = tracing.trace(dual, 6)
-    assert (traced.forward_flops, traced.flops) == (forward, counter.get_total_flops())
+    # back, the kernel makes five products where forward there are two: the first of them again
+    assert (traced.forward_flops, traced.flops) == (forward, rest + attention + 2.5 * attention)
 
 
 def test_checkpointing_trades_memory_for_one_more_forward_of_the_blocks():

@@ -31,6 +31,7 @@ class Layout:
         classes: what the answer may be, and its number; None where it is a score.
         header: names of the columns where the files have no line of them.
         dev: the column of the paper's table -> the file that is answered.
+        examples: to learn from, as distributed.
         ragged: whether lines with too few columns are passed by, as QQP has some.
     """
 
@@ -40,6 +41,7 @@ class Layout:
     target: str
     classes: dict[str, int] | None
     dev: dict[str, str]
+    examples: int
     header: tuple[str, ...] = ()
     ragged: bool = False
 
@@ -47,18 +49,20 @@ class Layout:
 _PAIR = ("sentence1", "sentence2")
 LAYOUTS = {
     "MNLI": Layout("MNLI", "accuracy", _PAIR, "gold_label", INFERENCE,
-                   {"MNLI-M": "dev_matched.tsv", "MNLI-MM": "dev_mismatched.tsv"}),
+                   {"MNLI-M": "dev_matched.tsv", "MNLI-MM": "dev_mismatched.tsv"}, 392_702),
     "QQP": Layout("QQP", "F1", ("question1", "question2"), "is_duplicate", NUMBERS,
-                  {"QQP": "dev.tsv"}, ragged=True),
+                  {"QQP": "dev.tsv"}, 363_846, ragged=True),
     "QNLI": Layout("QNLI", "accuracy", ("question", "sentence"), "label", ENTAILMENT,
-                   {"QNLI": "dev.tsv"}),
-    "SST-2": Layout("SST-2", "accuracy", ("sentence",), "label", NUMBERS, {"SST-2": "dev.tsv"}),
-    "COLA": Layout("CoLA", "Matthews", ("sentence",), "label", NUMBERS, {"COLA": "dev.tsv"},
+                   {"QNLI": "dev.tsv"}, 104_743),
+    "SST-2": Layout("SST-2", "accuracy", ("sentence",), "label", NUMBERS,
+                    {"SST-2": "dev.tsv"}, 67_349),
+    "COLA": Layout("CoLA", "Matthews", ("sentence",), "label", NUMBERS,
+                   {"COLA": "dev.tsv"}, 8_551,
                    header=("source", "label", "mark", "sentence")),
-    "STS-B": Layout("STS-B", "Spearman", _PAIR, "score", None, {"STS-B": "dev.tsv"}),
+    "STS-B": Layout("STS-B", "Spearman", _PAIR, "score", None, {"STS-B": "dev.tsv"}, 5_749),
     "MRPC": Layout("MRPC", "F1", ("#1 String", "#2 String"), "Quality", NUMBERS,
-                   {"MRPC": "dev.tsv"}),
-    "RTE": Layout("RTE", "accuracy", _PAIR, "label", ENTAILMENT, {"RTE": "dev.tsv"}),
+                   {"MRPC": "dev.tsv"}, 3_668),
+    "RTE": Layout("RTE", "accuracy", _PAIR, "label", ENTAILMENT, {"RTE": "dev.tsv"}, 2_490),
 }  # fmt: skip
 """The tasks by the names of the paper's tables, in their order."""
 COLUMNS = tuple(column for layout in LAYOUTS.values() for column in layout.dev)

@@ -202,17 +202,56 @@ def gains(rows: Sequence[Measurement], base: str) -> list[Measurement]:
 
 
 def above_guessing(rows: Sequence[Measurement]) -> list[Measurement]:
-    """In how many columns the whole interval of a model and seed lies above guessing; n of them."""
+    """In how many columns the whole interval of every seed of a model lies above guessing.
+
+    Args:
+        rows: of `evaluate` and `guessing`.
+
+    Returns:
+        Rows of "tasks above guessing"; n is the number of columns.
+    """
     guess = {row.data: row.value for row in rows if row.model == GUESSING}
-    found: dict[tuple[str, int | None], list[bool]] = {}
+    found: dict[str, dict[str, list[bool]]] = {}
     for row in rows:
         if row.low is not None and row.data in guess:
-            found.setdefault((row.model, row.seed), []).append(row.low > guess[row.data])
+            columns = found.setdefault(row.model, {})
+            columns.setdefault(row.data, []).append(row.low > guess[row.data])
     return [
         Measurement(model=model, data=AVERAGE, metric="tasks above guessing",
-                    value=float(sum(sure)), n=len(sure), seed=seed)
-        for (model, seed), sure in found.items()
+                    value=float(sum(map(all, columns.values()))), n=len(columns))
+        for model, columns in found.items()
     ]  # fmt: skip
+
+
+def over_seeds(rows: Sequence[Measurement]) -> list[Measurement]:
+    """What the seeds of each model have in common.
+
+    Args:
+        rows: any; those without a seed or an interval are passed by.
+
+    Returns:
+        For each model, data and metric "METRIC over seeds": the mean, in an interval that holds
+        those of all seeds, from the lowest end to the highest. It is no narrower than theirs; with
+        few seeds, how much others would differ cannot be told.
+    """
+    found: dict[tuple[str, str, str], list[Measurement]] = {}
+    for row in rows:
+        if row.seed is not None and row.low is not None:
+            found.setdefault((row.model, row.data, row.metric), []).append(row)
+    return [
+        Measurement(
+            model=model, data=data, metric=f"{metric} over seeds", n=own[0].n,
+            value=float(np.mean([row.value for row in own])),
+            low=min(row.low for row in own), high=max(row.high for row in own),
+        )
+        for (model, data, metric), own in found.items()
+    ]  # fmt: skip
+
+
+def single_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a frame of records that one seed gave, with `run`, "seed 0" for example."""
+    own = frame[frame.seed.notna()]
+    return own.assign(run="seed " + own.seed.astype(int).astype(str))
 
 
 def recomputed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -61,11 +61,12 @@ def evaluate(recalls: pd.DataFrame, seed: int = 0) -> list[Measurement]:
 
     Returns:
         For each collection, direction and k, say "text retrieval R@1". For each model "text
-        retrieval R@1 over languages", the mean, "text retrieval R@1 chance over languages", and
-        "text retrieval R@1 languages above chance", the share of languages in which the interval
-        of every seed is. For each two models, under the first one's name, "text retrieval R@1 gain
-        over OTHER", the mean difference, and "text retrieval R@1 correlation with OTHER", Pearson's
-        over languages. n languages.
+        retrieval R@1 over languages", the mean, "text retrieval R@1 chance over languages", "text
+        retrieval R@1 languages above chance", the share of languages in which the interval of every
+        seed is, and "text retrieval R@1 over languages, lowest seed" with "highest seed" beside it,
+        the means of single seeds that lie furthest apart. For each two models, under the first
+        one's name, "text retrieval R@1 gain over OTHER", the mean difference, and "text retrieval
+        R@1 correlation with OTHER", Pearson's over languages. n languages.
 
     Raises:
         ValueError: fewer than three languages, or models with different ones.
@@ -83,7 +84,9 @@ def evaluate(recalls: pd.DataFrame, seed: int = 0) -> list[Measurement]:
         drawn = {"groups": families(means.index), "seed": seed}
         shared = {"data": collection, "n": len(means), "seed": seed}
         won = of.above.all().unstack().astype(float)
-        measured = (*_of_models(means, won, drawn), *_of_pairs(means.excess, drawn))
+        measured = (
+            *_of_models(means, won, drawn), *_of_seeds(part), *_of_pairs(means.excess, drawn)
+        )  # fmt: skip
         for model, metric, value, (low, high) in measured:
             ends = {"value": float(value), "low": low, "high": high}
             metric = f"{direction} R@{k} {metric}"
@@ -118,6 +121,14 @@ def _of_models(
         yield model, "chance over languages", means.chance[model].mean(), (None, None)
         ends = metrics.intervals.proportion(beats, **drawn)
         yield model, "languages above chance", beats.mean(), ends
+
+
+def _of_seeds(part: pd.DataFrame) -> Iterator[tuple[str, str, float, tuple[None, None]]]:
+    """The means over languages of the seeds that are furthest apart."""
+    seeds = part.groupby(["model", "seed"], sort=False).value.mean()
+    for model, own in seeds.groupby("model", sort=False):
+        yield model, "over languages, lowest seed", own.min(), (None, None)
+        yield model, "over languages, highest seed", own.max(), (None, None)
 
 
 def _of_pairs(

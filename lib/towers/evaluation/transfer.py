@@ -53,6 +53,16 @@ class Transfer:
     finetune: bool = False
     apart: bool = False
 
+    def updates(self, examples: int) -> int:
+        """Updates in all, for so many training examples; the last of a pass may be a part."""
+        return self.epochs * -(-examples // self.batch)
+
+    def rate(self, update: int, updates: int) -> float:
+        """The learning rate of an update, counted from 0, of so many."""
+        warmup = max(1, updates // 10)
+        climbing, falling = (update + 1) / warmup, (updates - update) / max(1, updates - warmup)
+        return self.lr * min(climbing, falling)
+
 
 BERT = Transfer(lr=3e-5, finetune=True)
 """BERT's protocol, with one of the four rates that it chooses from."""
@@ -82,6 +92,18 @@ def answers(
         torch.manual_seed(seed)
         learnt = _learnt(reader, task, transfer)
         return {column: _answers(learnt, reader, part) for column, part in task.tests.items()}
+
+
+def tuned(tower: models.TextTower, transfer: Transfer, outputs: int) -> nn.Module:
+    """A copy of a tower with the MLP on it, all of which learns.
+
+    Args:
+        tower: on any device; the meta device too, for plans.
+        transfer: how it is to learn.
+        outputs: classes, or 1 for a score.
+    """
+    copied = copy.deepcopy(tower).requires_grad_(True)
+    return nn.Sequential(copied, _Head(tower.width, transfer, outputs).to(tower.device))
 
 
 def encoder(model: models.TextTower | Encode) -> Encode:
@@ -136,8 +158,7 @@ class _Pages:
 
     def network(self, part: Examples, transfer: Transfer, outputs: int) -> nn.Module:
         """The tower's copy with the MLP on it."""
-        tower = copy.deepcopy(self._tower).requires_grad_(True)
-        return nn.Sequential(tower, _Head(tower.width, transfer, outputs))
+        return tuned(self._tower, transfer, outputs)
 
     def batches(self, part: Examples) -> Callable[[Tensor], dict[str, Tensor]]:
         """Rows of a part to the tower's input."""
@@ -161,14 +182,9 @@ def _learnt(reader: _Features | _Pages, task: Task, transfer: Transfer) -> _Lear
     mean, deviation = (0.0, 1.0) if task.classes else (targets.mean(), targets.std())
     network = reader.network(part, transfer, task.classes or 1).train()
     batches = reader.batches(part)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=transfer.lr, weight_decay=transfer.weight_decay
-    )
-    steps = transfer.epochs * -(-len(part) // transfer.batch)
-    warmup = max(1, steps // 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
-    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1.0, weight_decay=transfer.weight_decay)
+    steps = transfer.updates(len(part))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: transfer.rate(step, steps))
     for _ in range(transfer.epochs):
         for rows in torch.randperm(len(part)).split(transfer.batch):
             outputs = network(batches(rows))

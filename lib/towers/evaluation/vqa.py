@@ -5,6 +5,7 @@ Source: Tschannen et al. 2023, sections 4.2 and 4.3 (VQA), Fig. 2, Table 7.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,22 +20,28 @@ MAJORITY = "majority answer"
 OVERALL = "overall"
 
 
-def majority(train: Questions, asked: Questions) -> list[str]:
-    """For each question the most frequent answer of its kind in training.
+def majority(train: Questions, asked: Questions, by: Literal["kind", "text"] = "kind") -> list[str]:
+    """For each question the most frequent answer of its like in training.
+
+    Args:
+        train: with their answers.
+        asked: to answer.
+        by: what makes questions alike: their kind, or all of their text, which is the best that
+            can be done without a look at the picture.
 
     Raises:
-        ValueError: a kind that training does not have.
+        ValueError: a kind, or a text, that training does not have.
     """
     counts: dict[str, Counter] = {}
     for each in train:
-        counts.setdefault(each.kind, Counter())[each.answer] += 1
-    if unknown := set(asked.kinds) - counts.keys():
+        counts.setdefault(getattr(each, by), Counter())[each.answer] += 1
+    if unknown := {getattr(each, by) for each in asked} - counts.keys():
         raise ValueError(
-            f"expected questions of the kinds {', '.join(counts)} in {asked.name}, got "
+            f"expected questions of the {by}s {', '.join(counts)} in {asked.name}, got "
             f"{', '.join(sorted(unknown))} too"
         )
-    best = {kind: of_kind.most_common(1)[0][0] for kind, of_kind in counts.items()}
-    return [best[each.kind] for each in asked]
+    best = {like: answers.most_common(1)[0][0] for like, answers in counts.items()}
+    return [best[getattr(each, by)] for each in asked]
 
 
 def evaluate(
@@ -92,6 +99,28 @@ def by_kind(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """
     parts = frame.metric.str.extract(r"^(.*) \((.*)\)$")
     return frame.assign(kind=parts[1])[parts[0] == metric]
+
+
+def over_seeds(frame: pd.DataFrame, metric: str = "accuracy") -> list[Measurement]:
+    """Means over seeds of one metric of `evaluate`: what another training would change as well.
+
+    Args:
+        frame: records, as `Run.frame` gives them.
+        metric: as for `by_kind`.
+
+    Returns:
+        For each model, data and kind with several seeds "mean METRIC (KIND)" with Student's 95 %
+        interval over the seeds, which are n.
+    """
+    rows = []
+    keys = ["model", "data", "metric"]
+    for (model, data, full), part in by_kind(frame, metric).groupby(keys, sort=False):
+        values = part.value.to_numpy()
+        if len(values) > 1:
+            ends = metrics.intervals.student(values)
+            shared = {"data": data, "n": len(values)}
+            rows.append(_row(model, f"mean {full}", values.mean(), ends, shared))
+    return rows
 
 
 def _parts(questions: Questions) -> dict[str, Bool[np.ndarray, " questions"]]:

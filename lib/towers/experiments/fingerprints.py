@@ -3,14 +3,14 @@
 The digest covers the notebook's code (an edit of its prose runs nothing), its YAML (time limits
 apart), the parameters, and every module of `towers` that the notebook reaches through imports,
 also those inside functions. Modules count by their syntax tree without docstrings, so comments and
-formatting change nothing; other files in a package that is reached (tables, templates) count by
-their bytes.
+formatting change nothing; other files in the packages around them (tables, templates) count by
+their bytes. A package's face counts where it is asked for a name, not where one of its modules is.
 """
 
 import ast
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def fingerprint(
         "cells": [cell["source"] for cell in cells if cell.get("cell_type") == "code"],
         "yaml": {key: entries[key] for key in entries if key not in ("minutes", "scales")},
         "parameters": resolve(experiment, scale, overrides),
-        "modules": {name: _digest(package, name) for name in reached(experiment, package)},
+        "modules": _digests(package, reached(experiment, package)),
     }
     modules.remember()
     return files.sha256(json.dumps(parts, sort_keys=True).encode())
@@ -93,7 +93,7 @@ def of_module(name: str, package: Path | None = None) -> str:
         Hex SHA-256; another one where any of these modules does something else.
     """
     package = package or Path(__file__).parents[1]
-    parts = {each: _digest(package, each) for each in _reached([name], package)}
+    parts = _digests(package, _reached([name], package))
     modules.remember()
     return files.sha256(json.dumps(parts, sort_keys=True).encode())
 
@@ -101,7 +101,7 @@ def of_module(name: str, package: Path | None = None) -> str:
 def _reached(waiting: list[str], package: Path) -> list[str]:
     found: set[str] = set()
     while waiting:
-        name = waiting.pop()
+        name = modules.target(package, waiting.pop())
         if name in found or name in NOT_FOLLOWED:
             continue
         if module := modules.read(package, name):
@@ -110,18 +110,18 @@ def _reached(waiting: list[str], package: Path) -> list[str]:
     return sorted(found)
 
 
-def _digest(package: Path, name: str) -> str:
-    """Of a module; of a package's face with the files in it that are not Python."""
-    path = modules.locate(package, name)
-    digest = modules.read(package, name).digest
-    if path.name != "__init__.py" or path.parent == package:
-        return digest
-    data = [
-        (str(item.relative_to(package)), files.sha256(item))
-        for item in sorted(path.parent.rglob("*"))
-        if item.is_file() and item.suffix not in (".py", ".pyc")
-    ]
-    return files.sha256(json.dumps([digest, data]).encode())
+def _digests(package: Path, names: Iterable[str]) -> dict[str, str]:
+    """Of modules by name, and of the files that are not Python in all packages around them."""
+    found = {name: modules.read(package, name).digest for name in names}
+    around = {parent for name in names for parent in modules.locate(package, name).parents}
+    for folder in sorted(each for each in around if package in each.parents):
+        data = [
+            (str(item.relative_to(package)), files.sha256(item))
+            for item in sorted(folder.rglob("*"))
+            if item.is_file() and item.suffix not in (".py", ".pyc")
+        ]
+        found[str(folder.relative_to(package))] = files.sha256(json.dumps(data).encode())
+    return found
 
 
 def _tree(source: str) -> ast.AST:

@@ -76,25 +76,41 @@ def remember() -> None:
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Every module of `towers` that some code may import, with the packages around it.
+    """Everything of `towers` that some code may import.
 
     Args:
         tree: the code.
         package: dotted name of the package it stands in; "" outside packages.
+
+    Returns:
+        "towers.data" for `import towers.data`, "towers.data:load" for `from towers.data import
+        load`, which may be a module or a name that the package's face brings: see `target`.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            targets: Iterable[str] = [alias.name for alias in node.names]
+            found: Iterable[str] = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             around = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
             base = ".".join([*around, *([node.module] if node.module else [])])
-            targets = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            found = [f"{base}:{alias.name}" for alias in node.names]
         else:
             continue
-        for target in targets:
-            parts = target.split(".")
-            if parts[0] == "towers":
-                yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        yield from (name for name in found if name.partition(":")[0].split(".")[0] == "towers")
+
+
+def target(package: Path, imported: str) -> str:
+    """The module that an import brings: the one that is named, else what is asked for a name.
+
+    A package's face is not counted where one of its modules is imported by name: it runs, but what
+    it gathers from other modules goes nowhere.
+
+    Args:
+        package: folder of the `towers` package.
+        imported: as `imports` gives it.
+    """
+    base, _, name = imported.partition(":")
+    module = f"{base}.{name}"
+    return module if name and locate(package, module) else base
 
 
 class _Memory(dict):

@@ -33,6 +33,7 @@ def _estimate(record: records.Record) -> str:
 
 FORMATS = {
     "percent": _percent,
+    "fine": lambda record: f"{100 * record.value:.2f} %",
     "interval": _interval,
     "gain": _gain,
     "estimate": _estimate,
@@ -54,9 +55,9 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
         words: `experiment; metric=...; data=...; model=...; show=FORMAT`. The selectors must
             leave exactly one record of that experiment at `scale`. With `over=METRIC` the text is
             how many times the value of that metric (same model, data and seed) it is. FORMAT is
-            `percent` (the default), `interval` (percent with its 95 % interval), `gain` (signed
-            percentage points with their interval), `estimate` (the plain value with its
-            interval), `value`, `count` or `n`.
+            `percent` (the default), `fine` (percent with two decimals), `interval` (percent with
+            its 95 % interval), `gain` (signed percentage points with their interval), `estimate`
+            (the plain value with its interval), `value`, `count` or `n`.
         scale: the scale whose records are read.
         results: the results folder; the checkout's own if None.
 

@@ -1,16 +1,16 @@
 """CLIPPO and what it is compared with: small runs that several chapters share, and the paper's own.
 
-Source: Tschannen et al. 2023, sections 3 and 4.1, Tables 1 and 9.
+Source: Tschannen et al. 2023, sections 3 and 4, appendix B, Tables 1, 2, 3 and 9.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from towers.models import clippo
 from towers.records import Measurement
-from towers.training import schedules
-from towers.training.budget import GB
+from towers.training import answering, schedules
+from towers.training.budget import GB, Plan
 from towers.training.planning import plan
 from towers.training.recipe import Recipe
 
@@ -19,6 +19,30 @@ DEVICES = 64
 PLANNED = ("CLIP*", "1T-CLIP", "CLIPPO", "1T-CLIP L/16", "CLIPPO L/16")
 UPDATES = (0, 10_000, 20_000, 100_000, 240_000, 249_999)
 """Whose learning rates are told: start, peak, one and nine times scales later, descent, end."""
+UPDATES_OF_LONGEST = (0, 10_000, 100_000, 240_000, 490_000, 499_999)
+"""The same of a run that is twice as long, and goes on where the others descend."""
+MAIN, ABLATION = 250_000, 100_000
+"""Updates of the paper's runs on pictures alone, or on texts alone."""
+CONTINUED = 500_000
+"""Updates of the large models with pairs of texts: 150,000 without and 350,000 with them."""
+ON_TEXTS = {
+    "CLIPPO on WebLI": ("CLIPPO", MAIN, 0.0),
+    "CLIPPO on WebLI + 25 % C4": ("CLIPPO", MAIN, 0.25),
+    "CLIPPO on WebLI + 50 % C4": ("CLIPPO", MAIN, 0.5),
+    "CLIPPO on C4": ("CLIPPO", MAIN, 1.0),
+    "CLIPPO L/16 on WebLI + 25 % C4": ("CLIPPO L/16", CONTINUED, 0.25),
+    "CLIPPO L/16 on WebLI + 50 % C4": ("CLIPPO L/16", CONTINUED, 0.5),
+    "CLIPPO on C4, short": ("CLIPPO", ABLATION, 1.0),
+    "CLIPPO on WMT19 BT, short": ("CLIPPO", ABLATION, 1.0),
+    "CLIPPO on WMT19, short": ("CLIPPO", ABLATION, 1.0),
+}
+"""Runs of Tables 2 and 3: the network, its updates without pairs of texts, and their share."""
+WHOLE_MT5 = 250_100
+"""Ids of mT5's vocabulary, of which the paper keeps 32,000."""
+ANSWERING = ("CLIPPO", "CLIPPO 384px")
+"""Models of Table 7 whose fine-tuning on questions is planned."""
+ANSWERING_UPDATES = (0, 800, 4_400, 7_999)
+"""Whose learning rates are told: start, peak, half of the descent, end."""
 
 
 def family(image: str, words: str, common: Mapping[str, Any]) -> dict[str, Recipe]:
@@ -61,9 +85,84 @@ def mixed(recipe: Recipe, pairs: Sequence[str], shares: Sequence[float]) -> dict
         name = f"{recipe.title} + {share:.0%} text".replace("%", " %")
         found[name] = replace(
             recipe, name=name, text_pairs=tuple(pairs), text_share=share,
-            steps=round(recipe.steps / (1 - share)),
+            steps=stretched(recipe.steps, share),
         )  # fmt: skip
     return found
+
+
+def stretched(steps: int, share: float) -> int:
+    """Updates that show as many pictures when a share of every batch, below 1, is texts."""
+    return round(steps / (1 - share))
+
+
+def on_texts() -> list[tuple[clippo.ClippoModel, float]]:
+    """The runs of `ON_TEXTS` with the share of their batches that is pairs of texts.
+
+    Runs on both kinds are as much longer as it takes to see as many pictures, but for the large
+    models, which go on from a run on pictures; runs on texts alone are as long as those on pictures
+    alone.
+
+    Source: Tschannen et al. 2023, section 4.1, appendix B, Tables 2 and 3.
+    """
+    known, found = clippo.clippo_models(), []
+    for name, (network, steps, share) in ON_TEXTS.items():
+        both = 0 < share < 1 and steps != CONTINUED
+        steps = stretched(steps, share) if both else steps
+        found.append((replace(known[network], name=name, steps=steps), share))
+    return found
+
+
+def planned_on_texts(accelerator: str = "A100-80GB") -> list[Measurement]:
+    """What the runs of `on_texts` would take; nothing is computed.
+
+    Args:
+        accelerator: of `training.budget.ACCELERATORS`.
+
+    Returns:
+        Rows of `costs` and "text pairs per batch" for each, and "learning rate at update N" of the
+        longest run of a small model for `UPDATES_OF_LONGEST`.
+    """
+    runs = on_texts()
+    pairs = [
+        Measurement(model=model.name, data=accelerator, metric="text pairs per batch",
+                    value=share * model.batch, n=DEVICES)
+        for model, share in runs
+    ]  # fmt: skip
+    longest = next(model for model, share in runs if share == 0.5)
+    told = rates(longest, UPDATES_OF_LONGEST, accelerator)
+    return [*costs([model for model, _ in runs], accelerator), *pairs, *told]
+
+
+def multilingual() -> list[clippo.ClippoModel]:
+    """The models of Fig. 3 and 8; all vocabularies of the second have as many ids.
+
+    Source: Tschannen et al. 2023, section 4.4 and appendix C.4.
+    """
+    known = clippo.clippo_models()
+    return [known[name] for name in ("CLIP*", "1T-CLIP", "CLIPPO")]
+
+
+def word_embeddings() -> list[Measurement]:
+    """How much larger than CLIPPO a shared tower is that reads words.
+
+    Returns:
+        "parameters over CLIPPO's", a share, for 1T-CLIP with the paper's 32,000 ids, and with all
+        that mT5's vocabulary has; n is the number of ids.
+
+    Source: Tschannen et al. 2023, Fig. 3.
+    """
+    known = clippo.clippo_models()
+    bare, words = (known[name].parameters for name in ("CLIPPO", "1T-CLIP"))
+    width = known["1T-CLIP"].build().text.width
+    counts = {
+        ("1T-CLIP", clippo.VOCABULARY): words,
+        ("1T-CLIP, all of mT5's ids", WHOLE_MT5): words + (WHOLE_MT5 - clippo.VOCABULARY) * width,
+    }
+    return [
+        Measurement(model=model, data="parameters", metric="parameters over CLIPPO's",
+                    value=count / bare - 1, n=ids)
+        for (model, ids), count in counts.items()
+    ]  # fmt: skip
 
 
 def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
@@ -73,29 +172,99 @@ def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
         accelerator: of `training.budget.ACCELERATORS`; the paper's were TPUs of three kinds.
 
     Returns:
-        For each of `PLANNED` "parameters", "updates", "batch", "memory per device (GB)", "days",
-        and once "learning rate at update N" for `UPDATES`; n is the number of devices.
+        Rows of `costs` for each of `PLANNED`, and once "learning rate at update N" for `UPDATES`,
+        whose model is "all".
 
     Source: Tschannen et al. 2023, appendix B.
     """
+    known = clippo.clippo_models()
+    told = costs([known[name] for name in PLANNED], accelerator)
+    return told + rates(replace(known["CLIPPO"], name="all"), UPDATES, accelerator)
+
+
+def costs(
+    models: Iterable[clippo.ClippoModel], accelerator: str = "A100-80GB"
+) -> list[Measurement]:
+    """Rows of `tell` for each model, planned on as many devices as the paper used.
+
+    Args:
+        models: with their lengths of training; what is alike otherwise is traced once.
+        accelerator: of `training.budget.ACCELERATORS`.
+    """
+    plans: dict[tuple[str, str, int], Plan] = {}
     rows = []
-    shared = {"data": accelerator, "n": DEVICES}
-    for name in PLANNED:
-        model = clippo.clippo_models()[name]
-        found = plan(
-            model.build(), model.batch, model.batch * model.steps, ranks=DEVICES,
-            accelerator=accelerator, optimiser="adafactor", checkpointing=True,
-        )  # fmt: skip
-        values = {
-            "parameters": model.parameters, "updates": model.steps, "batch": model.batch,
-            "memory per device (GB)": found.memory / GB, "days": found.days,
-        }  # fmt: skip
-        rows += [
-            Measurement(model=name, metric=key, value=value, **shared)
-            for key, value in values.items()
-        ]
-    for update in UPDATES:
-        rate = model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup)
-        metric = f"learning rate at update {update:,}"
-        rows.append(Measurement(model="all", metric=metric, value=rate, **shared))
+    for model in models:
+        key = (model.image, model.text, model.batch)
+        if key not in plans:
+            plans[key] = plan(
+                model.build(), model.batch, model.batch, ranks=DEVICES, accelerator=accelerator,
+                optimiser="adafactor", checkpointing=True,
+            )  # fmt: skip
+        rows += tell(replace(plans[key], model=model.name, samples=model.batch * model.steps))
     return rows
+
+
+def tell(found: Plan) -> list[Measurement]:
+    """A plan in five rows; the data are its accelerator, and n is the number of its devices.
+
+    Returns:
+        "parameters", "updates", "batch", "memory per device (GB)" and "days".
+    """
+    shared = {"model": found.model, "data": found.accelerator.name, "n": found.ranks}
+    return _rows(_taken(found) | {"days": found.days}, **shared)
+
+
+def rates(
+    model: clippo.ClippoModel, updates: Sequence[int], accelerator: str = "A100-80GB"
+) -> list[Measurement]:
+    """The learning rate of a model's run at some of its updates, beside its `costs`."""
+    values = {
+        _at(update): model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup)
+        for update in updates
+    }
+    return _rows(values, model=model.name, data=accelerator, n=DEVICES)
+
+
+def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
+    """What the paper's fine-tuning on questions would take; nothing is computed.
+
+    Settings are the defaults of `answering.FineTuning`, of which the batch, and which of its three
+    rates the paper chose, are assumptions.
+
+    Args:
+        accelerator: as for `planned`; one such device is enough.
+
+    Returns:
+        For each of `ANSWERING` "parameters" (the tower's and the classifier's), "updates", "batch",
+        "memory per device (GB)", "hours", and once "learning rate at update N" and
+        "classifier's learning rate at update N" for `ANSWERING_UPDATES`; n is the one device.
+
+    Source: Tschannen et al. 2023, appendix B.1.
+    """
+    how, shared, rows = answering.FineTuning(), {"data": accelerator, "n": 1}, []
+    for name in ANSWERING:
+        tower = clippo.clippo_models()[name].build().image
+        found = answering.planned(tower, how, accelerator=accelerator)
+        rows += _rows(_taken(found) | {"hours": 24 * found.days}, model=name, **shared)
+    rates = {
+        _at(update): how.lr * schedules.cosine(update, how.steps, how.warmup)
+        for update in ANSWERING_UPDATES
+    }
+    heads = {f"classifier's {at}": how.head_factor * rate for at, rate in rates.items()}
+    return rows + _rows(rates | heads, model="all", **shared)
+
+
+def _taken(found: Plan) -> dict[str, float]:
+    """What both kinds of plans tell."""
+    return {
+        "parameters": found.parameters, "updates": found.steps, "batch": found.batch,
+        "memory per device (GB)": found.memory / GB,
+    }  # fmt: skip
+
+
+def _at(update: int) -> str:
+    return f"learning rate at update {update:,}"
+
+
+def _rows(values: Mapping[str, float], **shared: Any) -> list[Measurement]:
+    return [Measurement(metric=metric, value=value, **shared) for metric, value in values.items()]

@@ -31,6 +31,8 @@ PORT = 29400
 """Where machines meet, unless an address says otherwise."""
 LOOK = 0.2  # seconds between two looks at a run's log
 PATIENCE = 35.0  # seconds for ranks to end on their own; a launcher gives them 30
+TOGETHER = ("--kill-on-bad-exit=1",)
+"""Of srun: a rank that fails, also before it has met the others, takes all down."""
 
 
 def command(
@@ -281,7 +283,8 @@ def submit(
         minutes: until the cluster ends the job; it is then queued again and goes on.
         cluster: "slurm", or "local" for processes of this machine under the same code.
         gpus: ask for an accelerator per rank.
-        options: further parameters of submitit, such as {"slurm_partition": "gpu"}.
+        options: further parameters of submitit, such as {"slurm_partition": "gpu"}; those of srun,
+            "slurm_srun_args", replace `TOGETHER`.
 
     Returns:
         submitit's job: `job.job_id`, `job.state`, `job.results()` (the updates done, by rank),
@@ -307,6 +310,7 @@ def submit(
         ) from None
     executor.update_parameters(
         name=recipe.title.replace(" ", "-"), nodes=nodes, tasks_per_node=ranks,
-        gpus_per_node=ranks if gpus else 0, timeout_min=minutes, **(options or {}),
+        gpus_per_node=ranks if gpus else 0, timeout_min=minutes,
+        **({"slurm_srun_args": [*TOGETHER]} | (options or {})),
     )  # fmt: skip
     return executor.submit(Rank(recipe, folder))

@@ -3,10 +3,14 @@
 Source: Khan and Fu 2023, sections 2.4 and 3.1, Table 1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
+
 from towers import models
+from towers.models import trainable
 from towers.records import Measurement
 from towers.training import schedules
 from towers.training.budget import GB, Accelerator
@@ -48,6 +52,58 @@ def aligned(
         for name, policy in policies.items()
         for seed in seeds
     }
+
+
+def shares(frame: pd.DataFrame, size: models.lilt.Size = "base") -> list[Measurement]:
+    """What moves in each configuration of the paper, as records.
+
+    Args:
+        frame: as `models.lilt.shares` gives it.
+        size: of the towers it was made for.
+
+    Returns:
+        "share that moves, base" of each model; n is the number of its parameters.
+    """
+    return [
+        Measurement(
+            model=row.model, data="the paper's towers", metric=f"share that moves, {size}",
+            value=row.share, n=row.parameters,
+        )
+        for row in frame.itertuples()
+    ]  # fmt: skip
+
+
+def cost(
+    dual: models.DualTower, batch: int, log: Sequence[Mapping], *, model: str, seed: int
+) -> list[Measurement]:
+    """What a policy takes of the machine.
+
+    Args:
+        dual: the pair, locked as the policy says.
+        batch: pairs of an update.
+        log: of the run.
+        model: of the records.
+        seed: of the run.
+
+    Returns:
+        "parameters that move", "share that moves"; "seconds per update", the median over the log,
+        and "memory for training (MB)", what gradients, moments and activations of a batch take
+        beside the weights, by tracing shapes.
+    """
+    told = trainable.report(dual).iloc[-1]
+    found = plan(dual, batch, batch, precision="fp32", accelerator=A6000, overhead=0)
+    extra = found.gradients + found.moments + found.activations
+    speeds = [line["pairs_per_second"] for line in log if "pairs_per_second" in line]
+    values = {
+        "parameters that move": told["trainable"], "share that moves": told["share"],
+        "seconds per update": batch / float(np.median(speeds)),
+        "memory for training (MB)": extra / 1e6,
+    }  # fmt: skip
+    return [
+        Measurement(model=model, data="training", metric=key, value=float(value), n=len(speeds),
+                    seed=seed)
+        for key, value in values.items()
+    ]  # fmt: skip
 
 
 def planned(

@@ -8,6 +8,7 @@ pairs), and never sees a picture.
 Source: Khan and Fu 2023, section 2.4 (DeiT and SimCSE); Gao et al. 2021 (SimCSE).
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -45,6 +46,7 @@ class Start:
     pretrained: Literal["both", "image", "text", "none"] = "both"
     pictures: Mapping[str, Any] = field(default_factory=dict)
     sentences: Mapping[str, Any] = field(default_factory=dict)
+    _found: dict | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.pretrained not in ("both", "image", "text", "none"):
@@ -85,10 +87,16 @@ class Start:
             ValueError: an unknown tower.
         """
         drawn = models.dual(self.image, self.text, embed, seed)
-        done = {side: kept(recipe, progress=progress) for side, recipe in self.recipes.items()}
-        image = done["image"].dual.image if "image" in done else drawn.image
-        text = done["text"].dual.text if "text" in done else drawn.text
-        return models.DualTower(image, text, embed, drawn.name, seed)
+        found = {"image": drawn.image, "text": drawn.text} | copy.deepcopy(self._towers(progress))
+        return models.DualTower(found["image"], found["text"], embed, drawn.name, seed)
+
+    def _towers(self, progress: bool) -> dict[str, models.Tower]:
+        """Those that are pretrained here, trained or read once."""
+        if self._found is None:
+            done = {side: kept(each, progress=progress).dual for side, each in self.recipes.items()}
+            towers = {side: getattr(pair, side) for side, pair in done.items()}
+            object.__setattr__(self, "_found", towers)
+        return self._found
 
 
 def around(image: models.ImageTower, text: str, embed: int, seed: int = 0) -> models.DualTower:

@@ -20,6 +20,12 @@ from torch.utils.flop_counter import flop_registry
 from towers.models import DualTower, Tower
 from towers.models.paper import example
 
+_ATEN, _FLASH = torch.ops.aten, "_scaled_dot_product_flash_attention"
+FORMULAS = flop_registry | {
+    getattr(_ATEN, f"{_FLASH}_for_cpu{way}"): flop_registry[getattr(_ATEN, f"{_FLASH}{way}")]
+    for way in ("", "_backward")
+}
+"""torch's formulas of operations; its own counter misses the attention that a CPU takes."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -50,7 +56,7 @@ class Meter(TorchDispatchMode):
     """Counts what operations compute, and the bytes held by tensors that they make.
 
     torch's own counter of operations listens to modules as well, in a way that keeps tensors alive;
-    its formulas are used here.
+    its formulas are used here (`FORMULAS`).
 
     Attributes:
         flops: floating-point operations so far, of matrix products, convolutions and attention.
@@ -66,7 +72,7 @@ class Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(func._overloadpacket):
+        if formula := FORMULAS.get(func._overloadpacket):
             self.flops += formula(*args, **(kwargs or {}), out_val=made)
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
