@@ -1,9 +1,13 @@
 """Retrieval of a text's partner: by hand, with doubles, against chance."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from towers import metrics
+from tests import toy_towers
+from towers import metrics, models
 from towers.evaluation import embeds, text_pairs
 
 
@@ -51,3 +55,37 @@ def test_any_text_with_the_partners_words_is_right(placed):
 def test_one_pair_is_too_few(placed):
     with pytest.raises(ValueError, match="at least 2 pairs of texts, got 1"):
         text_pairs.evaluate(Dual(), [("a", "b")], name="toys")
+
+
+def test_a_text_tower_is_asked_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
+    tower, texts = toy_towers.text_tower(), ["an owl", "two boats", "ein Eule", "zwei Boote"]
+    features = models.features(tower, texts, dtype="fp32", progress=False)
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    assert np.allclose(embeds.of_texts(tower, texts, "fp32"), expected, atol=1e-6)
+    pairs = [*zip(texts[:2], texts[2:], strict=True)]
+    rows = text_pairs.evaluate(tower, pairs, name="toys", ks=(1,), dtype="fp32")
+    right = (expected[:2] @ expected[2:].T).argmax(1) == [0, 1]
+    back = (expected[2:] @ expected[:2].T).argmax(1) == [0, 1]
+    assert values(rows)["text to text R@1"] == pytest.approx(np.mean([right, back]))
+    assert rows[0].model == "toy:text"
+
+
+def test_translations_are_first_captions_of_pictures_with_both():
+    toys = toy_towers.collection([("one", "uno"), (), ("two",)])
+    second = [{"de": ("eins",)}, {"de": ("leer",)}, {}]
+    items = [
+        replace(item, captions=dict(item.captions) | more)
+        for item, more in zip(toys.items, second, strict=True)
+    ]
+    assert text_pairs.translations(replace(toys, items=tuple(items)), "de") == [("one", "eins")]
+
+
+def test_records_of_a_language_stand_beside_their_chance(placed):
+    rows = []
+    for code, count in (("de", 3), ("ru", 2)):
+        pairs = [(f"{letter} one", f"{letter} two") for letter in "adh"[:count]]
+        rows += text_pairs.evaluate(Dual(), pairs, name=f"toys:{code}", ks=(1, 2))
+    found = text_pairs.by_language(pd.DataFrame([vars(row) for row in rows]), k=1)
+    assert list(found.language) == ["de", "ru"]
+    assert list(found.chance) == [pytest.approx(1 / 3), pytest.approx(1 / 2)]

@@ -11,6 +11,7 @@ TRAINED = (
     "weight_decay", "warmup", "embed",
 )  # fmt: skip
 MIXED = ("seeds", "sentences", "shares")
+ALIGNED = ("seeds", "image", "text", "train_on", "policies", "budget", "rates", "student")
 SHARING = ("clippo/modality_gap", "clippo/vqa")
 
 
@@ -31,3 +32,9 @@ def test_chapters_start_from_the_pairs_of_one_tower(name, scale):
 @pytest.mark.parametrize("name", SHARING)
 def test_they_wait_for_one_tower_instead_of_its_locks(name):
     assert "clippo/one_tower" in experiments.get(name).needs
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])  # at paper scale the texts' tower differs
+def test_unseen_languages_are_asked_of_the_pairs_that_were_aligned(scale):
+    trained, own = asked("lilt/alignment", scale), asked("lilt/unseen_languages", scale)
+    assert {key: own[key] for key in ALIGNED} == {key: trained[key] for key in ALIGNED}

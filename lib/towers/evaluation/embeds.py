@@ -1,6 +1,7 @@
 """Unit-norm embeddings of a collection's pictures and of texts, through the feature cache."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,13 +22,18 @@ def of_images(
 
 
 def of_texts(
-    dual: models.DualTower, texts: Sequence[str], dtype: Precision
+    dual: models.DualTower | models.TextTower, texts: Sequence[str], dtype: Precision
 ) -> Float[np.ndarray, "texts embed"]:
-    """One embedding per text; equal texts get equal embeddings, whatever batch they come in."""
+    """One embedding per text; equal texts get equal embeddings, whatever batch they come in.
+
+    Of a text tower by itself the features are the embeddings, once they are of unit norm.
+    """
+    alone = isinstance(dual, models.TextTower)
+    embed = partial(torch.nn.functional.normalize, dim=-1) if alone else dual.embed_texts
     distinct = sorted(set(texts))
     row = {text: index for index, text in enumerate(distinct)}
-    features = models.features(dual.text, distinct, dtype=dtype)
-    return _projected(dual.embed_texts, features)[[row[text] for text in texts]]
+    features = models.features(dual if alone else dual.text, distinct, dtype=dtype)
+    return _projected(embed, features)[[row[text] for text in texts]]
 
 
 def _projected(embed, features: np.ndarray) -> np.ndarray:

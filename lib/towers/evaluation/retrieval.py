@@ -90,19 +90,59 @@ def evaluate(
     for direction in DIRECTIONS:
         positives, pictures, candidates = pairs.sides(direction)
         groups = collection.groups[pairs.items[pictures]]
-        tiles = [
-            metrics.hits_at_k(sims, positives[first : first + len(sims)], ks)
-            for first, sims in pairs.sims(direction)
-        ]
+        found = pairs.hits(direction, ks)
         counts = [len(right) for right in positives]
         chance = metrics.chance_at_k(counts, candidates, ks)
         rows.append(row(f"{direction} candidates", candidates, len(counts)))
         for k in ks:
-            hits = np.concatenate([tile[k] for tile in tiles])
-            ends = metrics.intervals.proportion(hits, seed=seed, groups=groups)
-            rows.append(row(f"{direction} R@{k}", float(hits.mean()), len(hits), *ends))
-            rows.append(row(f"{direction} chance R@{k}", chance[k], len(hits)))
+            own = found[k]
+            ends = metrics.intervals.proportion(own, seed=seed, groups=groups)
+            rows.append(row(f"{direction} R@{k}", float(own.mean()), len(own), *ends))
+            rows.append(row(f"{direction} chance R@{k}", chance[k], len(own)))
     return rows
+
+
+def hits(
+    dual: models.DualTower,
+    collection: data.Collection,
+    *,
+    language: str = "en",
+    k: int = 10,
+    prompt: str = "",
+    dtype: Precision = "bf16",
+) -> pd.DataFrame:
+    """What `evaluate` averages, query by query: for comparisons on the same pictures.
+
+    Args:
+        dual: as for `evaluate`.
+        collection: as for `evaluate`.
+        language: of the captions.
+        k: how many of the best candidates count.
+        prompt: put before each caption, as for `evaluate`.
+        dtype: as for `evaluate`.
+
+    Returns:
+        One row a query: `model`, `language` (as it was given), `direction`, `item` (index in the
+        collection of the query's picture), `group` of near duplicates that it belongs to, `hit`,
+        in [0, 1], and `chance` of one.
+
+    Raises:
+        ValueError: as `evaluate`.
+    """
+    pairs = _Pairs(dual, collection, language, prompt, dtype)
+    parts = []
+    for direction in DIRECTIONS:
+        positives, pictures, candidates = pairs.sides(direction)
+        items = pairs.items[pictures]
+        counts = [len(right) for right in positives]
+        parts.append(
+            pd.DataFrame({
+                "model": dual.name, "language": language, "direction": direction, "item": items,
+                "group": collection.groups[items], "hit": pairs.hits(direction, [k])[k],
+                "chance": metrics.chance_at_k(counts, candidates, [k])[k],
+            })
+        )  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
 
 
 def neighbours(
@@ -186,6 +226,15 @@ class _Pairs:
         queries = len(self.sides(direction)[0])
         for first in range(0, queries, ROWS):
             yield first, self._scores(direction, slice(first, first + ROWS))
+
+    def hits(self, direction: str, ks: Sequence[int]) -> dict[int, Float[np.ndarray, " queries"]]:
+        """For each k, whether each query is answered among the k best candidates."""
+        positives = self.sides(direction)[0]
+        tiles = [
+            metrics.hits_at_k(sims, positives[first : first + len(sims)], ks)
+            for first, sims in self.sims(direction)
+        ]
+        return {k: np.concatenate([tile[k] for tile in tiles]) for k in ks}
 
     def found(self, direction: str, query: int, k: int) -> Neighbours:
         """The k nearest candidates of one query."""

@@ -7,15 +7,30 @@ Source: Tschannen et al. 2023, section 4.1 ("Text/text data"): next-sentence pre
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
-from towers import metrics, models
+from towers import data, metrics, models
 from towers.evaluation import embeds
 from towers.models.features import Precision
 from towers.records import Measurement
 
 
+def translations(
+    collection: data.Collection, language: str, original: str = "en"
+) -> list[tuple[str, str]]:
+    """What is said about each picture in two languages: the first caption in each.
+
+    Args:
+        collection: pictures without a caption in both are left out.
+        language: of the second text, in any spelling.
+        original: of the first text.
+    """
+    sides = zip(collection.captions(original), collection.captions(language), strict=True)
+    return [(ours[0], theirs[0]) for ours, theirs in sides if ours and theirs]
+
+
 def evaluate(
-    dual: models.DualTower,
+    dual: models.DualTower | models.TextTower,
     pairs: Sequence[tuple[str, str]],
     *,
     name: str,
@@ -26,7 +41,7 @@ def evaluate(
     """Recall at k of each text's partner, both ways together.
 
     Args:
-        dual: whose text tower is asked; features are cached.
+        dual: whose text tower is asked, or a text tower by itself; features are cached.
         pairs: at least two; every second text is a candidate for every first one, and the other
             way round. Where a partner's words stand in several pairs, any of them is right.
         name: of the data.
@@ -63,3 +78,20 @@ def evaluate(
         )
         rows.append(Measurement(metric=f"text to text chance R@{k}", value=chance[k], **shared))
     return rows
+
+
+def by_language(frame: pd.DataFrame, k: int = 10) -> pd.DataFrame:
+    """The records of `evaluate` for one k, beside chance.
+
+    Args:
+        frame: records, as `Run.frame` gives them, whose data is called "NAME:LANGUAGE".
+        k: which ones.
+
+    Returns:
+        The rows "text to text R@k", with the columns `language` and `chance`.
+    """
+    keys = ["model", "data", "seed"]
+    levels = frame[frame.metric == f"text to text chance R@{k}"].drop_duplicates(keys)
+    levels = levels[[*keys, "value"]].rename(columns={"value": "chance"})
+    rows = frame[frame.metric == f"text to text R@{k}"].merge(levels, on=keys, how="left")
+    return rows.assign(language=rows.data.str.extract(r":([^:]*)$")[0])

@@ -1,0 +1,61 @@
+"""What a policy takes: parameters that move, memory that training them holds, time per update.
+
+Source: Khan and Fu 2023, Table 3 ("# Trainable", "% Trained").
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from towers import models
+from towers.models import trainable
+from towers.records import Measurement
+
+FP32, HELD = 4, 3
+"""Bytes of a number; numbers beside a weight that moves: its gradient and AdamW's two moments."""
+
+
+def weigh(
+    dual: models.DualTower,
+    policy: str,
+    log: Sequence[Mapping],
+    *,
+    data: str,
+    batch: int,
+    seed: int = 0,
+) -> list[Measurement]:
+    """What one run took on this machine.
+
+    Args:
+        dual: the trained pair; it stays as it is.
+        policy: what moved in it.
+        log: of the run, as `training.logs.read` gives it.
+        data: name of what it was trained on.
+        batch: pairs per update.
+        seed: of the run.
+
+    Returns:
+        "parameters that move", "parameters" and "share that moves", of both towers with adapters
+        and projections; "memory of weights and optimiser (MB)", which is exact and counts no
+        activations; and "seconds per update", the median over the log, if it has updates.
+
+    Raises:
+        ValueError: a policy that does not suit the pair.
+    """
+    count = trainable.report(trainable.apply(copy.deepcopy(dual), policy, seed)).iloc[-1]
+    held = FP32 * (count["parameters"] + HELD * count["trainable"])
+    values = {
+        "parameters that move": count["trainable"],
+        "parameters": count["parameters"],
+        "share that moves": count["share"],
+        "memory of weights and optimiser (MB)": held / 1e6,
+    }
+    shared = {"model": dual.name, "data": data, "seed": seed}
+    rows = [
+        Measurement(metric=key, value=float(value), n=1, **shared) for key, value in values.items()
+    ]
+    if times := [batch / line["pairs_per_second"] for line in log if "pairs_per_second" in line]:
+        time = float(np.median(times))
+        rows.append(Measurement(metric="seconds per update", value=time, n=len(times), **shared))
+    return rows
