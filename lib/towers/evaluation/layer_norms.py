@@ -36,7 +36,7 @@ def moves(before: models.DualTower, after: models.DualTower) -> pd.DataFrame:
             )
         for (layer, norm), module in old.items():
             pairs = zip(module.parameters(), new[layer, norm].parameters(), strict=True)
-            change = sum(float((second - first).abs().sum()) for first, second in pairs)
+            change = sum(float((second - first).detach().abs().sum()) for first, second in pairs)
             rows.append((side, layer, norm, change))
     return pd.DataFrame(rows, columns=["tower", "layer", "norm", "change"])
 
