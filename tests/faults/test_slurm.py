@@ -109,6 +109,8 @@ def started(folder):
             patch.setenv("OMP_NUM_THREADS", "1")
             until(lambda: "idle" in said("sinfo", "-h", "-o", "%T"), 30)
             yield
+            subprocess.run(["scancel", "--user=root"], check=False)
+            until(lambda: not said("squeue", "-h"), 60)
         for process in reversed(running):
             process.terminate()
             process.wait(20)
