@@ -40,7 +40,7 @@ def report(root: Path) -> subprocess.CompletedProcess:
         env=os.environ | {"TOWERS_ROOT": str(root)},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1500,
     )
 
 

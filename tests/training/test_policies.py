@@ -185,7 +185,8 @@ def test_planned_memory_and_work_fall_with_what_moves():
     assert full.memory > adapted.memory > norms.memory
     assert full.activations > adapted.activations > norms.activations
     assert full.flops > adapted.flops > norms.flops
-    assert full.flops / norms.flops == pytest.approx(3 / 2, rel=0.01)  # no weight has a gradient
+    # No weight has a gradient: two passes of three, but for attention, whose products have none.
+    assert 1.4 < full.flops / norms.flops < 1.5
     assert adapted.moments == 2 * adapted.gradients == 8 * 14_672_385
 
 
