@@ -62,7 +62,15 @@ def test_a_worker_that_hears_the_signal_too_reads_on_until_the_update_is_done(tm
     assert (kept(tmp_path), reached(tmp_path)) == ([6], 6)
 
 
-def test_an_interrupt_is_one_after_the_checkpoint_too(tmp_path, capsys):
+@pytest.fixture
+def interruptible():
+    """Shells start what runs in the background deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_is_one_after_the_checkpoint_too(tmp_path, capsys, interruptible):
     before = {number: signal.getsignal(number) for number in stopping.HEEDED}
     with pytest.raises(KeyboardInterrupt):
         toy_runs.asked(tmp_path, signal.SIGINT)
