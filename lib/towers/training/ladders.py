@@ -66,7 +66,7 @@ class Ladder:
         policies: name -> what moves, as `models.trainable` has it.
         source: what is learnt from; "{pairs}" stands for the amount.
         budget: the other fields of all recipes, such as steps and batch.
-        start: fields of all `Start`s but for the towers and which are pretrained.
+        start: fields of every `Start` but for the towers and which are pretrained.
         drawn: tower that brings weights -> one from scratch, its stand-in where it shall have none.
     """
 
