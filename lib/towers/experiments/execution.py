@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import math
 import shutil
@@ -201,9 +202,12 @@ def _complete(
         for path in sorted(staging.rglob("*"))
         if path.is_file() and path.name != f"{scale}.json"
     }
+    # On one clock, so that a run that follows at once never seems to have begun before the end.
+    began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
     provenance = dataclasses.replace(
-        provenance, artifacts=artifacts, code=code, wall_seconds=round(seconds, 3)
-    )
+        provenance, artifacts=artifacts, code=code, wall_seconds=round(seconds, 3),
+        started=began.isoformat(timespec="milliseconds"),
+    )  # fmt: skip
     records.write(staging / f"{scale}.json", provenance, rows)
 
 
