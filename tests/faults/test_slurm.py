@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.training import ranks
 from tests.training.test_launch import RECIPE
 from towers import files
 from towers.training import launch, logs, states
@@ -57,14 +58,6 @@ pytestmark = [
 ]
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Munge, a controller and one node of two cores, all of them ours; one cluster at a time.
@@ -83,7 +76,9 @@ def started(folder):
     (folder / "key").chmod(0o600)
     path = folder / "slurm.conf"
     path.write_text(
-        CONFIGURATION.format(host=socket.gethostname(), folder=folder, ports=free_ports(2))
+        CONFIGURATION.format(
+            host=socket.gethostname(), folder=folder, ports=[ranks.free_port(), ranks.free_port()]
+        )
     )
     environment = os.environ | {"SLURM_CONF": str(path)}
     munge = [

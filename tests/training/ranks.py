@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
 import pickle
+import random
 import signal
 import socket
 import time
@@ -13,6 +15,19 @@ from dataclasses import dataclass
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.training.toy_runs"])
+
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+FIRST = 12_000 + 500 * (WORKER % 32)
+PORTS = itertools.cycle(random.Random(os.getpid()).sample(range(FIRST, FIRST + 500), 500))
+"""Of this worker alone, and none that a system lends to clients."""
+
+
+def free_port():
+    """A port that nobody listens to, and that nobody else is given before we do."""
+    for port in itertools.islice(PORTS, 500):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("no port of this worker is free")
 
 
 @dataclass
@@ -52,9 +67,7 @@ class Ranks:
     """Some ranks under way."""
 
     def __init__(self, work, *arguments, ranks=1, **options):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.started = time.monotonic()
         self.pipes, self.processes = [], []
         for rank in range(ranks):
