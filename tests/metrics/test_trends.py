@@ -7,63 +7,86 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 from towers.metrics import trends
 
-SIZES = np.array([1.0, 3.0, 10.0, 40.0, 90.0])
+SIZES = np.array([1.0, 3.0, 10.0, 40.0, 90.0])[:, None]
+GRID = np.array([(pairs, width) for pairs in (1.0, 4.0, 16.0) for width in (2.0, 3.0, 9.0)])
 
 
-@given(exponent=st.floats(-3, 3), scale=st.floats(1e-3, 1e3))
-def test_an_exact_law_is_found(exponent, scale):
-    found = trends.power_law(SIZES, scale * SIZES**exponent)
-    assert found.exponent == pytest.approx(exponent, abs=1e-9)
+@given(first=st.floats(-2, 2), second=st.floats(-2, 2), scale=st.floats(1e-3, 1e3))
+def test_an_exact_law_is_found(first, second, scale):
+    value = scale * GRID[:, 0] ** first * GRID[:, 1] ** second
+    found = trends.power_law(GRID, value)
+    assert found.exponents == pytest.approx((first, second), abs=1e-9)
     assert found.scale == pytest.approx(scale, rel=1e-9)
-    line, (low, high) = found.at(SIZES)
-    np.testing.assert_allclose(line, scale * SIZES**exponent, rtol=1e-9)
+    line, (low, high) = found.at(GRID)
+    np.testing.assert_allclose(line, value, rtol=1e-9)
     np.testing.assert_allclose(low, high, rtol=1e-5)  # rounding is all that scatters
 
 
 def test_the_intervals_are_those_of_the_normal_equations():
     values = np.array([0.9, 0.8, 0.5, 0.45, 0.3])
-    design = np.stack([np.ones(5), np.log(SIZES)], axis=1)
+    design = np.column_stack([np.ones(5), np.log(SIZES)])
     solved, (squares,), *_ = np.linalg.lstsq(design, np.log(values))
     covariance = squares / 3 * np.linalg.inv(design.T @ design)
     t = 3.182446305284263  # 97.5 % of Student's t with 3 degrees of freedom, from tables
     found = trends.power_law(SIZES, values)
     reach = t * covariance[1, 1] ** 0.5
-    assert found.interval == pytest.approx((solved[1] - reach, solved[1] + reach))
+    assert found.exponents == pytest.approx((solved[1],))
+    assert found.intervals[0] == pytest.approx((solved[1] - reach, solved[1] + reach))
     total = ((np.log(values) - np.log(values).mean()) ** 2).sum()
     assert found.r_squared == pytest.approx(1 - squares / total)
     place = np.array([1.0, np.log(20.0)])
     reach = t * (place @ covariance @ place) ** 0.5
-    line, ends = found.at(np.array([20.0]))
+    line, ends = found.at(np.array([[20.0]]))
     assert line[0] == pytest.approx(np.exp(place @ solved))
     assert ends[:, 0] == pytest.approx(np.exp([place @ solved - reach, place @ solved + reach]))
 
 
-def test_the_interval_covers_as_often_as_it_says():
+def test_one_size_is_the_straight_line():
+    values = np.array([0.9, 0.8, 0.5, 0.45, 0.3])
+    line, found = (
+        stats.linregress(np.log(SIZES[:, 0]), np.log(values)),
+        trends.power_law(SIZES, values),
+    )
+    assert found.exponents[0] == pytest.approx(line.slope)
+    assert found.scale == pytest.approx(np.exp(line.intercept))
+    assert found.r_squared == pytest.approx(line.rvalue**2)
+
+
+def test_the_intervals_cover_as_often_as_they_say():
     rng = np.random.default_rng(0)
-    draws = 0.5 * SIZES**-0.3 * np.exp(0.1 * rng.standard_normal((1000, 5)))
-    hits = [law.interval.low <= -0.3 <= law.interval.high
-            for law in (trends.power_law(SIZES, row, 0.9) for row in draws)]  # fmt: skip
-    assert np.mean(hits) == pytest.approx(0.9, abs=0.03)  # three standard errors
+    exact = 0.8 * GRID[:, 0] ** -0.2 * GRID[:, 1] ** -0.4
+    draws = exact * np.exp(0.1 * rng.standard_normal((1000, len(GRID))))
+    found = [trends.power_law(GRID, row, 0.9).intervals for row in draws]
+    for index, true in enumerate((-0.2, -0.4)):
+        hits = [ends[index].low <= true <= ends[index].high for ends in found]
+        assert np.mean(hits) == pytest.approx(0.9, abs=0.03)  # three standard errors
 
 
 @pytest.mark.parametrize(
-    ("size", "value", "said"),
+    ("sizes", "value", "said"),
     [
-        ([1, 2], [1, 2], "three sizes"),
-        ([1, 2, 3], [1, 2], "shapes"),
-        ([1, 2, 0], [1, 2, 3], "above zero"),
-        ([1, 2, 3], [1, np.nan, 3], "finite"),
-        ([2, 2, 2], [1, 2, 3], "different sizes"),
+        (SIZES[:2], np.ones(2), "two rows more"),
+        (GRID[:3], np.ones(3), "two rows more"),
+        (GRID, np.ones(4), "shapes"),
+        (SIZES[:, 0], np.ones(5), "a row of sizes for each value"),
+        (GRID - 1, np.ones(9), "above zero"),
+        (GRID, np.full(9, np.nan), "finite"),
+        (GRID[:, [0, 0]], np.ones(9), "follows from the others"),
+        (np.ones((9, 1)), np.ones(9), "follows from the others"),
     ],
 )
-def test_what_has_no_line_is_refused(size, value, said):
+def test_what_has_no_law_is_refused(sizes, value, said):
     with pytest.raises(ValueError, match=said):
-        trends.power_law(size, value)
+        trends.power_law(sizes, value)
+
+
+def test_a_confidence_of_one_is_refused():
     with pytest.raises(ValueError, match="confidence"):
-        trends.power_law(SIZES, SIZES, 1.0)
+        trends.power_law(GRID, np.ones(9), 1.0)
 
 
 @given(hnp.arrays(int, (7, 2), elements=st.integers(0, 4)))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from towers.evaluation import retrieval
-from towers.metrics import planes
+from towers.metrics import trends
 from towers.records import Measurement
 
 SHORT = {"text retrieval": "picture to caption", "image retrieval": "caption to picture"}
@@ -102,9 +102,9 @@ def evaluate(points: pd.DataFrame, *, data: str) -> list[Measurement]:
     return rows
 
 
-def _fit(points: pd.DataFrame) -> planes.PowerPlane | None:
+def _fit(points: pd.DataFrame) -> trends.PowerLaw | None:
     """The power of both factors; None with too few points, or an error of zero."""
     varied = all(points[factor].nunique() > 1 for factor in FACTORS)
     if len(points) < len(FACTORS) + 2 or not varied or (points.error <= 0).any():
         return None
-    return planes.power_plane(points[list(FACTORS)].to_numpy(float), points.error.to_numpy(float))
+    return trends.power_law(points[list(FACTORS)].to_numpy(float), points.error.to_numpy(float))

@@ -98,7 +98,7 @@ def law(points: pd.DataFrame, size: str) -> trends.PowerLaw:
     Raises:
         ValueError: fewer than three points.
     """
-    return trends.power_law(points[size].to_numpy(float), points.error.to_numpy(float))
+    return trends.power_law(points[[size]].to_numpy(float), points.error.to_numpy(float))
 
 
 def band(points: pd.DataFrame, size: str, places: int = 50) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def band(points: pd.DataFrame, size: str, places: int = 50) -> pd.DataFrame:
     if len(points) < 3:
         return pd.DataFrame(columns=[size, "value", "low", "high"], dtype=float)
     along = np.geomspace(points[size].min(), points[size].max(), places)
-    line, (low, high) = law(points, size).at(along)
+    line, (low, high) = law(points, size).at(along[:, None])
     return pd.DataFrame({size: along, "value": line, "low": low, "high": high})
 
 
@@ -153,11 +153,11 @@ def evaluate(frame: pd.DataFrame, *, count: int, data: str) -> list[Measurement]
 
 def _fitted(points: pd.DataFrame, size: str, over: str, data: str) -> list[Measurement]:
     fitted = law(points, size)
-    low, high = fitted.interval
+    (exponent,), ((low, high),) = fitted.exponents, fitted.intervals
     reach = points[size].max() / points[size].min()
     n = fitted.n
     return [
-        _row(f"exponent over {over}", fitted.exponent, n, data, low=low, high=high),
+        _row(f"exponent over {over}", exponent, n, data, low=low, high=high),
         _row(f"r² over {over}", fitted.r_squared, n, data),
         _row(f"range of compute over {over}", reach, n, data),
     ]

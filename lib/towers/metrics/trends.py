@@ -11,92 +11,98 @@ from towers.metrics.intervals import Interval
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """value = scale * size ^ exponent, fitted as a straight line through logarithms.
+    """value = scale * product of size_i ^ exponent_i: a line or plane through logarithms.
 
     Attributes:
-        exponent: slope of the line.
-        interval: of the exponent.
-        scale: value at size 1.
-        r_squared: share of the logarithms' variance that the line explains, in [0, 1].
+        exponents: slope along each size.
+        intervals: of the exponents.
+        scale: value where all sizes are 1.
+        r_squared: share of the logarithms' variance that it explains, in [0, 1].
         n: points.
-        confidence: of `interval` and of the band.
+        confidence: of `intervals` and of the band.
     """
 
-    exponent: float
-    interval: Interval
+    exponents: tuple[float, ...]
+    intervals: tuple[Interval, ...]
     scale: float
     r_squared: float
     n: int
     confidence: float
-    _centre: float
-    _deviation: float
-    _spread: float
+    _covariance: Float[np.ndarray, "terms terms"]
 
     def at(
-        self, size: Float[np.ndarray, " sizes"]
-    ) -> tuple[Float[np.ndarray, " sizes"], Float[np.ndarray, "2 sizes"]]:
-        """The line at some sizes, and the low and high ends of its band.
+        self, sizes: Float[np.ndarray, "points sizes"]
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "2 points"]]:
+        """The law at some places, and the low and high ends of its band.
 
-        The band is that of the line itself, not of further points around it.
+        The band is that of the law itself, not of further points around it.
 
         Args:
-            size: above zero.
+            sizes: above zero.
         """
-        logs = np.log(np.asarray(size, dtype=float))
-        line = np.log(self.scale) + self.exponent * logs
-        error = self._deviation * np.sqrt(1 / self.n + (logs - self._centre) ** 2 / self._spread)
-        reach = _quantile(self.n, self.confidence) * error
+        design = _design(np.log(np.asarray(sizes, dtype=float)))
+        line = design @ np.array([np.log(self.scale), *self.exponents])
+        error = np.sqrt(np.einsum("pi,ij,pj->p", design, self._covariance, design))
+        reach = _quantile(self.n - design.shape[1], self.confidence) * error
         return np.exp(line), np.exp(np.stack([line - reach, line + reach]))
 
 
 def power_law(
-    size: Float[np.ndarray, " points"],
+    sizes: Float[np.ndarray, "points sizes"],
     value: Float[np.ndarray, " points"],
     confidence: float = 0.95,
 ) -> PowerLaw:
-    """Least squares through log(size) and log(value).
+    """Least squares through the logarithms of some sizes and of a value.
 
     Args:
-        size: above zero, at least two of them different.
+        sizes: above zero, a column each; no column may follow from the others.
         value: above zero.
-        confidence: strictly between 0 and 1. Intervals are Student's with two degrees of freedom
-            less than points: right where the logarithms scatter normally around the line, each
-            point for itself. Several seeds of one size should be averaged first.
+        confidence: strictly between 0 and 1. Intervals are Student's, with as many degrees of
+            freedom as there are points more than exponents and one: right where the logarithms
+            scatter normally around the law, each point for itself. Average several seeds of one
+            place first.
 
     Raises:
-        ValueError: fewer than three points, one size only, or numbers that are not above zero.
+        ValueError: too few points, numbers that are not above zero, or sizes that do not vary, or
+            vary together.
 
     Source: Hestness et al. 2017, Kaplan et al. 2020; Radford et al. 2021, Fig. 9.
     """
-    size, value = (np.asarray(side, dtype=float) for side in (size, value))
-    if size.shape != value.shape or size.ndim != 1 or len(size) < 3:
+    sizes, value = np.asarray(sizes, dtype=float), np.asarray(value, dtype=float)
+    if sizes.ndim != 2 or value.shape != sizes.shape[:1] or len(value) < sizes.shape[1] + 2:
         raise ValueError(
-            f"expected at least three sizes, each with a value; got shapes {size.shape} and "
-            f"{value.shape}"
+            "expected a row of sizes for each value, and two rows more than sizes; got shapes "
+            f"{sizes.shape} and {value.shape}"
         )
-    if not (np.isfinite([size, value]).all() and min(size.min(), value.min()) > 0):
+    if not (np.isfinite(sizes).all() and np.isfinite(value).all()
+            and min(sizes.min(), value.min()) > 0):  # fmt: skip
         raise ValueError(
-            f"expected finite sizes and values above zero, got a least size of {size.min()} and a "
+            f"expected finite sizes and values above zero, got a least size of {sizes.min()} and a "
             f"least value of {value.min()}; a logarithm has no other"
         )
     if not 0 < confidence < 1:
         raise ValueError(f"expected confidence between 0 and 1, got {confidence}")
-    if size.min() == size.max():
-        raise ValueError(f"expected different sizes, got {size[0]} only; a line needs two")
-    logs, targets = np.log(size), np.log(value)
-    line = stats.linregress(logs, targets)
-    reach = _quantile(len(size), confidence) * line.stderr
-    residuals = targets - line.intercept - line.slope * logs
+    design, target = _design(np.log(sizes)), np.log(value)
+    terms = design.shape[1]
+    if np.linalg.matrix_rank(design) < terms:
+        raise ValueError(
+            f"expected {terms - 1} sizes that vary each for itself, got columns of which one "
+            "follows from the others; leave it out"
+        )
+    solved = np.linalg.lstsq(design, target, rcond=None)[0]
+    residuals, around = target - design @ solved, target - target.mean()
+    free = len(target) - terms
+    covariance = (residuals @ residuals) / free * np.linalg.inv(design.T @ design)
+    reach = _quantile(free, confidence) * np.sqrt(np.diag(covariance))
+    ends = zip((solved - reach)[1:], (solved + reach)[1:], strict=True)
     return PowerLaw(
-        exponent=float(line.slope),
-        interval=Interval(float(line.slope - reach), float(line.slope + reach)),
-        scale=float(np.exp(line.intercept)),
-        r_squared=float(line.rvalue**2),
-        n=len(size),
+        exponents=tuple(map(float, solved[1:])),
+        intervals=tuple(Interval(float(low), float(high)) for low, high in ends),
+        scale=float(np.exp(solved[0])),
+        r_squared=float(1 - (residuals @ residuals) / (around @ around)) if around.any() else 1.0,
+        n=len(target),
         confidence=confidence,
-        _centre=float(logs.mean()),
-        _deviation=float(np.sqrt((residuals**2).sum() / (len(size) - 2))),
-        _spread=float(((logs - logs.mean()) ** 2).sum()),
+        _covariance=covariance,
     )
 
 
@@ -117,5 +123,9 @@ def frontier(
     return ~better.any(axis=1) & ~np.isnan(cost) & ~np.isnan(value)
 
 
-def _quantile(n: int, confidence: float) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, n - 2))
+def _design(logs: Float[np.ndarray, "points sizes"]) -> Float[np.ndarray, "points terms"]:
+    return np.column_stack([np.ones(len(logs)), logs])
+
+
+def _quantile(free: int, confidence: float) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, free))
