@@ -139,17 +139,3 @@ def test_settings_that_cannot_be(change):
     with pytest.raises(TrainingError) as caught:
         replace(HOW, **change)
     assert "\n" not in str(caught.value)
-
-
-def test_a_plan_counts_what_fine_tuning_holds():
-    given, how = models.image_tower(TINY, device="meta"), replace(HOW, most=7, batch=4)
-    before = given.state_dict().keys()
-    sgd, adamw = (
-        answering.planned(given, replace(how, optimiser=each), ranks=2) for each in ("sgd", "adamw")
-    )
-    network = sum(weight.numel() for weight in given.parameters())
-    assert sgd.parameters == adamw.parameters == network + 7 * (given.width + 1)
-    assert sgd.weights == sgd.gradients == sgd.moments == 4 * sgd.parameters
-    assert adamw.moments == 2 * sgd.moments
-    assert (sgd.steps, sgd.embeddings, sgd.loss) == (how.steps, 0, 3 * 4 * 2 * 7)
-    assert given.state_dict().keys() == before

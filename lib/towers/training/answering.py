@@ -6,22 +6,18 @@ Source: Tschannen et al. 2023, section B.1, after Dou et al. 2022 (METER).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from tqdm import tqdm
 
 from towers.data.questions import Questions
 from towers.metrics.vqa import vqa_accuracies
-from towers.models import DualTower
 from towers.models.answering import Answerer, Pages, frequent
-from towers.models.encoders import ImageTower, Pairing, TextTower
-from towers.training.budget import FP32, Plan
+from towers.models.encoders import ImageTower
 from towers.training.errors import TrainingError, TrainingFailed
-from towers.training.planning import plan
 from towers.training.schedules import cosine
 
 
@@ -168,31 +164,6 @@ def chosen(
     if best is None:
         raise failure or TrainingError("expected at least one learning rate to try, got none")
     return best
-
-
-def planned(tower: ImageTower, how: FineTuning, **options: Any) -> Plan:
-    """What it would take to fine-tune a tower; nothing is computed, and no weight is needed.
-
-    The classifier is planned as the projection of a pair whose texts are features already, so that
-    its own arithmetic, far below a hundredth of the tower's, is counted twice.
-
-    Args:
-        tower: best on the meta device; stays as it is.
-        how: settings; the classifier has `most` answers.
-        options: of `planning.plan`: `ranks`, `accelerator`, `precision` and so on.
-
-    Raises:
-        ValueError: as `planning.plan`.
-    """
-    answerer = Answerer(tower, [str(each) for each in range(how.most)], how.seed)
-    texts = TextTower("none", nn.Identity(), tower.width, list, "", Pairing(tied=True, bias=True))
-    pair = DualTower(answerer.tower, texts, how.most, f"{tower.name}, {how.most:,} answers")
-    pair.image_proj = pair.text_proj = answerer.head
-    pair.log_scale = None  # a classifier has none
-    found = plan(pair, how.batch, how.steps * how.batch, **options)
-    scores = FP32 * how.batch // found.ranks * how.most
-    moments = found.gradients if how.optimiser == "sgd" else found.moments  # one number a weight
-    return replace(found, moments=moments, embeddings=0, loss=3 * scores)
 
 
 def _optimiser(answerer: Answerer, how: FineTuning) -> torch.optim.Optimizer:

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from towers.models import clippo
+from towers.models.answering import Answerer
 from towers.records import Measurement
-from towers.training import answering, schedules
-from towers.training.budget import GB, Plan
+from towers.training import answering, schedules, tuning_plans
+from towers.training.budget import ACCELERATORS, GB, Plan
 from towers.training.planning import plan
 from towers.training.recipe import Recipe
 
@@ -244,7 +247,12 @@ def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
     how, shared, rows = answering.FineTuning(), {"data": accelerator, "n": 1}, []
     for name in ANSWERING:
         tower = clippo.clippo_models()[name].build().image
-        found = answering.planned(tower, how, accelerator=accelerator)
+        answerer = Answerer(tower, [str(each) for each in range(how.most)], how.seed)
+        page = torch.empty(1, answerer.size, answerer.size, 3, dtype=torch.uint8)
+        found = tuning_plans.plan(
+            answerer, page, how.batch, how.steps, name=name, optimiser=how.optimiser,
+            accelerator=ACCELERATORS[accelerator],
+        )  # fmt: skip
         rows += _rows(_taken(found) | {"hours": 24 * found.days}, model=name, **shared)
     rates = {
         _at(update): how.lr * schedules.cosine(update, how.steps, how.warmup)
