@@ -147,6 +147,9 @@ def _add_run(commands: Any) -> None:
     )
     command.add_argument("--if-stale", action="store_true", help="only what is not up to date")
     command.add_argument("--minutes", type=float, help="time limit; default: the experiment's own")
+    command.add_argument(
+        "--anyway", action="store_true", help="without a GPU also what would take one for days"
+    )
     _add_results(command)
 
 
@@ -184,6 +187,7 @@ def _run_one(experiment: Any, overrides: dict, arguments: argparse.Namespace) ->
         overrides,
         results=arguments.results,
         minutes=arguments.minutes,
+        anyway=arguments.anyway,
     )
     seconds = time.monotonic() - start
     print(f"{experiment.name} {arguments.scale} {seconds:.1f} s {files.shown(path)}", flush=True)

@@ -93,7 +93,7 @@ def _run(item: catalogue.Experiment, scale: str, results: Path | None) -> dict |
 
 
 def _entry(item: catalogue.Experiment, results: Path | None) -> dict:
-    fields = ("name", "title", "question", "paper", "serves", "needs", "trains", "minutes")
+    fields = ("name", "title", "question", "paper", "serves", "needs", "gpu", "minutes")
     runs = {scale: _run(item, scale, results) for scale in SCALES}
     return {name: getattr(item, name) for name in fields} | {
         "runs": {scale: run for scale, run in runs.items() if run}

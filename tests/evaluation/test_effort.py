@@ -17,7 +17,8 @@ def test_numbers_are_those_of_the_pair_as_it_was_trained(policy):
     dual = trainable.apply(models.dual(IMAGE, TEXT, 8, seed=0), policy)
     expected = trainable.report(dual).iloc[-1]
     dual.requires_grad_(False).eval()
-    rows = {row.metric: row for row in effort.weigh(dual, policy, LOG, data="x", batch=40, seed=3)}
+    found = effort.weigh(dual, LOG, data="x", batch=40, policy=policy, seed=3)
+    rows = {row.metric: row for row in found}
     assert rows["parameters"].value == expected["parameters"]
     assert rows["parameters that move"].value == expected["trainable"]
     assert rows["share that moves"].value == expected["share"]
@@ -31,5 +32,13 @@ def test_numbers_are_those_of_the_pair_as_it_was_trained(policy):
 
 def test_a_log_without_updates_has_no_time():
     dual = models.dual(IMAGE, TEXT, 8, seed=0)
-    rows = effort.weigh(dual, "projections", [], data="x", batch=4)
+    rows = effort.weigh(dual, [], data="x", batch=4, policy="projections")
     assert "seconds per update" not in {row.metric for row in rows}
+
+
+def test_what_both_towers_share_weighs_once():
+    apart = models.dual(IMAGE, "scratch:pixels?image=32&patch=16&width=16&depth=2&heads=2", 8)
+    shared = models.dual(IMAGE, "shared:pixels", 8)
+    told = [effort.weigh(each, LOG, data="x", batch=4)[1].value for each in (apart, shared)]
+    assert told[1] < told[0]
+    assert told[1] == sum(each.numel() for each in shared.parameters())

@@ -2,13 +2,8 @@
 
 import pandas as pd
 import pytest
-import torch
 
 from towers.evaluation import family
-
-
-class Dual(torch.nn.Linear):
-    name = "a"
 
 
 def log(losses, speed=10.0):
@@ -22,13 +17,6 @@ def test_losses_are_averaged_over_equal_stretches():
     found = family.losses({("a", 0): log([4, 2, 3, 1]), ("b", 0): log([8, 8, 8, 8])}, 10, points=2)
     assert found.query("model == 'a'").loss.tolist() == [3, 2]
     assert found.query("model == 'b'").pairs.tolist() == [15, 35]
-
-
-def test_a_shared_weight_weighs_once():
-    rows = family.weigh(Dual(3, 2), log([1, 1, 1]), name="toys", seed=4)
-    assert [(row.metric, row.value, row.seed) for row in rows] == [
-        ("parameters", 8, 4), ("pairs per second", 12, 4),
-    ]  # fmt: skip
 
 
 def test_each_measure_has_the_chance_of_its_own_run():

@@ -19,21 +19,21 @@ def yaml(**changes: str | None) -> str:
 class TestFind:
     def test_gives_every_experiment_by_name(self, checkout):
         made_up_book.add(checkout, "lilt/two")
-        made_up_book.add(checkout, "clip/one", yaml=yaml(needs="[lilt/two]", trains="true"))
+        made_up_book.add(checkout, "clip/one", yaml=yaml(needs="[lilt/two]", gpu="[paper]"))
         (checkout / "notebooks/clip/.ipynb_checkpoints").mkdir()
         (checkout / "notebooks/clip/.one.ipynb").write_text("{")
         found = experiments.find()
         assert list(found) == ["clip/one", "lilt/two"]
         one = found["clip/one"]
         assert (one.title, one.paper, one.serves) == ("Tiny", "clip", ["Table 1"])
-        assert (one.needs, one.trains, one.minutes["laptop"]) == (["lilt/two"], True, 1.0)
+        assert (one.needs, one.gpu, one.minutes["laptop"]) == (["lilt/two"], ["paper"], 1.0)
         assert one.parameters() == {"scale": "laptop", "seed": 0, "candidates": 100, "rate": 0.5}
 
     def test_optional_keys_have_defaults(self, checkout):
         text = yaml(paper=None, serves=None, scales=None)
         made_up_book.add(checkout, "foundations/data", yaml=text)
         found = experiments.get("foundations/data")
-        assert (found.paper, found.serves, found.needs, found.trains) == (None, [], [], False)
+        assert (found.paper, found.serves, found.needs, found.gpu) == (None, [], [], [])
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -44,7 +44,7 @@ class TestFind:
             ({"title": "3"}, "a/b.yaml: title must be str, got 3"),
             ({"serves": "Table 1"}, "a/b.yaml: serves must be list of str, got 'Table 1'"),
             ({"serves": ""}, "serves must be list of str, got None"),
-            ({"trains": "no"}, "trains must be bool, got 'no'"),
+            ({"gpu": "[huge]"}, "gpu: expected some of smoke, laptop, paper, got huge"),
             ({"needs": "[a/c]"}, "a/b.yaml: needs: no experiment 'a/c'"),
             ({"needs": "[a/b]"}, "a/b.yaml: needs: no experiment 'a/b'"),
             ({"minutes": "{laptop: 1}"}, "minutes needs a number > 0 for each of smoke, laptop"),

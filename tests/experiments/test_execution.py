@@ -148,6 +148,15 @@ class TestRefusals:
             experiments.run("a/one", scale, overrides, minutes=minutes)
         assert not (checkout / "results").exists()
 
+    def test_days_of_training_wait_for_a_gpu(self, checkout, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        made_up_book.add(checkout, "a/one", yaml=YAML + "gpu: [paper]\n")
+        with pytest.raises(ExperimentError, match="a/one at scale paper trains for days on GPUs"):
+            experiments.run("a/one", "paper")
+        assert not (checkout / "results").exists()
+        assert experiments.run("a/one", "smoke", progress=False).is_file()
+        assert experiments.run("a/one", "paper", progress=False, anyway=True).is_file()
+
     def test_name_what_must_run_first(self, checkout):
         made_up_book.add(checkout, "a/one")
         made_up_book.add(checkout, "a/two", yaml=YAML + "needs: [a/one]\n")

@@ -1,6 +1,6 @@
-"""What a policy takes: parameters that move, memory that training them holds, time per update.
+"""What a run takes: parameters, those that move, memory that training them holds, time per update.
 
-Source: Khan and Fu 2023, Table 3 ("# Trainable", "% Trained").
+Source: Khan and Fu 2023, Table 3 ("# Trainable", "% Trained"); Tschannen et al. 2023, Table 1.
 """
 
 import copy
@@ -18,27 +18,28 @@ FP32, HELD = 4, 3
 
 def weigh(
     dual: models.DualTower,
-    policy: str,
     log: Sequence[Mapping],
     *,
     data: str,
     batch: int,
+    policy: str = "everything",
     seed: int = 0,
 ) -> list[Measurement]:
     """What one run took on this machine.
 
     Args:
         dual: the trained pair; it stays as it is.
-        policy: what moved in it.
         log: of the run, as `training.logs.read` gives it.
         data: name of what it was trained on.
         batch: pairs per update.
+        policy: what moved in it.
         seed: of the run.
 
     Returns:
         "parameters that move", "parameters" and "share that moves", of both towers with adapters
-        and projections; "memory of weights and optimiser (MB)", which is exact and counts no
-        activations; and "seconds per update", the median over the log, if it has updates.
+        and projections, what they share counted once; "memory of weights and optimiser (MB)",
+        which is exact and counts no activations; and "seconds per update", the median over the
+        log, if it has updates.
 
     Raises:
         ValueError: a policy that does not suit the pair.

@@ -5,11 +5,7 @@ Source: Tschannen et al. 2023, Tables 1, 6 and 9.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
-
-from towers import models
-from towers.records import Measurement
 
 MEASURES = {
     "I→T R@10": ("text retrieval R@10", "text retrieval chance R@10"),
@@ -45,31 +41,6 @@ def losses(
     width = max(1, int(frame.step.max()) // points)
     frame["pairs"] = ((frame.step - 1) // width * width + (width + 1) / 2) * batch
     return frame.groupby(["model", "seed", "pairs"], sort=False).loss.mean().reset_index()
-
-
-def weigh(
-    dual: models.DualTower, log: Sequence[Mapping], *, name: str, seed: int
-) -> list[Measurement]:
-    """What a trained pair weighs, and how fast it was trained on this machine.
-
-    Args:
-        dual: the pair.
-        log: of its run.
-        name: of the data.
-        seed: of its run.
-
-    Returns:
-        "parameters", each shared one once, and "pairs per second", the median over the log.
-    """
-    count = sum(weight.numel() for weight in dual.parameters())
-    speeds = [line["pairs_per_second"] for line in log if "pairs_per_second" in line]
-    shared = {"model": dual.name, "data": name, "seed": seed}
-    return [
-        Measurement(metric="parameters", value=count, n=1, **shared),
-        Measurement(
-            metric="pairs per second", value=float(np.median(speeds)), n=len(speeds), **shared
-        ),
-    ]
 
 
 def measures(frame: pd.DataFrame, data: str) -> pd.DataFrame:

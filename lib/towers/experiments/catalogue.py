@@ -20,7 +20,7 @@ FIELDS = {
     "paper": (*TEXT, parameters.Kind("None")),
     "serves": TEXTS,
     "needs": TEXTS,
-    "trains": (parameters.Kind("bool"),),
+    "gpu": TEXTS,
     "minutes": (parameters.Kind("dict", NUMBER),),
     "scales": (parameters.Kind("dict", (parameters.Kind("dict", parameters.ANY),)),),
     "choices": (parameters.Kind("dict", (parameters.Kind("list", parameters.ANY),)),),
@@ -148,6 +148,10 @@ def _entries(path: Path, content: Any) -> dict[str, Any]:
             raise ExperimentError(f"{path}: {key} {error}") from error
     if set(entries["minutes"]) != set(SCALES) or min(entries["minutes"].values()) <= 0:
         raise ExperimentError(f"{path}: minutes needs a number > 0 for each of {', '.join(SCALES)}")
+    if unknown := sorted({*entries.get("gpu", [])} - {*SCALES}):
+        raise ExperimentError(
+            f"{path}: gpu: expected some of {', '.join(SCALES)}, got {', '.join(unknown)}"
+        )
     for scale in entries.get("scales", {}):
         if scale not in SCALES[:1] + SCALES[2:]:
             raise ExperimentError(

@@ -34,6 +34,7 @@ def run(
     results: Path | None = None,
     progress: bool = True,
     minutes: float | None = None,
+    anyway: bool = False,
 ) -> Path:
     """Execute an experiment's notebook and publish its results, all or nothing.
 
@@ -44,14 +45,15 @@ def run(
         results: folder of all results; default: the checkout's (or `TOWERS_RESULTS`).
         progress: whether to show a bar over its cells, on a terminal.
         minutes: wall-clock limit; default: the YAML's.
+        anyway: run without a GPU what would take one.
 
     Returns:
         The results file, `<results>/<part>/<name>/<scale>.json`; the executed notebook and the
         data of the figures lie beside it.
 
     Raises:
-        ExperimentError: unknown experiment, scale or parameter, a value of a wrong kind, or
-            something it needs has never run.
+        ExperimentError: unknown experiment, scale or parameter, a value of a wrong kind, a scale
+            that takes a GPU where there is none, or something it needs has never run.
         RunFailed: a cell raised, the kernel died, the time is over, or the notebook did not write
             what it must. Earlier results stand untouched; the failed notebook lies beside them.
         OSError: the disk is full or fails; earlier results stand untouched.
@@ -62,6 +64,11 @@ def run(
     limit = experiment.minutes[scale] if minutes is None else minutes
     if not (math.isfinite(limit) and limit > 0):
         raise ExperimentError(f"expected minutes as a number > 0, got {limit}")
+    if scale in experiment.gpu and not anyway and not _has_gpu():
+        raise ExperimentError(
+            f"{experiment.name} at scale {scale} trains for days on GPUs, and this machine has "
+            "none; its page shows the plan, `--scale laptop` runs here, `--anyway` begins it"
+        )
     results = Path(results).resolve() if results else files.results_home()
     for need in experiment.needs:
         if freshness.last_run(catalogue.get(need), scale, results) is None:
@@ -81,6 +88,12 @@ def run(
         files.publish(staging, folder, scale)
         (folder / f"{scale}.failed.ipynb").unlink(missing_ok=True)
     return folder / f"{scale}.json"
+
+
+def _has_gpu() -> bool:
+    import torch  # takes a second
+
+    return torch.cuda.is_available()
 
 
 @contextlib.contextmanager

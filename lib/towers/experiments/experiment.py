@@ -24,7 +24,7 @@ class Experiment:
         paper: short name of the paper it belongs to, if any.
         serves: the paper's tables and figures that it reproduces.
         needs: experiments whose results it reads.
-        trains: whether it trains something (its time budget).
+        gpu: scales that end in no sensible time without one.
         minutes: scale -> limit of the whole run, wall time.
         scales: scale -> parameters that differ from the parameters cell.
         choices: parameter -> the only values it may take.
@@ -38,7 +38,7 @@ class Experiment:
     paper: str | None = None
     serves: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
-    trains: bool = False
+    gpu: list[str] = field(default_factory=list)
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     choices: dict[str, list] = field(default_factory=dict)
 

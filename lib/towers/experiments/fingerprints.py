@@ -61,7 +61,7 @@ def fingerprint(
     entries = strict_yaml.load(experiment.yaml.read_text(encoding="utf-8"))
     parts = {
         "cells": [cell["source"] for cell in cells if cell.get("cell_type") == "code"],
-        "yaml": {key: entries[key] for key in entries if key not in ("minutes", "scales")},
+        "yaml": {key: entries[key] for key in entries if key not in ("gpu", "minutes", "scales")},
         "parameters": resolve(experiment, scale, overrides),
         "modules": _digests(package, reached(experiment, package)),
     }

@@ -3,14 +3,12 @@
 Source: Khan and Fu 2023, sections 2.4 and 3.1, Table 1.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from towers import models
-from towers.models import trainable
 from towers.records import Measurement
 from towers.training import schedules
 from towers.training.budget import GB, Accelerator
@@ -73,37 +71,22 @@ def shares(frame: pd.DataFrame, size: models.lilt.Size = "base") -> list[Measure
     ]  # fmt: skip
 
 
-def cost(
-    dual: models.DualTower, batch: int, log: Sequence[Mapping], *, model: str, seed: int
-) -> list[Measurement]:
-    """What a policy takes of the machine.
+def memory(dual: models.DualTower, batch: int, *, model: str, seed: int) -> Measurement:
+    """What training takes beside the weights: gradients, moments and activations.
 
     Args:
         dual: the pair, locked as the policy says.
         batch: pairs of an update.
-        log: of the run.
-        model: of the records.
+        model: of the record.
         seed: of the run.
 
     Returns:
-        "parameters that move", "share that moves"; "seconds per update", the median over the log,
-        and "memory for training (MB)", what gradients, moments and activations of a batch take
-        beside the weights, by tracing shapes.
+        "memory for training (MB)" in fp32, by tracing shapes; n pairs.
     """
-    told = trainable.report(dual).iloc[-1]
     found = plan(dual, batch, batch, precision="fp32", accelerator=A6000, overhead=0)
-    extra = found.gradients + found.moments + found.activations
-    speeds = [line["pairs_per_second"] for line in log if "pairs_per_second" in line]
-    values = {
-        "parameters that move": told["trainable"], "share that moves": told["share"],
-        "seconds per update": batch / float(np.median(speeds)),
-        "memory for training (MB)": extra / 1e6,
-    }  # fmt: skip
-    return [
-        Measurement(model=model, data="training", metric=key, value=float(value), n=len(speeds),
-                    seed=seed)
-        for key, value in values.items()
-    ]  # fmt: skip
+    taken = found.gradients + found.moments + found.activations
+    return Measurement(model=model, data="training", metric="memory for training (MB)",
+                       value=taken / 1e6, n=batch, seed=seed)  # fmt: skip
 
 
 def planned(
