@@ -108,6 +108,7 @@ EXPECTED = {  # items at least, languages at least, classes
     "digits": (1797, 0, 10),
     "samples": (100, 0, 1000),
     "clipart": (4000, 1, 0),
+    "clipart:categories": (4000, 1, 20),
 }
 
 

@@ -4,6 +4,7 @@
 name                  what it is
 ====================  ========================================================================
 clipart               Open Clip Art: drawings with noisy titles and keywords
+clipart:categories    those in folders that say what they show, labelled by them
 emoji, emoji:STYLE    emoji in the styles openmoji and noto, names in 14 languages
 stamps                Tux Paint's stamps: photos and drawings, captions in dozens of languages
 digits                scikit-learn's handwritten digits
@@ -52,7 +53,7 @@ def load(name: str) -> Collection:
     kind, _, rest = name.partition(":")
     if kind in custom.PREFIXES:
         return custom.load(name)
-    if kind not in EMBEDDED or (rest and kind in ("clipart", "stamps", "digits")):
+    if kind not in EMBEDDED or (rest and kind in ("stamps", "digits")):
         known = ", ".join([*EMBEDDED, *(f"{prefix}:..." for prefix in custom.PREFIXES)])
         raise DataError(f"expected a collection among {known}; got {name!r}")
     return EMBEDDED[kind](rest) if rest else EMBEDDED[kind]()

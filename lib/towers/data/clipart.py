@@ -6,13 +6,14 @@ picture; then the file's name says more, without the author's name and the numbe
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.parsers import expat
 
 from towers.data import catalogue, sources
 from towers.data.catalogue import Draft, Found
-from towers.data.items import Collection, position
+from towers.data.errors import DataError
+from towers.data.items import Collection, Report, position
 
 SHARED = 4  # titles that more drawings share say nothing about any of them
 LONGEST = 120
@@ -43,17 +44,38 @@ IGNORED_TAGS = {
     "flat theme",
     "externalsource",
 }
+UNSAID = {"unsorted", "special"}  # folders that do not say what they hold
 MOST = 20  # drawings with the same words; CLIP balances its queries likewise (section 2.2)
 
 
-def clipart() -> Collection:
-    """The drawings that can be drawn, are in the public domain and have words."""
+def clipart(labels: str = "") -> Collection:
+    """The drawings that can be drawn, are in the public domain and have words.
+
+    Args:
+        labels: "categories" for those in a folder that says what they show, labelled by it.
+
+    Raises:
+        DataError: other labels, or the files cannot be had or read.
+    """
+    if labels not in ("", "categories"):
+        raise DataError(f"expected clipart or clipart:categories, got clipart:{labels}")
     source = sources.SOURCES["clipart"]
     folder = sources.fetch("clipart")
-    return catalogue.collection(
+    drawings = catalogue.collection(
         "clipart", folder, source.sha256, read, source.licence, source.version,
         one_of_a_kind=True, trim=True,
     )  # fmt: skip
+    if not labels:
+        return drawings
+    named = tuple(
+        replace(item, label=item.category.replace("_", " "))
+        for item in drawings.items
+        if item.category not in UNSAID
+    )
+    told = drawings.report
+    dropped = {"folder says nothing": len(drawings) - len(named), **told.dropped}
+    report = Report.of(len(named), dropped, told.mended)
+    return replace(drawings, name=f"clipart:{labels}", items=named, report=report)
 
 
 @dataclass
