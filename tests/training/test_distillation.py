@@ -36,7 +36,7 @@ def test_the_student_comes_to_see_as_its_teacher_does(few):
     after = training.distilled(HOW, progress=False)
     wanted = models.features(teacher, few, dtype="fp32", progress=False)
     told = [
-        module.agreement(models.features(each, few, dtype="fp32", progress=False), wanted)
+        module.agreement(models.features(each, few, dtype="fp32", progress=False), wanted)[0]
         for each in (before, after)
     ]
     assert told[1] > told[0] + 0.1
@@ -75,8 +75,12 @@ def test_agreement_is_one_for_a_rotation_and_none_for_noise():
     draws = np.random.default_rng(0)
     rows = draws.normal(size=(50, 6)) + 3
     turn, _ = np.linalg.qr(draws.normal(size=(6, 6)))
-    assert module.agreement(rows @ turn * 2 + 1, rows) == pytest.approx(1)
-    assert abs(module.agreement(draws.normal(size=(50, 6)), rows)) < 0.1
+    value, ends = module.agreement(rows @ turn * 2 + 1, rows)
+    assert value == pytest.approx(1)
+    assert ends == pytest.approx((1, 1))
+    value, ends = module.agreement(draws.normal(size=(50, 6)), rows)
+    assert abs(value) < 0.1
+    assert ends.low < 0 < ends.high
     with pytest.raises(ValueError, match="expected features of the same 3 or more pictures"):
         module.agreement(rows[:2], rows[:2])
 

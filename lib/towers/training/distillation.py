@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from towers import data, files, models
 from towers.experiments import fingerprints
+from towers.metrics.intervals import Interval, bootstrap
 from towers.models import weights
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
@@ -102,17 +103,21 @@ def distilled(how: Distillation, progress: bool = True) -> models.ImageTower:
 
 
 def agreement(
-    features: Float[np.ndarray, "pictures width"], targets: Float[np.ndarray, "pictures other"]
-) -> float:
+    features: Float[np.ndarray, "pictures width"],
+    targets: Float[np.ndarray, "pictures other"],
+    seed: int = 0,
+) -> tuple[float, Interval]:
     """How well one tower's features tell which pictures are alike to another one.
 
     Args:
         features: of one tower.
         targets: of the other, row by row of the same pictures.
+        seed: of the bootstrap.
 
     Returns:
         Pearson correlation, over all pairs of pictures, of the cosines of both, each after its mean
-        was taken off.
+        was taken off; and its 95 % bootstrap interval over pictures, in which a picture that is
+        drawn twice makes no pair with itself.
 
     Raises:
         ValueError: fewer than three pictures, or not as many of both.
@@ -122,9 +127,18 @@ def agreement(
             f"expected features of the same 3 or more pictures, got {len(features)} and "
             f"{len(targets)}"
         )
-    pairs = np.triu_indices(len(features), k=1)
-    seen = [_unit(rows - rows.mean(0)) for rows in (features, targets)]
-    return float(np.corrcoef(*((rows @ rows.T)[pairs] for rows in seen))[0, 1])
+    units = [_unit(rows - rows.mean(0)) for rows in (features, targets)]
+    seen, wanted = (rows @ rows.T for rows in units)
+
+    def correlation(drawn: Float[np.ndarray, " pictures"]) -> float:
+        rows = drawn.astype(int)
+        first, second = (rows[each] for each in np.triu_indices(len(rows), k=1))
+        apart = first != second
+        places = first[apart], second[apart]
+        return float(np.corrcoef(seen[places], wanted[places])[0, 1])
+
+    every = np.arange(len(features), dtype=float)
+    return correlation(every), bootstrap(every, correlation, n_resamples=500, seed=seed)
 
 
 def _train(
