@@ -154,6 +154,7 @@ def test_curves_draw_the_mean_of_each_group_and_mark_chance():
     assert list(second.get_ydata()) == [5.0, 4.0]
     assert set(chance.get_ydata()) == {0.5}
     assert len(axis.collections) == 1  # only the first has a range
+    assert all(place == int(place) for place in axis.get_xticks())  # no half a step
     with pytest.raises(ValueError, match="expected at least one point of loss"):
         plots.curves(frame[:0], x="step", y="loss", colour="run", xlabel="", ylabel="")
 

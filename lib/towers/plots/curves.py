@@ -50,6 +50,8 @@ def curves(
         axis.axhline(chance, color=INK, linewidth=0.8, linestyle=(0, (2, 3)), label="chance")
     if percent:
         axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=None))
+    if pd.api.types.is_integer_dtype(frame[x]):  # there is no half a layer
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     figure.legend(loc="outside lower center", ncols=5)
     return figure
