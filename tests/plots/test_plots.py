@@ -174,6 +174,8 @@ def test_scaling_draws_points_line_band_and_what_was_averaged():
     figure.canvas.draw()
     shown = [text.get_text() for text in axis.get_yticklabels()]
     assert len(shown) == len(set(shown))
+    counts = plots.scaling(points.assign(size=[250, 1000, 4000]), band, **names).axes[0]
+    assert [text.get_text() for text in counts.get_xticklabels()] == ["250", "1,000", "4,000"]
     with pytest.raises(ValueError, match="at least one point of error"):
         plots.scaling(points[:0], band, **names)
 

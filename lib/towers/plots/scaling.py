@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -60,5 +61,9 @@ def scaling(
     axis.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
     axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     axis.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    places = np.unique(points[x])
+    if len(places) <= 6 and places.max() < 1e7:  # counts, each of them worth its tick
+        axis.set_xticks(places, [f"{place:,.0f}" for place in places])
+        axis.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     figure.legend(loc="outside lower center", ncols=4)
     return figure
