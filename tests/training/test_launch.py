@@ -1,14 +1,20 @@
 """Launching: commands that say where, runs that outlive their starter, stop, resume and fail."""
 
 import dataclasses
+import os
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
+from tests.training import ranks
 from towers import training
 from towers.models import checkpoints
-from towers.training import launch, logs, states
+from towers.training import following, launch, logs, states
 
 RECIPE = training.Recipe(
     image="scratch:vit?image=32&patch=16&width=16&depth=1&heads=1",
@@ -93,10 +99,81 @@ def test_a_run_that_fails_says_why_in_its_own_words(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_submitit_runs_the_same_ranks(tmp_path):
+def test_submitit_runs_the_same_ranks(tmp_path, monkeypatch):
     job = launch.submit(RECIPE, tmp_path, 2, minutes=3, cluster="local", gpus=False)
+    queued = launch.Queued(tmp_path, job)
+    monkeypatch.setattr(launch.Queued, "look", 0.1)
+    assert [line["step"] for line in queued.follow() if "loss" in line] == [*range(1, 9)]
+    assert queued.finished
     assert job.results() == [8, 8]
-    assert (tmp_path / "final.safetensors").is_file()
+
+
+def test_a_queued_run_that_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch.Queued, "look", 0.1)
+    failing = dataclasses.replace(RECIPE, lr=1e30)
+    queued = launch.Queued(
+        tmp_path, launch.submit(failing, tmp_path, 1, minutes=3, cluster="local", gpus=False)
+    )
+    with pytest.raises(training.TrainingFailed, match="finite") as error:
+        queued.wait()
+    assert "\n" not in str(error.value)
+
+
+def test_two_machines_that_meet_do_what_one_process_does(tmp_path):
+    folder = tmp_path / "two"
+    launch.write(RECIPE, folder)
+    place = f"127.0.0.1:{ranks.free_port()}"
+    machines = [
+        subprocess.Popen(
+            launch.command(folder, 1, nodes=2, node=node, address=place),
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for node in range(2)
+    ]
+    assert [machine.wait(120) for machine in machines] == [0, 0]
+    alone = training.train(RECIPE, tmp_path / "one", progress=False)
+    expected = weights(alone.folder)
+    for name, tensor in weights(folder).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_log_that_was_cut_is_followed_on(tmp_path):
+    class Run(following.Followed):
+        looks = iter([[1, 2, 3, 4], [1, 2, 3], [1, 2, 3, 4, 5]])
+        running = property(lambda self: next(self.turns))
+        turns = iter([True, True, False])
+        finished = True
+        look = 0.0
+
+    records = [[{"step": step} for step in steps] for steps in Run.looks]
+    told = iter(records)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "read", lambda folder: next(told))
+        assert [line["step"] for line in Run(tmp_path).follow()] == [1, 2, 3, 4, 4, 5]
+
+
+def test_a_folder_where_somebody_else_trains_is_refused(tmp_path):
+    with (
+        FileLock(tmp_path / ".lock"),
+        pytest.raises(training.TrainingError, match="one is going on; stop it first"),
+    ):
+        launch.start(RECIPE, tmp_path, 1)
+    assert not (tmp_path / "recipe.yaml").exists()
+
+
+def test_accelerate_launches_the_same(tmp_path):
+    path = launch.write(RECIPE, tmp_path / "two")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("accelerate"), "launch", "--cpu", "--num_processes=2",
+         f"--main_process_port={ranks.free_port()}", "-m", "towers.cli", "train", path,
+         "--folder", path.parent],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "vit and bow: 8 steps" in done.stdout
+    expected = weights(training.train(RECIPE, tmp_path / "one", progress=False).folder)
+    for name, tensor in weights(path.parent).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
 
 
 def test_no_slurm_is_one_line(tmp_path, monkeypatch):

@@ -17,8 +17,9 @@ The names are::
 
 Options follow a question mark, joined by "&". Image towers and open_clip take
 `resize=crop|pad|squash` (how pictures become square, instead of the model's own way), open_clip
-`image=PIXELS` (see `resolution.continued`), `hf:` takes `pooling=cls|mean`. Each name brings its
-own preprocessing or tokenizer, and weights are read as data, never executed.
+`image=PIXELS` (see `resolution.continued`) and `checkpointing=true`, with which its transformers
+keep less while they train and compute it again; `hf:` takes `pooling=cls|mean`. Each name brings
+its own preprocessing or tokenizer, and weights are read as data, never executed.
 """
 
 import re
@@ -51,7 +52,8 @@ GRAMMAR = (
     "big_vision:PATH or file:PATH"
 )
 _RESIZE = {"resize": "|".join(get_args(Resize))}
-_SIZES = _RESIZE | {"image": "[1-9][0-9]{0,3}"}
+_OPEN_CLIP = _RESIZE | {"image": "[1-9][0-9]{0,3}", "checkpointing": "true"}
+_UNTRAINED = re.compile(r"open_clip:([^/?]+)/random(\?checkpointing=true)?")
 
 
 def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
@@ -107,8 +109,8 @@ def dual(
 ) -> DualTower:
     """A pair to train: towers from scratch are trainable, all others frozen.
 
-    From scratch are `scratch:` and `open_clip:ARCH/random`, whose seed is always 0; `shared:` is
-    trainable if the image tower is.
+    From scratch are `scratch:` and `open_clip:ARCH/random`, whose seed is always 0 and which takes
+    no option but `checkpointing`; `shared:` is trainable if the image tower is.
 
     Args:
         image: name of the image tower.
@@ -134,14 +136,21 @@ def dual(
 def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:
     if name.startswith(scratch.PREFIX):
         return scratch.tower(_seeded(name, seed), device)
-    arch = re.fullmatch("open_clip:([^/?]+)/random", name)
-    if not arch:
+    known = _UNTRAINED.fullmatch(name)
+    if not known:
         return load(name, device)
     if torch.device(device).type == "meta":
-        pair = libraries.open_clip_shapes(name, arch[1])
+        pair = _checkpointing(libraries.open_clip_shapes(name, known[1]), bool(known[2]))
     else:
         pair = load(name, device).requires_grad_(True)
     pair.image.named = pair.text.named = False
+    return pair
+
+
+def _checkpointing(pair: DualTower, wanted: bool) -> DualTower:
+    for part in pair.modules():
+        if hasattr(part, "grad_checkpointing"):
+            part.grad_checkpointing = wanted
     return pair
 
 
@@ -181,7 +190,7 @@ def _package(name: str, rest: str) -> ImageTower | TextTower:
 
 
 def _open_clip(name: str, rest: str) -> DualTower:
-    place, options = _options(name, rest, _SIZES)
+    place, options = _options(name, rest, _OPEN_CLIP)
     arch, _, tag = place.partition("/")
     if not arch or not tag:
         raise ValueError(
@@ -189,7 +198,8 @@ def _open_clip(name: str, rest: str) -> DualTower:
             f"random, got {name!r}"
         )
     pair = libraries.open_clip_dual(name, arch, tag, options.get("resize"))
-    return resolution.continued(pair, int(options["image"])) if "image" in options else pair
+    pair = resolution.continued(pair, int(options["image"])) if "image" in options else pair
+    return _checkpointing(pair, "checkpointing" in options)
 
 
 def _timm(name: str, rest: str) -> ImageTower:

@@ -21,6 +21,18 @@ from towers.training.recipe import Recipe, differences
 RECIPE, CHECKPOINTS, FINAL = "recipe.json", "checkpoints", "final.safetensors"
 
 
+def working(folder: Path) -> bool:
+    """Whether a run is going on in a folder."""
+    lock = FileLock(folder / ".lock")
+    if not folder.is_dir():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 @contextlib.contextmanager
 def alone(accelerator: Accelerator, folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder, as long as this one works there.

@@ -11,25 +11,23 @@ import os
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import yaml
 
 from towers import files
 from towers.training import logs
-from towers.training.errors import TrainingError, TrainingFailed
-from towers.training.folder import FINAL
+from towers.training.errors import TrainingError
+from towers.training.folder import working
+from towers.training.following import OUTPUT, Followed
 from towers.training.recipe import Recipe
 
-RECIPE, PROCESS, OUTPUT, SLURM = "recipe.yaml", "process.json", "output.txt", "slurm"
+RECIPE, PROCESS, SLURM = "recipe.yaml", "process.json", "slurm"
 PORT = 29400
 """Where machines meet, unless an address says otherwise."""
-LOOK = 0.2  # seconds between two looks at a run's log
 PATIENCE = 35.0  # seconds for ranks to end on their own; a launcher gives them 30
 TOGETHER = ("--kill-on-bad-exit=1",)
 """Of srun: a rank that fails, also before it has met the others, takes all down."""
@@ -78,8 +76,15 @@ def command(
     ]  # fmt: skip
 
 
+def write(recipe: Recipe, folder: Path) -> Path:
+    """Put a recipe where `command` looks for it; the file."""
+    path = Path(folder).resolve() / RECIPE
+    files.atomic_write(path, yaml.safe_dump(recipe.mapping(), sort_keys=False))
+    return path
+
+
 def commands(folder: Path, ranks: int, nodes: int, address: str) -> list[str]:
-    """What to type on each of several machines, machine 0 first.
+    """What to type on each of several machines, machine 0 first; see `write` for the recipe.
 
     Raises:
         TrainingError: as `command`.
@@ -91,16 +96,14 @@ def commands(folder: Path, ranks: int, nodes: int, address: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Launched:
+class Launched(Followed):
     """A run whose ranks are processes of their own on this machine.
 
     Attributes:
-        folder: of the run.
         pid: of the launcher that watches over the ranks.
         born: when the launcher started, in seconds of the epoch; numbers of processes come again.
     """
 
-    folder: Path
     pid: int
     born: float
 
@@ -108,44 +111,6 @@ class Launched:
     def running(self) -> bool:
         """Whether the launcher is alive."""
         return self._process() is not None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run has come to its end and its weights are there."""
-        return not self.running and (self.folder / FINAL).is_file()
-
-    def follow(self, steps: int | None = None) -> Iterator[dict]:
-        """The lines of the run's log as they are written, from the first one on.
-
-        Args:
-            steps: stop following (not the run) after the line of this update; None: at the end.
-
-        Raises:
-            TrainingFailed: the run stopped before its end; the message is its own last error.
-        """
-        seen = 0
-        while True:
-            running = self.running  # asked first: what it wrote before it ended is still read
-            records = logs.read(self.folder)
-            for record in records[seen:]:
-                yield record
-                if steps is not None and record["step"] >= steps:
-                    return
-            seen = len(records)
-            if not running:
-                break
-            time.sleep(LOOK)
-        if not self.finished:
-            raise TrainingFailed(self._last_error())
-
-    def wait(self) -> None:
-        """Until the run ends.
-
-        Raises:
-            TrainingFailed: as `follow`.
-        """
-        for _ in self.follow():
-            pass
 
     def stop(self) -> None:
         """End all ranks after the update under way; `start` with the same folder goes on from it.
@@ -173,13 +138,6 @@ class Launched:
             return None
         return process
 
-    def _last_error(self) -> str:
-        path = self.folder / OUTPUT
-        lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
-        said = [line for line in lines if "towers: error: " in line]
-        cause = said[-1].partition("towers: error: ")[2] if said else "it was stopped"
-        return f"{cause} (all of it in {files.shown(path)})"
-
 
 def start(recipe: Recipe, folder: Path, ranks: int, *, fresh: bool = False) -> Launched:
     """Start a run on this machine in processes of its own, which outlive this one.
@@ -193,15 +151,18 @@ def start(recipe: Recipe, folder: Path, ranks: int, *, fresh: bool = False) -> L
         fresh: begin afresh instead of going on.
 
     Raises:
-        TrainingError: a run is going on in the folder.
+        TrainingError: a run is going on in the folder, whoever started it.
     """
     folder = Path(folder).resolve()
-    if (folder / PROCESS).is_file() and attach(folder).running:
+    line = command(folder, ranks, fresh=fresh)
+    started = (folder / PROCESS).is_file() and attach(folder).running
+    if started or working(folder):
         raise TrainingError(
             f"expected no run in {files.shown(folder)}, but one is going on; stop it first"
         )
-    line = command(folder, ranks, fresh=fresh)
-    files.atomic_write(folder / RECIPE, yaml.safe_dump(recipe.mapping(), sort_keys=False))
+    write(recipe, folder)
+    if fresh:
+        (folder / logs.NAME).unlink(missing_ok=True)  # or it would be followed
     cores = max(1, (os.cpu_count() or 1) // ranks)
     with (folder / OUTPUT).open("wb") as output:
         process = subprocess.Popen(
@@ -227,6 +188,32 @@ def attach(folder: Path) -> Launched:
         raise TrainingError(
             f"expected a run that was started in {files.shown(folder)}, got none; start one"
         ) from None
+
+
+@dataclass(frozen=True)
+class Queued(Followed):
+    """A run that a cluster queues, starts, and queues again.
+
+    Attributes:
+        job: submitit's, as `submit` gives it.
+    """
+
+    job: Any
+    look: ClassVar[float] = 10.0
+
+    @property
+    def output(self) -> Path:
+        """What its first rank prints."""
+        return Path(self.job.paths.stderr)
+
+    @property
+    def running(self) -> bool:
+        """Whether the job waits or runs, as far as the cluster has told."""
+        return not self.job.done()
+
+    def stop(self) -> None:
+        """Cancel the job; `submit` with the same folder goes on from the newest checkpoint."""
+        self.job.cancel()
 
 
 class Rank:

@@ -1,14 +1,45 @@
-"""What the paper says that its largest models took to train, beside what can be counted.
+"""The paper's runs: their recipes, and what its largest models took beside what can be counted.
 
-Source: Radford et al. 2021, section 2.5.
+Source: Radford et al. 2021, sections 2.3 to 2.5, Tables 18 to 20.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 from towers.models.paper import PAIRS, PaperModel, paper_models
 from towers.records import Measurement
 from towers.training.budget import ACCELERATORS, DAY, GB
 from towers.training.planning import plan
+from towers.training.recipe import Recipe
 
 DEVICE = ACCELERATORS["V100-32GB"]
+
+
+def recipe(model: PaperModel, data: Sequence[str], **fields: Any) -> Recipe:
+    """The recipe of a model of Tables 19 and 20, in bf16 where the paper had fp16.
+
+    Args:
+        model: of `paper_models`.
+        data: what to train on; the paper had 400 million pairs.
+        fields: of the recipe, in the place of the paper's.
+
+    Raises:
+        TrainingError: impossible fields.
+        ValueError: a model that goes on from another (see `training.extension`).
+    """
+    if model.epochs == 1:
+        raise ValueError(
+            f"expected a model that is trained from scratch, got {model.name}, which goes on from "
+            "another; continue that one at its resolution"
+        )
+    tower = f"{model.tower}?checkpointing=true"
+    paper = {
+        "image": tower, "text": tower, "embed": 0, "data": tuple(data), "epochs": model.epochs,
+        "batch": model.batch, "lr": model.lr, "betas": model.betas, "eps": model.eps,
+        "weight_decay": model.weight_decay, "warmup": model.warmup, "precision": "bf16",
+        "augment": "crop", "name": model.name,
+    }  # fmt: skip
+    return Recipe(**(paper | fields))
 
 
 def evaluate() -> list[Measurement]:
