@@ -401,3 +401,21 @@ def test_recipes_differ_with_every_setting():
                "resize": "squash", "crop_fraction": 0.5}  # fmt: skip
     recipes = {replace(transform, **{key: value}).recipe for key, value in changes.items()}
     assert len(recipes | {transform.recipe}) == 1 + len(changes)
+
+
+def test_checkpointing_by_name_changes_no_gradient(tiny_arch):
+    name = f"open_clip:{tiny_arch}/random"
+    found = []
+    for tower in (name, f"{name}?checkpointing=true"):
+        pair = models.dual(tower, tower, None).train()
+        able = [each for each in pair.modules() if hasattr(each, "grad_checkpointing")]
+        assert able
+        assert {each.grad_checkpointing for each in able} == {tower != name}
+        size = pair.image.transform.size
+        pictures = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        pair.embed_images(pictures).square().mean().backward()
+        found.append([w.grad for w in pair.parameters() if w.grad is not None])
+    assert len(found[0]) == len(found[1]) > 0
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain)
+    assert models.image_tower(f"{name}?checkpointing=true").frozen
