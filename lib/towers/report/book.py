@@ -98,7 +98,7 @@ def _watch(
     """Move a bar by expected seconds until the graph has finished."""
     start = time.time()
     started: dict[str, float] = {}
-    shape = "{desc} |{bar}| {n:.0f}/{total:.0f} s expected, {postfix}"
+    shape = "{desc} |{bar}| {n:.0f}/{total:.0f} s expected{postfix}"
     with tqdm(total=sum(expected.values()), bar_format=shape, mininterval=0.5) as bar:
         while process.poll() is None:
             time.sleep(0.5)
