@@ -137,19 +137,11 @@ def evaluate(
     final = runs.accuracy.last()
     level = float(final.min()) if level is None else level
     reached = {key: _pairs(run, level) for key, run in runs}
-    rows = []
-    for (objective, seed), own in final.items():
-        shown = {"model": str(objective), "seed": int(seed), "data": data, "n": count}
-        low, high = metrics.intervals.clopper_pearson(round(own * count), count)
-        rows.append(Measurement(metric="final accuracy", value=own, low=low, high=high, **shown))
-        if (pairs := reached[objective, seed]) is None:
-            continue
-        rows.append(Measurement(metric="pairs to the common level", value=pairs, **shown))
-        for name in against:
-            theirs = reached.get((name, seed))
-            if name != objective and theirs is not None:
-                times = theirs / pairs if pairs else 1.0  # a level of zero takes nobody any pairs
-                rows.append(Measurement(metric=_fewer(name), value=times, **shown))
+    rows = [
+        row
+        for (objective, seed), own in final.items()
+        for row in _run_rows(objective, seed, own, reached, against, data=data, n=count)
+    ]
     means = averages.over_seeds(rows, ["final accuracy"])
     means += averages.over_seeds(rows, [_fewer(name) for name in against], geometric=True)
     return [
@@ -158,6 +150,33 @@ def evaluate(
         *rows,
         *means,
     ]
+
+
+def _run_rows(
+    objective: str,
+    seed: int,
+    accuracy: float,
+    reached: Mapping[tuple[str, int], float | None],
+    against: Sequence[str],
+    *,
+    data: str,
+    n: int,
+) -> list[Measurement]:
+    """What one run of an objective has: its end, its pairs and how they compare."""
+    low, high = metrics.intervals.clopper_pearson(round(accuracy * n), n)
+    found = {"final accuracy": (accuracy, low, high)}
+    if (pairs := reached[objective, seed]) is not None:
+        found["pairs to the common level"] = (pairs, None, None)
+        for name in against:
+            theirs = reached.get((name, seed))
+            if name != objective and theirs is not None:
+                times = theirs / pairs if pairs else 1.0  # a level of zero takes nobody any pairs
+                found[_fewer(name)] = (times, None, None)
+    return [
+        Measurement(model=str(objective), seed=int(seed), data=data, n=n, metric=metric,
+                    value=value, low=low, high=high)
+        for metric, (value, low, high) in found.items()
+    ]  # fmt: skip
 
 
 def _fewer(name: str) -> str:
