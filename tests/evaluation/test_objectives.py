@@ -1,6 +1,7 @@
 """Accuracy on scenes: what knows the labels has all right, what knows nothing has chance."""
 
 import itertools
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -96,19 +97,63 @@ def test_a_curve_has_the_evaluations_of_a_log():
     assert objectives.curve(log, batch=8).to_dict("list") == {"pairs": [16], "accuracy": [0.5]}
 
 
+def made_up(*accuracies: tuple[str, int, float, float]) -> pd.DataFrame:
+    """Curves of two points, after 10 and 20 pairs."""
+    return pd.DataFrame(
+        [
+            {"objective": name, "seed": seed, "pairs": pairs, "accuracy": accuracy}
+            for name, seed, *both in accuracies
+            for pairs, accuracy in zip((10, 20), both, strict=True)
+        ]
+    )
+
+
 def test_the_common_level_is_what_all_runs_reach():
-    curves = pd.DataFrame(
-        {"objective": ["fast"] * 2 + ["slow"] * 2, "seed": 0, "pairs": [10, 20] * 2,
-         "accuracy": [0.4, 0.8, 0.1, 0.2]}
-    )  # fmt: skip
-    rows = objectives.evaluate(curves, count=10, chance=0.2, data="toys")
+    curves = made_up(("fast", 0, 0.4, 0.8), ("slow", 0, 0.1, 0.2))
+    rows = objectives.evaluate(curves, count=10, chance=0.2, data="toys", against=["slow", "fast"])
     values = {(row.model, row.metric): row.value for row in rows}
     assert values["all", "common level"] == 0.2
     assert values["all", "chance"] == 0.2
     assert values["fast", "pairs to the common level"] == pytest.approx(5)
     assert values["slow", "pairs to the common level"] == pytest.approx(20)
-    assert values["fast", "times fewer pairs than the slowest"] == pytest.approx(4)
-    assert values["slow", "times fewer pairs than the slowest"] == 1
+    assert values["fast", "times fewer pairs than slow"] == pytest.approx(4)
+    assert values["slow", "times fewer pairs than fast"] == pytest.approx(1 / 4)
     assert values["fast", "final accuracy"] == 0.8
-    alone = objectives.evaluate(curves, count=10, chance=0.2, data="toys", level=0.5)
-    assert [row.model for row in alone if row.metric.startswith("pairs")] == ["fast"]
+    assert len(values) == 8  # one seed has no mean, and nothing is compared with itself
+    alone = objectives.evaluate(
+        curves, count=10, chance=0.2, data="toys", against=["slow"], level=0.5
+    )
+    assert [row.model for row in alone if "pairs" in row.metric] == ["fast"]
+
+
+def test_ratios_are_of_the_same_seed_and_averaged_as_ratios():
+    curves = made_up(
+        ("fast", 0, 0.4, 0.8), ("slow", 0, 0.1, 0.2),  # 4 times fewer
+        ("fast", 1, 0.2, 0.3), ("slow", 1, 0.2, 0.6),  # as many
+    )  # fmt: skip
+    rows = objectives.evaluate(curves, count=10, chance=0.2, data="toys", against=["slow"])
+    (mean,) = [row for row in rows if row.metric.startswith("geometric")]
+    assert (mean.model, mean.metric) == ("fast", "geometric mean times fewer pairs than slow")
+    reach = math.log(4) / 2 * 12.706204736  # of Student with one degree of freedom
+    expected = (2, 2 * math.exp(-reach), 2 * math.exp(reach))
+    assert (mean.value, mean.low, mean.high) == pytest.approx(expected)
+    assert (mean.n, mean.seed) == (2, None)
+    accuracy = {row.model: row.value for row in rows if row.metric == "mean final accuracy"}
+    assert accuracy == pytest.approx({"fast": 0.55, "slow": 0.4})
+
+
+def test_there_is_no_mean_of_those_seeds_alone_that_got_there():
+    curves = made_up(("fast", 0, 0.4, 0.8), ("fast", 1, 0.4, 0.8), ("fast", 2, 0.1, 0.2),
+                     *(("slow", seed, 0.3, 0.6) for seed in range(3)))  # fmt: skip
+    rows = objectives.evaluate(
+        curves, count=10, chance=0.2, data="toys", against=["slow"], level=0.5
+    )
+    ratios = [row.metric for row in rows if "times fewer" in row.metric]
+    assert ratios == ["times fewer pairs than slow"] * 2
+
+
+def test_only_objectives_with_curves_are_compared_with():
+    with pytest.raises(ValueError, match="expected against among fast; got slow; name objectives"):
+        objectives.evaluate(
+            made_up(("fast", 0, 0.4, 0.8)), count=10, chance=0.2, data="toys", against=["slow"]
+        )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from towers import metrics
 from towers.data.scenes import Scenes
+from towers.evaluation import averages
 from towers.records import Measurement
 
 
@@ -96,7 +97,13 @@ def curve(log: Sequence[Mapping], batch: int) -> pd.DataFrame:
 
 
 def evaluate(
-    curves: pd.DataFrame, *, count: int, chance: float, data: str, level: float | None = None
+    curves: pd.DataFrame,
+    *,
+    count: int,
+    chance: float,
+    data: str,
+    against: Sequence[str] = (),
+    level: float | None = None,
 ) -> list[Measurement]:
     """What each objective reached, and how many pairs it took to a common level.
 
@@ -105,36 +112,76 @@ def evaluate(
         count: pictures that each accuracy was measured on.
         chance: accuracy of guessing.
         data: that it was measured on.
+        against: objectives whose pairs are divided by those of each other one.
         level: accuracy to reach; None: the lowest final accuracy of all runs.
 
     Returns:
-        For each objective and seed "final accuracy" with its Clopper-Pearson interval, and
-        "pairs to the common level" where it got there, and "times fewer pairs than the slowest" of
-        the same seed; once "common level" and "chance".
+        For each objective and seed "final accuracy" with its Clopper-Pearson interval, which is
+        over pictures, "pairs to the common level" where it got there, and "times fewer pairs than
+        NAME" for each NAME of `against`, by the run of the same seed; below 1, it took more. Where
+        there are several seeds "mean final accuracy", and of the ratios the "geometric mean times
+        fewer pairs than NAME", with Student's intervals over seeds (`averages.over_seeds`). Once
+        "common level" and "chance".
+
+    Raises:
+        ValueError: there are no curves of an objective in `against`.
 
     Source: Radford et al. 2021, Fig. 2, whose factors are ratios of pairs at one accuracy.
     """
+    if unknown := set(against) - set(curves.objective):
+        raise ValueError(
+            f"expected against among {', '.join(curves.objective.unique())}; got "
+            f"{', '.join(sorted(unknown))}; name objectives as the curves do"
+        )
     runs = curves.sort_values("pairs").groupby(["objective", "seed"], sort=False)
     final = runs.accuracy.last()
     level = float(final.min()) if level is None else level
-    shared = {"data": data, "n": count}
-    rows = [
-        Measurement(model="all", metric="common level", value=level, **shared),
-        Measurement(model="all", metric="chance", value=chance, **shared),
-    ]
     reached = {key: _pairs(run, level) for key, run in runs}
-    for (objective, seed), own in final.items():
-        shown = shared | {"model": str(objective), "seed": int(seed)}
-        low, high = metrics.intervals.clopper_pearson(round(own * count), count)
-        rows.append(Measurement(metric="final accuracy", value=own, low=low, high=high, **shown))
-        pairs = reached[objective, seed]
-        if pairs is None:
-            continue
-        rows.append(Measurement(metric="pairs to the common level", value=pairs, **shown))
-        slowest = max(value or 0 for key, value in reached.items() if key[1] == seed)
-        times = slowest / pairs if pairs else 1.0  # a level of zero takes none of them anything
-        rows.append(Measurement(metric="times fewer pairs than the slowest", value=times, **shown))
-    return rows
+    rows = [
+        row
+        for (objective, seed), own in final.items()
+        for row in _run_rows(objective, seed, own, reached, against, data=data, n=count)
+    ]
+    means = averages.over_seeds(rows, ["final accuracy"])
+    means += averages.over_seeds(rows, [_fewer(name) for name in against], geometric=True)
+    return [
+        Measurement(model="all", metric="common level", value=level, data=data, n=count),
+        Measurement(model="all", metric="chance", value=chance, data=data, n=count),
+        *rows,
+        *means,
+    ]
+
+
+def _run_rows(
+    objective: str,
+    seed: int,
+    accuracy: float,
+    reached: Mapping[tuple[str, int], float | None],
+    against: Sequence[str],
+    *,
+    data: str,
+    n: int,
+) -> list[Measurement]:
+    """What one run of an objective has: its end, its pairs and how they compare."""
+    low, high = metrics.intervals.clopper_pearson(round(accuracy * n), n)
+    found = {"final accuracy": (accuracy, low, high)}
+    if (pairs := reached[objective, seed]) is not None:
+        found["pairs to the common level"] = (pairs, None, None)
+        for name in against:
+            theirs = reached.get((name, seed))
+            if name != objective and theirs is not None:
+                times = theirs / pairs if pairs else 1.0  # a level of zero takes nobody any pairs
+                found[_fewer(name)] = (times, None, None)
+    return [
+        Measurement(model=str(objective), seed=int(seed), data=data, n=n, metric=metric,
+                    value=value, low=low, high=high)
+        for metric, (value, low, high) in found.items()
+    ]  # fmt: skip
+
+
+def _fewer(name: str) -> str:
+    """The metric that compares with one objective."""
+    return f"times fewer pairs than {name}"
 
 
 def _pairs(run: pd.DataFrame, level: float) -> float | None:
