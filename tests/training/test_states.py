@@ -1,14 +1,17 @@
 """Which checkpoints stay, which are passed over, and what is said where none is whole."""
 
+import errno
+import os
 from collections import Counter
 
 import pytest
 import torch
 
+from tests import toy_towers
 from tests.training import ranks, toy_runs
 from tests.training.toy_runs import bits, train
 from towers import training
-from towers.training import logs, states
+from towers.training import logs, loop, states
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +109,42 @@ def test_a_run_that_keeps_one_gets_past_a_damaged_later_one(tmp_path):
     assert done.resumed == 2
     assert newest == [([4], 4), ([8], 8), ([10], 10)]
     assert bits(tmp_path / "run", 12) == bits(tmp_path / "whole", 12)
+
+
+def spoilt(monkeypatch, folder, after):
+    """A run that ends because a weight is not a number after some updates."""
+    update, dual = loop.Trainer.update, toy_towers.trainable()
+
+    def spoiling(self, step, batches):
+        if step == after:
+            torch.nn.init.constant_(dual.image_proj.weight, float("nan"))
+        return update(self, step, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "update", spoiling)
+        with pytest.raises(training.TrainingFailed, match=r"^expected a finite loss, got nan at"):
+            train(folder, dual=dual)
+
+
+def test_weights_that_are_no_numbers_are_not_kept(monkeypatch, tmp_path):
+    spoilt(monkeypatch, tmp_path, 5)
+    assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [3]
+
+
+def test_a_full_disk_does_not_hide_why_a_run_stopped(monkeypatch, tmp_path, capsys):
+    write = states.Checkpoints.write
+
+    def full(self, state):
+        if state.step == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, state)
+
+    dual = toy_towers.trainable()
+    dual.image_proj.weight.register_hook(
+        lambda gradient: gradient * (float("nan") if len(logs.read(tmp_path)) == 5 else 1)
+    )
+    monkeypatch.setattr(states.Checkpoints, "write", full)
+    with pytest.raises(training.TrainingFailed, match="expected finite gradients"):
+        train(tmp_path, dual=dual)
+    assert "towers: could not keep step 5: No space left on device\n" in capsys.readouterr().err
+    assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [3]
