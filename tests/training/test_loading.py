@@ -1,8 +1,10 @@
 """Samples of every source: the right rows, pictures and captions, whatever is damaged."""
 
 import dataclasses
+import errno
 import io
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -263,6 +265,24 @@ class TestShards:
         (three / "0.tar").unlink()
         with pytest.raises(BadImage, match="missing"):
             found._one(0, 1)
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_disk_that_fails_stops_a_run_instead_of_changing_its_data(
+        self, three, monkeypatch, workers
+    ):
+        dual = toy_towers.trainable()
+        data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
+        calls, pread = [], os.pread
+
+        def failing(*arguments):
+            calls.append(arguments)
+            if len(calls) == 50:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return pread(*arguments)
+
+        monkeypatch.setattr(os, "pread", failing)
+        with pytest.raises(training.TrainingFailed, match=r"Input/output error \(at step 4\)$"):
+            toy_runs.train(three / "run", dual=dual, source=data, workers=workers, steps=6)
 
     def test_the_index_is_kept_and_made_anew_for_another_file(self, three, monkeypatch):
         path = three / "0.tar"
