@@ -203,8 +203,11 @@ def test_validation_is_the_loss_and_the_recall_of_all_pairs_at_once():
 
 
 def test_evaluation_without_anything_to_look_at_is_refused(tmp_path):
+    """Before any data is read, and before anything is written."""
+    asked = recipe(evaluate_every=3, data=(f"shards:{tmp_path}/nowhere.tar",))
     with pytest.raises(training.TrainingError, match="expected validation data for evaluate_every"):
-        train(tmp_path, evaluate_every=3)
+        training.train(asked, tmp_path / "run", dual=toy_towers.trainable(), progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_epochs_are_counted_in_whole_batches(tmp_path):

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from towers import files, models
 from towers.training import loading, logs, making, processes, samples, states, texts
-from towers.training.errors import NotFinite, TrainingError, TrainingFailed
+from towers.training.errors import NotFinite, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
 from towers.training.loop import Trainer, Update
 from towers.training.objectives import Objective
@@ -93,7 +93,7 @@ def train(
     begun = time.monotonic()
     accelerator = processes.start()
     folder = Path(folder)
-    making.check(recipe, accelerator.num_processes)
+    making.check(recipe, accelerator.num_processes, looked_at=evaluate is not None)
     with processes.watched(accelerator), alone(accelerator, folder):
         pair = processes.agree(accelerator, lambda: making.pair(recipe, dual))
         parts = processes.agree(accelerator, lambda: making.parts(recipe, pair, source, pairs))
@@ -262,10 +262,4 @@ def _evaluations(
         return Validation(loading.load(recipe.validation, transform, recipe.languages))
 
     found: list[Evaluation] = [processes.agree(accelerator, work)] if recipe.validation else []
-    found += [evaluate] if evaluate else []
-    if recipe.evaluate_every and not found:
-        raise TrainingError(
-            f"expected validation data for evaluate_every {recipe.evaluate_every}, got none; name "
-            "some, or set evaluate_every to 0"
-        )
-    return found
+    return found + ([evaluate] if evaluate else [])
