@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 import torch
+from submitit.core.utils import DelayedSubmission
 
 from towers import training
 from towers.models import checkpoints
@@ -97,6 +98,20 @@ def test_submitit_runs_the_same_ranks(tmp_path):
     job = launch.submit(RECIPE, tmp_path, 2, minutes=3, cluster="local", gpus=False)
     assert job.results() == [8, 8]
     assert (tmp_path / "final.safetensors").is_file()
+
+
+def test_a_job_outlives_any_number_of_time_limits(tmp_path, monkeypatch):
+    """Written for a cluster whose commands are there, but do nothing."""
+    for name in ("srun", "sbatch"):
+        command = tmp_path / name
+        command.write_text("#!/bin/sh\necho Submitted batch job 42\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    job = launch.submit(RECIPE, tmp_path / "run", 2, minutes=3, gpus=False)
+    assert job.job_id == "42"
+    waiting = DelayedSubmission.load(job.paths.submitted_pickle)
+    assert waiting._timeout_countdown == launch.AGAIN >= 10_000
+    assert waiting.function.checkpoint().function is waiting.function
 
 
 def test_no_slurm_is_one_line(tmp_path, monkeypatch):
