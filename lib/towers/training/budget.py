@@ -68,6 +68,7 @@ class Plan:
         flops: operations per update and device.
         utilisation: share of the peak that is reached, assumed.
         dollars: per device and hour, assumed.
+        cached: whether features of a frozen image tower are read from a cache.
     """
 
     model: str
@@ -91,6 +92,7 @@ class Plan:
     flops: float
     utilisation: float
     dollars: float
+    cached: bool = False
 
     @property
     def steps(self) -> int:
@@ -126,13 +128,14 @@ class Plan:
     def assumptions(self) -> tuple[str, ...]:
         """What the figures rest on besides counting."""
         peak = self.accelerator.flops[self.precision] / 1e12
+        again = "are computed in every update"
         return (
             f"{self.accelerator.name}: {peak:g} TFLOP/s in {self.precision} at its peak, of which "
             f"{self.utilisation:.0%} are reached; {self.dollars:g} dollars an hour",
             "data and communication hide behind arithmetic",
             "weights, gradients and AdamW's moments stay in fp32; arithmetic is autocast",
             f"{self.overhead / GB:g} GB for context, libraries and gaps between blocks of memory",
-            "features of frozen towers come from a cache",
+            f"features of a frozen image tower {'come from a cache' if self.cached else again}",
         )
 
     def summary(self) -> dict[str, object]:

@@ -29,11 +29,12 @@ def plan(
     tile: int = 2048,
     overhead: float = 2 * GB,
     optimiser: str = "adamw",
+    cached: bool = False,
 ) -> Plan:
     """What training a pair would take; nothing is computed, and no weight is needed.
 
     Args:
-        dual: the pair, best on the meta device; its trainable towers are what is trained.
+        dual: the pair, best on the meta device, locked as it is to be trained.
         batch: pairs per update, over all ranks.
         samples: pairs to see in all: the data's size times the epochs.
         ranks: devices.
@@ -48,6 +49,8 @@ def plan(
         tile: rows and columns of a tile of the loss.
         overhead: bytes for what is not counted.
         optimiser: "adamw" or "adafactor".
+        cached: whether features of a frozen image tower are read from a cache, as in runs with
+            `Recipe.cache_features`; else it computes them in every update.
 
     Raises:
         ValueError: a batch that the ranks cannot share, or another impossible value.
@@ -59,7 +62,7 @@ def plan(
     share = batch // ranks
     part = min(chunk, share) or share
     with _checkpointing(dual, checkpointing):
-        traced = trace(dual, part, precision)
+        traced = trace(dual, part, precision, cached=cached)
     again = traced.forward_flops if part < share else 0  # gradient caching embeds twice
     products = 4 * 2 * share * batch * dual.embed  # one forward, three backward
     return Plan(
@@ -73,6 +76,7 @@ def plan(
         flops=(traced.flops + again) * share / part + products,
         utilisation=utilisation,
         dollars=device.dollars if dollars is None else dollars,
+        cached=cached,
     )  # fmt: skip
 
 
