@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests import toy_towers
+from tests.training import ranks, toy_runs
 from towers import models, training
-from towers.training import budget, tracing
+from towers.training import budget, planning, tracing
 
 torch.set_num_threads(1)
 
@@ -79,15 +81,16 @@ def test_full_sharding_divides_what_outlives_a_step():
     for part in ("weights", "gradients", "moments"):
         assert getattr(fsdp, part) == getattr(ddp, part) / 4
     assert fsdp.activations == ddp.activations
-    blocks = 4 * sum(
-        p.numel()
-        for n, p in dual.named_parameters()
-        if n.startswith("image.") and ".resblocks." in n
-    )
-    outside = ddp.weights - 4 * sum(
-        p.numel() for n, p in dual.named_parameters() if ".resblocks." in n
-    )
-    assert fsdp.transient == outside + 2 * blocks / 3
+    assert fsdp.transient == ddp.weights + ddp.gradients
+    assert plan(dual, sharding="fsdp").memory == plan(dual).memory  # nobody to share with
+
+
+def test_full_sharding_holds_what_its_plan_says(tmp_path):
+    """The most of weights and gradients that a real update has together, on each of two ranks."""
+    ended = ranks.run(toy_runs.together, tmp_path, ranks=2)
+    assert [one.code for one in ended] == [0, 0], ended
+    expected = planning._state(toy_towers.trainable(), 2, "fsdp", "adamw")["transient"]
+    assert [one.value for one in ended] == [expected] * 2
 
 
 def test_a_chunk_bounds_activations_and_costs_one_more_forward(dual):

@@ -7,6 +7,7 @@ import signal
 import time
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from tests import toy_towers
 from tests.faults import faulty_disk
@@ -202,3 +203,26 @@ def sharded(folder, stop=None):
     ]
     mine = sum(getattr(value, "_local_tensor", value).numel() for value in values)
     return mine / sum(value.numel() for value in values)
+
+
+def together(folder):
+    """A run whose weights are spread; the most bytes of whole weights and gradients at a time."""
+    most, make = [0], loop.Trainer.__init__
+
+    def watched(self, *arguments):
+        make(self, *arguments)
+
+        def look(*_):
+            whole = [each for each in self.module.parameters() if not isinstance(each, DTensor)]
+            whole += [each.grad for each in whole if each.grad is not None]
+            most[0] = max(most[0], sum(each.nbytes for each in whole))
+
+        def watch(*_):
+            for each in self.module.parameters():
+                each.register_post_accumulate_grad_hook(look)
+
+        self.module.register_forward_pre_hook(watch)  # after the one that brings weights together
+
+    loop.Trainer.__init__ = watched
+    train(folder, shard=True, steps=3)
+    return most[0]

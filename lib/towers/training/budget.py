@@ -53,13 +53,15 @@ class Plan:
         batch: pairs per update, over all ranks.
         chunk: pairs that one rank embeds at a time.
         precision: of the towers' arithmetic.
-        sharding: "ddp" keeps everything on every rank, "fsdp" shares weights, gradients, moments.
+        sharding: "ddp" keeps everything on every rank; "fsdp" shares weights, gradients, moments
+            between updates.
         parameters: trainable numbers.
         samples: pairs seen in all.
         weights: all of them, trainable or frozen, in fp32.
         gradients: in fp32.
         moments: of the optimiser: AdamW's two in fp32, or Adafactor's.
-        transient: gradients on their way (ddp), or weights gathered for use (fsdp).
+        transient: gradients on their way (ddp), or all weights and all gradients, which are
+            together while a batch goes forward and back (fsdp); nothing on a single rank.
         inputs: pictures and tokens of a chunk.
         activations: the most that forward and backward of a chunk hold at any moment.
         embeddings: of all ranks, both sides, with their gradients.
@@ -174,7 +176,7 @@ MEMORY = {
     "weights": "4 bytes each",
     "gradients": "4 bytes each",
     "moments": "8 bytes each; Adafactor: 2, and its rows and columns",
-    "transient": "gradients in buckets, or weights gathered for use",
+    "transient": "gradients in buckets, or weights and gradients together for use",
     "inputs": "a chunk's pictures and tokens",
     "activations": "traced, forward and backward of a chunk",
     "embeddings": "all pairs, both sides, with gradients",

@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import get_args
 
-from torch import nn
-
 from towers.models import DualTower
 from towers.models.paper import parameters
 from towers.training import adafactor
@@ -86,14 +84,12 @@ def _state(dual: DualTower, ranks: int, sharding: Sharding, optimiser: str) -> d
     if optimiser == "adafactor":
         moments = sum(adafactor.held(each) for each in dual.parameters() if each.requires_grad)
     held = {"weights": FP32 * parameters(dual), "gradients": trained, "moments": moments}
+    if ranks == 1:
+        return held | {"transient": 0}
     if sharding == "ddp":
-        return held | {"transient": trained if ranks > 1 else 0}
-    blocks = [each for module in dual.modules() if isinstance(module, nn.ModuleList)
-              for each in module]  # fmt: skip
-    sizes = sorted(FP32 * parameters(block) for block in blocks)
-    outside = held["weights"] - sum(sizes)
-    gathered = outside + sum(sizes[-2:])  # the block in use and the next one
-    return {name: bytes_ / ranks for name, bytes_ in held.items()} | {"transient": gathered}
+        return held | {"transient": trained}
+    together = held["weights"] + trained  # one group, see `training.sharding`
+    return {name: bytes_ / ranks for name, bytes_ in held.items()} | {"transient": together}
 
 
 def _trained(dual: DualTower) -> int:
