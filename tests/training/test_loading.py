@@ -17,7 +17,7 @@ from tests.training import toy_runs
 from tests.training.toy_shards import members, tar, three_tars
 from towers import models, training
 from towers.data import BadImage, DataError
-from towers.training import loading, logs, samples, shards
+from towers.training import loading, logs, loop, samples, shards
 from towers.training.order import Order
 from towers.training.samples import CollectionSamples, Joined, Squares
 
@@ -320,7 +320,26 @@ class TestShards:
             loading.load([f"shards:{pattern}"], PREPARED)
 
     def test_train_and_resume_a_run(self, three, monkeypatch):
-        dual = toy_towers.trainable()
-        data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
-        done = toy_runs.train(three / "run", dual=dual, source=data, workers=2, steps=6)
-        assert (done.steps, done.bad.total()) == (6, 0)
+        """Cut in the second of three epochs; other workers read the rest."""
+
+        def run(name, workers):
+            dual = toy_towers.trainable()
+            data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
+            options = {"batch": 4, "steps": 9, "workers": workers}
+            return toy_runs.train(three / name, dual=dual, source=data, **options)
+
+        done = run("whole", 0)
+        assert (done.steps, done.bad.total()) == (9, 0)
+        update = loop.Trainer.update
+
+        def interrupted(self, step, batches):
+            if step == 5:
+                raise toy_runs.Stop
+            return update(self, step, batches)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.Trainer, "update", interrupted)
+            with pytest.raises(toy_runs.Stop):
+                run("cut", 2)
+        assert run("cut", 1).resumed == 3
+        assert toy_runs.bits(three / "cut", 9) == toy_runs.bits(three / "whole", 9)

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 from tests import toy_towers
 from tests.faults import faulty_disk
 from towers import models, training
-from towers.training import logs, loop, processes, samples, states
+from towers.training import loading, logs, loop, processes, samples, states
 
 PAIRS = 44
 RECIPE = training.Recipe(
@@ -30,6 +30,12 @@ def source(dual, pairs=PAIRS):
     return samples.CollectionSamples(
         toy_towers.collection(captions), samples.Squares(dual.image.transform, crop=True)
     )
+
+
+def tarred(dual, place):
+    """The shards in a place, for a process of its own: its cache is there too."""
+    os.environ["TOWERS_HOME"] = f"{place}/home"
+    return loading.load([f"shards:{place}/{{0..2}}.tar"], dual.image.transform, crop=True)
 
 
 def train(folder, dual=None, **changes):
@@ -91,9 +97,10 @@ def unreadable(folder, rank):
     train(folder, source=data)
 
 
-def seen(folder, stop=None, **changes):
+def seen(folder, stop=None, shards=None, **changes):
     """A run that notes which rows it reads, in order, and may be stopped after some updates."""
-    data, rows = source(toy_towers.trainable()), []
+    dual, rows = toy_towers.trainable(), []
+    data = tarred(dual, shards) if shards else source(dual)
     read, update = type(data).read, loop.Trainer.update
 
     def noted(wanted, picks):
