@@ -131,6 +131,16 @@ def test_weights_that_are_no_numbers_are_not_kept(monkeypatch, tmp_path):
     assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [3]
 
 
+def test_spread_weights_are_kept_as_they_stood_too(tmp_path):
+    options = {"shard": True, "ranks": 2}
+    ended = ranks.run(toy_runs.poisoned, tmp_path / "poisoned", 7, 1, **options)
+    assert [one.code for one in ended] == [1, 1], ended
+    for name, done in (("whole", 0), ("poisoned", 7)):
+        ended = ranks.run(toy_runs.finished, tmp_path / name, **options)
+        assert [(one.code, one.value) for one in ended] == [(0, done)] * 2
+    assert bits(tmp_path / "poisoned", 12) == bits(tmp_path / "whole", 12)
+
+
 def test_a_full_disk_does_not_hide_why_a_run_stopped(monkeypatch, tmp_path, capsys):
     write = states.Checkpoints.write
 

@@ -64,7 +64,7 @@ class Stop(Exception):
     """Ends a run from outside, as an interruption does."""
 
 
-def poisoned(folder, step, rank):
+def poisoned(folder, step, rank, **changes):
     """A run in whose update after `step` others the images of one rank become NaN."""
     dual = toy_towers.trainable()
     forward = dual.image.forward
@@ -79,7 +79,7 @@ def poisoned(folder, step, rank):
         return forward(images) * (float("nan") if poison else 1)
 
     dual.image.forward = image
-    train(folder, dual=dual)
+    train(folder, dual=dual, **changes)
 
 
 def unreadable(folder, rank):
