@@ -1,18 +1,25 @@
 """Reading images: right pixels from every mode, one short reason for every refusal."""
 
+import errno
 import io
 import os
 import pickle
+import socket
 import struct
 import zlib
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from towers.data import images
 from towers.data.containers import MAX_PARTS, orientation, pixels_only
 from towers.data.errors import BadImage, DataError
 from towers.data.images import image_type, on_white, open_image, shrink
+from towers.data.shards import Member
+from towers.data.verdicts import Verdicts, check
 
 FORMATS = {
     "PNG": {},
@@ -183,6 +190,41 @@ def test_only_regular_files_are_read(tmp_path):
     for name in ("pipe.png", "folder.png", "device.png"):
         assert reason_of(tmp_path / name) == "not a file"
     assert reason_of(tmp_path / "none.png") == reason_of(tmp_path / "nul\0.png") == "missing"
+
+
+def test_paths_that_lead_to_no_file_are_missing(tmp_path):
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    (tmp_path / "file").write_bytes(b"")
+    with socket.socket(socket.AF_UNIX) as server:
+        before = os.getcwd()
+        os.chdir(tmp_path)  # names of sockets are short
+        server.bind("socket.png")
+        os.chdir(before)
+        for name in ("circle.png", "file/below.png", "l" * 300 + ".png", "socket.png"):
+            assert reason_of(tmp_path / name) == "missing"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM])
+def test_a_disk_that_fails_is_no_bad_picture(tmp_path, monkeypatch, number):
+    path, tar = tmp_path / "a.png", tmp_path / "a.tar"
+    for each in (path, tar):
+        each.write_bytes(encoded(picture(), "PNG"))
+    status = path.stat()
+
+    def failing(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "_open_without_waiting", failing)
+        patch.setattr(Path, "open", failing)
+        patch.setattr(Path, "stat", lambda _: status)
+        for read in (partial(open_image, path), Member(tar, 0, 9), partial(check, path)):
+            with pytest.raises(OSError, match=os.strerror(number)) as caught:
+                read()
+            assert not isinstance(caught.value, BadImage)
+        patch.setattr(Path, "stat", failing)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            Verdicts("toys").of(path)
 
 
 def test_large_files_are_refused_unread(tmp_path):

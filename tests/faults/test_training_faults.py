@@ -13,6 +13,7 @@ import torch
 
 from tests.faults import faulty_disk
 from tests.training import ranks, toy_runs
+from tests.training.toy_shards import three_tars
 from towers.training import TrainingFailed, logs, states
 
 FULL = os.environ.get("TOWERS_FAULTS") == "full"
@@ -20,8 +21,9 @@ PARTS = range(5 if FULL else 1)  # of the long tests, for several workers to sha
 KINDS = [(1, "fp32"), (1, "bf16"), (2, "fp32"), (2, "bf16"), *([(4, "fp32")] if FULL else [])]
 STEPS = toy_runs.RECIPE.steps
 VARIANTS = (
-    {}, {"workers": 2}, {"accumulate": 1, "chunk": 3}, {"accumulate": 1, "checkpoint_every": 5},
-    {"seed": 9, "checkpoint_every": 1, "schedule": "reciprocal-sqrt"},
+    {}, {"workers": 2, "shards": True}, {"accumulate": 1, "chunk": 3},
+    {"accumulate": 1, "checkpoint_every": 5},
+    {"seed": 9, "checkpoint_every": 1, "schedule": "reciprocal-sqrt"}, {"workers": 2},
 )  # fmt: skip
 
 
@@ -34,18 +36,32 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def tars(tmp_path_factory):
+    """Shards of unequal sizes; an epoch of them ends within the run."""
+    place = tmp_path_factory.mktemp("tars")
+    three_tars(place, (11, 9, 24))
+    return place
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, tars):
     """The uninterrupted run of a kind: its bits at the end, and what each rank read."""
 
     @functools.cache
     def of(count, precision, variant, steps=STEPS):
         folder = tmp_path_factory.mktemp("whole")
-        changes = {**VARIANTS[variant], "precision": precision, "steps": steps, "workers": 0}
+        changes = given(variant, tars) | {"precision": precision, "steps": steps, "workers": 0}
         ended = ranks.run(toy_runs.seen, folder, **changes, ranks=count)
         assert [one.code for one in ended] == [0] * count, ended
         return toy_runs.bits(folder, steps), [one.value for one in ended]
 
     return of
+
+
+def given(variant, tars):
+    """The changes of a variant, with the place of the shards if it reads any."""
+    changes = dict(VARIANTS[variant])
+    return changes | ({"shards": tars} if changes.pop("shards", False) else {})
 
 
 def checkpoints(folder):
@@ -54,24 +70,27 @@ def checkpoints(folder):
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize(("count", "precision"), KINDS)
-def test_a_run_cut_anywhere_goes_on_bit_by_bit(disk, reference, tally, count, precision, part):
+def test_a_run_cut_anywhere_goes_on_bit_by_bit(
+    disk, reference, tars, tally, count, precision, part
+):
     """Weights, moments, counts and the rows that are read next; workers may come and go."""
     tally.area = f"resume, {count} rank{'s' * (count > 1)}, {precision}"
     draw = random.Random(f"{count} {precision} {part}")
     for number in range(11 if FULL else 3 - count):
         variant = number % len(VARIANTS)
         bits, rows = reference(count, precision, variant)
-        changes = {**VARIANTS[variant], "precision": precision}
+        changes = given(variant, tars) | {"precision": precision}
         cut, parts = draw.randrange(1, STEPS), changes.get("accumulate", 2)
         folder = disk / f"{number}"
         stopped = ranks.run(toy_runs.seen, folder, cut, **changes, ranks=count)
-        changes["workers"] = 0  # so that this process sees what is read
+        later = 1 if "shards" in changes else 0  # 0: so that this process sees what is read
+        changes["workers"] = later
         resumed = ranks.run(toy_runs.seen, folder, **changes, ranks=count)
         every = changes.get("checkpoint_every", 3)
         first = (cut - cut % every) * parts
         fine = [one.code for one in (*stopped, *resumed)] == [0] * (2 * count)
         fine = fine and toy_runs.bits(folder, STEPS) == bits
-        fine = fine and [one.value for one in resumed] == [its[first:] for its in rows]
+        fine = fine and (later or [one.value for one in resumed] == [its[first:] for its in rows])
         tally.struck(fine)
         shutil.rmtree(folder)
 
@@ -214,19 +233,23 @@ def test_a_full_disk_of_one_rank_stops_the_others(disk, short, tally):
         tally.struck(fine and [one.code for one in again] == [0, 0])
 
 
-def test_nan_on_any_rank_at_any_step_stops_all_at_once(disk, tally):
+def test_nan_on_any_rank_at_any_step_stops_all_at_once(disk, reference, tally):
+    """The state before is kept, and goes on bit by bit where nothing is poisoned any more."""
     tally.area = "NaN on one rank"
     places = [(count, step, rank) for count in (1, 2) for rank in range(count)
               for step in range(STEPS)]  # fmt: skip
     for count, step, rank in places if FULL else random.Random(0).sample(places, 2):
         folder = disk / f"{count} {step} {rank}"
+        bits, _ = reference(count, "fp32", 0)
         ended = ranks.run(toy_runs.poisoned, folder, step, rank, ranks=count, within=30)
         where = f"at step {step + 1} of {STEPS}" + (f", first on rank {rank}" if count > 1 else "")
         fine = all(one.code == 1 and where in one.said for one in ended)
         fine = fine and max(one.seconds for one in ended) < 10
-        fine = fine and checkpoints(folder).steps()[:1] == [step - step % 3][: step // 3]
+        fine = fine and checkpoints(folder).steps()[:1] == [step][:step]
         fine = fine and len(logs.read(folder)) == step
-        tally.struck(fine)
+        again = ranks.run(toy_runs.finished, folder, ranks=count)
+        fine = fine and [(one.code, one.value) for one in again] == [(0, step)] * count
+        tally.struck(fine and toy_runs.bits(folder, STEPS) == bits)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from submitit.core.utils import DelayedSubmission
 
 from tests.training import ranks
 from towers import training
@@ -174,6 +175,20 @@ def test_accelerate_launches_the_same(tmp_path):
     expected = weights(training.train(RECIPE, tmp_path / "one", progress=False).folder)
     for name, tensor in weights(path.parent).items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_job_outlives_any_number_of_time_limits(tmp_path, monkeypatch):
+    """Written for a cluster whose commands are there, but do nothing."""
+    for name in ("srun", "sbatch"):
+        command = tmp_path / name
+        command.write_text("#!/bin/sh\necho Submitted batch job 42\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    job = launch.submit(RECIPE, tmp_path / "run", 2, minutes=3, gpus=False)
+    assert job.job_id == "42"
+    waiting = DelayedSubmission.load(job.paths.submitted_pickle)
+    assert waiting._timeout_countdown == launch.AGAIN >= 10_000
+    assert waiting.function.checkpoint().function is waiting.function
 
 
 def test_no_slurm_is_one_line(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """Samples of every source: the right rows, pictures and captions, whatever is damaged."""
 
 import dataclasses
+import errno
 import io
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -15,7 +17,7 @@ from tests.training import toy_runs
 from tests.training.toy_shards import members, tar, three_tars
 from towers import models, training
 from towers.data import BadImage, DataError
-from towers.training import loading, logs, samples, shards
+from towers.training import loading, logs, loop, samples, shards
 from towers.training.order import Order
 from towers.training.samples import CollectionSamples, Joined, Squares
 
@@ -264,6 +266,24 @@ class TestShards:
         with pytest.raises(BadImage, match="missing"):
             found._one(0, 1)
 
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_disk_that_fails_stops_a_run_instead_of_changing_its_data(
+        self, three, monkeypatch, workers
+    ):
+        dual = toy_towers.trainable()
+        data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
+        calls, pread = [], os.pread
+
+        def failing(*arguments):
+            calls.append(arguments)
+            if len(calls) == 50:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return pread(*arguments)
+
+        monkeypatch.setattr(os, "pread", failing)
+        with pytest.raises(training.TrainingFailed, match=r"Input/output error \(at step 4\)$"):
+            toy_runs.train(three / "run", dual=dual, source=data, workers=workers, steps=6)
+
     def test_the_index_is_kept_and_made_anew_for_another_file(self, three, monkeypatch):
         path = three / "0.tar"
         first = shards.index(path)
@@ -300,7 +320,26 @@ class TestShards:
             loading.load([f"shards:{pattern}"], PREPARED)
 
     def test_train_and_resume_a_run(self, three, monkeypatch):
-        dual = toy_towers.trainable()
-        data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
-        done = toy_runs.train(three / "run", dual=dual, source=data, workers=2, steps=6)
-        assert (done.steps, done.bad.total()) == (6, 0)
+        """Cut in the second of three epochs; other workers read the rest."""
+
+        def run(name, workers):
+            dual = toy_towers.trainable()
+            data = loading.load([f"shards:{three}/{{0..2}}.tar"], dual.image.transform)
+            options = {"batch": 4, "steps": 9, "workers": workers}
+            return toy_runs.train(three / name, dual=dual, source=data, **options)
+
+        done = run("whole", 0)
+        assert (done.steps, done.bad.total()) == (9, 0)
+        update = loop.Trainer.update
+
+        def interrupted(self, step, batches):
+            if step == 5:
+                raise toy_runs.Stop
+            return update(self, step, batches)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.Trainer, "update", interrupted)
+            with pytest.raises(toy_runs.Stop):
+                run("cut", 2)
+        assert run("cut", 1).resumed == 3
+        assert toy_runs.bits(three / "cut", 9) == toy_runs.bits(three / "whole", 9)

@@ -203,8 +203,11 @@ def test_validation_is_the_loss_and_the_recall_of_all_pairs_at_once():
 
 
 def test_evaluation_without_anything_to_look_at_is_refused(tmp_path):
+    """Before any data is read, and before anything is written."""
+    asked = recipe(evaluate_every=3, data=(f"shards:{tmp_path}/nowhere.tar",))
     with pytest.raises(training.TrainingError, match="expected validation data for evaluate_every"):
-        train(tmp_path, evaluate_every=3)
+        training.train(asked, tmp_path / "run", dual=toy_towers.trainable(), progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_epochs_are_counted_in_whole_batches(tmp_path):
@@ -224,7 +227,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
         train(tmp_path)
 
 
-def test_nothing_is_recorded_of_a_loss_that_is_not_finite(tmp_path, monkeypatch):
+def test_what_stood_before_a_loss_that_is_not_finite_is_kept(tmp_path, whole):
     dual = toy_towers.trainable()
     forward = dual.image.forward
 
@@ -236,9 +239,10 @@ def test_nothing_is_recorded_of_a_loss_that_is_not_finite(tmp_path, monkeypatch)
     with pytest.raises(training.TrainingFailed, match=r"^expected a finite loss, got nan .* 8 of"):
         train(tmp_path, dual=dual)
     assert len(logs.read(tmp_path)) == 7
-    assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [6, 3]
-    state = states.Checkpoints(tmp_path / "checkpoints", 1).read(6)
-    assert all(torch.isfinite(tensor).all() for tensor in state.weights.values())
+    assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [7, 6]
+    assert train(tmp_path).resumed == 7
+    assert bits(tmp_path, 12) == bits(whole, 12)  # statistics that saw the bad batch, too
+    assert told(tmp_path) == told(whole)
 
 
 def test_a_gradient_that_is_not_finite_is_caught_though_the_loss_is(tmp_path):
@@ -372,11 +376,11 @@ class TestTwoRanks:
         ended = ranks.run(toy_runs.poisoned, tmp_path, 7, rank, ranks=2, within=30)
         for one in ended:
             assert one.code == 1
-            assert one.said.startswith("TrainingFailed: expected a finite loss, got nan at step 8")
+            assert one.said.startswith("NotFinite: expected a finite loss, got nan at step 8")
             assert f"first on rank {rank}; lower lr" in one.said
             assert "\n" not in one.said
         assert abs(ended[0].seconds - ended[1].seconds) < 10
-        assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [6, 3]
+        assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [7, 6]
 
     @pytest.mark.parametrize("rank", [0, 1])
     def test_stop_with_one_line_when_one_of_them_cannot_read(self, tmp_path, rank):

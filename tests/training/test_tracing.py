@@ -7,6 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from towers import models
+from towers.models import trainable
 from towers.training import tracing
 
 torch.set_num_threads(1)
@@ -131,10 +132,45 @@ def test_a_trace_leaves_the_pair_as_it_was(names):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_frozen_tower_takes_only_its_cached_features():
-    locked = tracing.trace(models.dual("timm:test_vit/random", BAG, 16), 8)
+def test_a_frozen_image_tower_may_take_only_its_cached_features():
+    locked = tracing.trace(models.dual("timm:test_vit/random", BAG, 16), 8, cached=True)
     width = models.image_tower("timm:test_vit/random").width
     assert locked.forward_flops == 8 * 2 * 16 * (width + 32)
+    free = models.dual(VIT, WORDS, 16)
+    assert tracing.trace(free, 8, cached=True) == tracing.trace(free, 8)  # nothing is frozen
+    text = trainable.apply(free, "image=everything,text=locked")
+    assert tracing.trace(text, 8, cached=True) == tracing.trace(text, 8)  # runs keep no texts
+
+
+def frozen(dual):
+    dual.image.freeze()
+    return dual
+
+
+def by_policy(dual):
+    return trainable.apply(dual, "image=locked,text=everything")
+
+
+@pytest.mark.parametrize("lock", [frozen, by_policy])
+@pytest.mark.parametrize("names", PAIRS, ids=["vit", "dropped", "resnet", "checkpointed"])
+def test_a_locked_tower_goes_forward_and_not_back(names, lock):
+    dual = lock(models.dual(*names, 16)).train()
+    traced, kept = tracing.trace(dual, 6), tracing.trace(dual, 6, cached=True)
+    step, inputs = tracing.Step(dual), real(dual, 6)
+    assert tracing.measured(step, dict(tracing.state(step)), inputs, "fp32") == traced
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        dual.image(inputs[0])
+    assert traced.forward_flops - kept.forward_flops == counter.get_total_flops()
+    assert traced.flops - traced.forward_flops == kept.flops - kept.forward_flops
+    assert traced.inputs - kept.inputs == inputs[0].nbytes - 6 * dual.image.width * 4
+    assert kept.peak <= traced.peak < tracing.trace(models.dual(*names, 16), 6).peak
+
+
+def test_whoever_locks_a_tower_its_trace_is_the_same():
+    one, other = (
+        tracing.trace(lock(models.dual(VIT, WORDS, 16)), 4) for lock in (frozen, by_policy)
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize(("batch", "precision"), [(0, "fp32"), (2, "fp8"), (-1, "bf16")])

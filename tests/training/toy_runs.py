@@ -7,11 +7,12 @@ import signal
 import time
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from tests import toy_towers
 from tests.faults import faulty_disk
 from towers import models, training
-from towers.training import logs, loop, processes, samples, states
+from towers.training import loading, logs, loop, processes, samples, states
 
 PAIRS = 44
 RECIPE = training.Recipe(
@@ -29,6 +30,12 @@ def source(dual, pairs=PAIRS):
     return samples.CollectionSamples(
         toy_towers.collection(captions), samples.Squares(dual.image.transform, crop=True)
     )
+
+
+def tarred(dual, place):
+    """The shards in a place, for a process of its own: its cache is there too."""
+    os.environ["TOWERS_HOME"] = f"{place}/home"
+    return loading.load([f"shards:{place}/{{0..2}}.tar"], dual.image.transform, crop=True)
 
 
 def train(folder, dual=None, **changes):
@@ -57,7 +64,7 @@ class Stop(Exception):
     """Ends a run from outside, as an interruption does."""
 
 
-def poisoned(folder, step, rank):
+def poisoned(folder, step, rank, **changes):
     """A run in whose update after `step` others the images of one rank become NaN."""
     dual = toy_towers.trainable()
     forward = dual.image.forward
@@ -72,7 +79,7 @@ def poisoned(folder, step, rank):
         return forward(images) * (float("nan") if poison else 1)
 
     dual.image.forward = image
-    train(folder, dual=dual)
+    train(folder, dual=dual, **changes)
 
 
 def unreadable(folder, rank):
@@ -90,9 +97,10 @@ def unreadable(folder, rank):
     train(folder, source=data)
 
 
-def seen(folder, stop=None, **changes):
+def seen(folder, stop=None, shards=None, **changes):
     """A run that notes which rows it reads, in order, and may be stopped after some updates."""
-    data, rows = source(toy_towers.trainable()), []
+    dual, rows = toy_towers.trainable(), []
+    data = tarred(dual, shards) if shards else source(dual)
     read, update = type(data).read, loop.Trainer.update
 
     def noted(wanted, picks):
@@ -202,3 +210,26 @@ def sharded(folder, stop=None):
     ]
     mine = sum(getattr(value, "_local_tensor", value).numel() for value in values)
     return mine / sum(value.numel() for value in values)
+
+
+def together(folder):
+    """A run whose weights are spread; the most bytes of whole weights and gradients at a time."""
+    most, make = [0], loop.Trainer.__init__
+
+    def watched(self, *arguments):
+        make(self, *arguments)
+
+        def look(*_):
+            whole = [each for each in self.module.parameters() if not isinstance(each, DTensor)]
+            whole += [each.grad for each in whole if each.grad is not None]
+            most[0] = max(most[0], sum(each.nbytes for each in whole))
+
+        def watch(*_):
+            for each in self.module.parameters():
+                each.register_post_accumulate_grad_hook(look)
+
+        self.module.register_forward_pre_hook(watch)  # after the one that brings weights together
+
+    loop.Trainer.__init__ = watched
+    train(folder, shard=True, steps=3)
+    return most[0]

@@ -27,7 +27,7 @@ def members(numbers, first=0):
     ]
 
 
-def three_tars(folder):
-    """Shards of 5, 3 and 7 samples, named 0 to 2."""
-    for number, count in enumerate((5, 3, 7)):
+def three_tars(folder, counts=(5, 3, 7)):
+    """Shards of so many samples, named 0 to 2."""
+    for number, count in enumerate(counts):
         tar(folder / f"{number}.tar", members(range(count), 100 * number))

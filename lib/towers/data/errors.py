@@ -1,5 +1,12 @@
 """What goes wrong with data, as errors of one line each."""
 
+import errno
+
+_ABSENT = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV,
+})  # fmt: skip
+
 
 class DataError(ValueError):
     """A data set or a source is missing, damaged or refused; the message is one line."""
@@ -27,3 +34,12 @@ def _bad_image(reason: str, message: str) -> BadImage:
     error = BadImage(reason)
     error.args = (message,)
     return error
+
+
+def absent(error: OSError) -> bool:
+    """Whether the system says that there is no file to read at a path.
+
+    All else (a failing disk or network, too many open files) says nothing of the data and may pass:
+    a run that took such a sample for a bad one would go on with other data.
+    """
+    return error.errno in _ABSENT

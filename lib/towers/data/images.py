@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from towers.data.containers import pixels_only
-from towers.data.errors import BadImage, DataError
+from towers.data.errors import BadImage, DataError, absent
 
 __all__ = ["BadImage", "DataError", "image_type", "on_white", "open_image", "read_bytes", "shrink"]
 
@@ -62,6 +62,7 @@ def open_image(
 
     Raises:
         BadImage: the image is refused; `.reason` says why in a word or two.
+        OSError: the disk fails.
     """
     inside = isinstance(source, bytes)
     name = f"{len(source)} bytes" if inside else repr(str(source))
@@ -96,6 +97,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     Raises:
         BadImage: there is none ("missing"), it is something else ("not a file"), or it holds
             more than `max_bytes` ("too many bytes").
+        OSError: the disk fails.
     """
     name = repr(str(path))
     try:
@@ -109,6 +111,8 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     except IsADirectoryError:
         raise BadImage("not a file", f"expected a regular file at {name}") from None
     except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and not absent(error):
+            raise
         raise BadImage("missing", f"cannot read {name} ({type(error).__name__})") from None
     except BadImage:
         raise

@@ -19,7 +19,7 @@ from braceexpand import UnbalancedBracesError, braceexpand
 from PIL import Image
 from tqdm import tqdm
 
-from towers.data.errors import BadImage, DataError
+from towers.data.errors import BadImage, DataError, absent
 from towers.data.images import MAX_BYTES, open_image, read_bytes
 from towers.data.intake import Tally, clean_captions, clean_line, safe_name
 from towers.data.items import Item, content_key
@@ -50,12 +50,15 @@ class Member:
 
         Raises:
             BadImage: the shard is gone or has changed.
+            OSError: the disk fails.
         """
         try:
             with self.shard.open("rb") as file:
                 file.seek(self.offset)
                 data = file.read(self.length)
-        except OSError:
+        except OSError as error:
+            if not absent(error):
+                raise
             raise BadImage("missing", f"cannot open shard {str(self.shard)!r}") from None
         return open_image(data)
 

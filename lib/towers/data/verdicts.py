@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from towers.data.errors import BadImage
+from towers.data.errors import BadImage, absent
 from towers.data.images import image_type, open_image, read_bytes
 from towers.data.items import content_key
 from towers.data.svg import rasterise
@@ -39,10 +39,16 @@ class Verdicts:
         self._now: dict[str, list] = {}
 
     def of(self, path: Path) -> Verdict:
-        """The verdict on a file, remembered if its size and time have not changed."""
+        """The verdict on a file, remembered if its size and time have not changed.
+
+        Raises:
+            OSError: the disk fails.
+        """
         try:
             status = path.stat()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and not absent(error):
+                raise
             return Verdict(reason="missing")
         name, stamp = os.path.abspath(path), [status.st_size, status.st_mtime_ns]
         known = self._known.get(name)
@@ -58,7 +64,11 @@ class Verdicts:
 
 
 def check(path: Path) -> Verdict:
-    """Read and decode a file once."""
+    """Read and decode a file once.
+
+    Raises:
+        OSError: the disk fails.
+    """
     try:
         data = read_bytes(path)
         drawing = _is_drawing(data)

@@ -53,13 +53,15 @@ class Plan:
         batch: pairs per update, over all ranks.
         chunk: pairs that one rank embeds at a time.
         precision: of the towers' arithmetic.
-        sharding: "ddp" keeps everything on every rank, "fsdp" shares weights, gradients, moments.
+        sharding: "ddp" keeps everything on every rank; "fsdp" shares weights, gradients, moments
+            between updates.
         parameters: trainable numbers.
         samples: pairs seen in all.
         weights: all of them, trainable or frozen, in fp32.
         gradients: in fp32.
         moments: of the optimiser: AdamW's two in fp32, or Adafactor's.
-        transient: gradients on their way (ddp), or weights gathered for use (fsdp).
+        transient: gradients on their way (ddp), or all weights and all gradients, which are
+            together while a batch goes forward and back (fsdp); nothing on a single rank.
         inputs: pictures and tokens of a chunk.
         activations: the most that forward and backward of a chunk hold at any moment.
         embeddings: of all ranks, both sides, with their gradients.
@@ -68,6 +70,7 @@ class Plan:
         flops: operations per update and device.
         utilisation: share of the peak that is reached, assumed.
         dollars: per device and hour, assumed.
+        cached: whether features of a frozen image tower are read from a cache.
     """
 
     model: str
@@ -91,6 +94,7 @@ class Plan:
     flops: float
     utilisation: float
     dollars: float
+    cached: bool = False
 
     @property
     def steps(self) -> int:
@@ -126,13 +130,14 @@ class Plan:
     def assumptions(self) -> tuple[str, ...]:
         """What the figures rest on besides counting."""
         peak = self.accelerator.flops[self.precision] / 1e12
+        again = "are computed in every update"
         return (
             f"{self.accelerator.name}: {peak:g} TFLOP/s in {self.precision} at its peak, of which "
             f"{self.utilisation:.0%} are reached; {self.dollars:g} dollars an hour",
             "data and communication hide behind arithmetic",
             "weights, gradients and AdamW's moments stay in fp32; arithmetic is autocast",
             f"{self.overhead / GB:g} GB for context, libraries and gaps between blocks of memory",
-            "features of frozen towers come from a cache",
+            f"features of a frozen image tower {'come from a cache' if self.cached else again}",
         )
 
     def summary(self) -> dict[str, object]:
@@ -171,7 +176,7 @@ MEMORY = {
     "weights": "4 bytes each",
     "gradients": "4 bytes each",
     "moments": "8 bytes each; Adafactor: 2, and its rows and columns",
-    "transient": "gradients in buckets, or weights gathered for use",
+    "transient": "gradients in buckets, or weights and gradients together for use",
     "inputs": "a chunk's pictures and tokens",
     "activations": "traced, forward and backward of a chunk",
     "embeddings": "all pairs, both sides, with gradients",

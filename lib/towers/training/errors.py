@@ -7,3 +7,7 @@ class TrainingError(ValueError):
 
 class TrainingFailed(RuntimeError):
     """A run that must not go on; what it had reached lies in its newest checkpoint."""
+
+
+class NotFinite(TrainingFailed):
+    """A loss or gradient that is not finite; the trainer is as it was before the update."""

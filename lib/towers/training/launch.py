@@ -31,6 +31,8 @@ PORT = 29400
 PATIENCE = 35.0  # seconds for ranks to end on their own; a launcher gives them 30
 TOGETHER = ("--kill-on-bad-exit=1",)
 """Of srun: a rank that fails, also before it has met the others, takes all down."""
+AGAIN = 10_000
+"""How often a job is queued again at its time limit; submitit by itself would stop at the third."""
 
 
 def command(
@@ -267,7 +269,8 @@ def submit(
         folder: of the run, on a disk that all machines see.
         ranks: processes on each machine, one for each accelerator.
         nodes: machines.
-        minutes: until the cluster ends the job; it is then queued again and goes on.
+        minutes: until the cluster ends the job; it is then queued again and goes on, as often as
+            the run needs.
         cluster: "slurm", or "local" for processes of this machine under the same code.
         gpus: ask for an accelerator per rank.
         options: further parameters of submitit, such as {"slurm_partition": "gpu"}; those of srun,
@@ -289,7 +292,9 @@ def submit(
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        executor = submitit.AutoExecutor(folder / SLURM, cluster=cluster)
+        executor = submitit.AutoExecutor(
+            folder / SLURM, cluster=cluster, slurm_max_num_timeout=AGAIN
+        )
     except RuntimeError as error:
         raise TrainingError(
             f"expected Slurm's commands on this machine, got {error}; run this where sbatch is, or "

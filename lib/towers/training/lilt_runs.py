@@ -81,7 +81,8 @@ def memory(dual: models.DualTower, batch: int, *, model: str, seed: int) -> Meas
         seed: of the run.
 
     Returns:
-        "memory for training (MB)" in fp32, by tracing shapes; n pairs.
+        "memory for training (MB)" in fp32, by tracing shapes; n pairs. A locked tower goes forward
+        in every update, as in runs without `cache_features`.
     """
     found = plan(dual, batch, batch, precision="fp32", accelerator=A6000, overhead=0)
     taken = found.gradients + found.moments + found.activations
@@ -103,6 +104,7 @@ def planned(
         For each configuration, called "(letter) name, size", "parameters that move", "share that
         moves", "memory per device (GB)" and "hours"; of all "pairs", "updates", "batch" and the
         "learning rate at update N" of `UPDATES`, under half a cosine after one epoch of warm-up.
+        Locked towers go forward in every update.
 
     Raises:
         ValueError: a letter that is none of the table's.

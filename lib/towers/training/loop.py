@@ -20,7 +20,7 @@ from torch import Tensor
 from towers.training import optimisers, sharding
 from towers.training.batches import Batch, Texts
 from towers.training.caching import cached_step
-from towers.training.errors import TrainingFailed
+from towers.training.errors import NotFinite, TrainingFailed
 from towers.training.objectives import Objective
 from towers.training.order import key
 from towers.training.replicas import replicate
@@ -152,30 +152,36 @@ class Trainer:
             after: called after each update; it looks after a rank that was asked to stop.
 
         Raises:
-            TrainingFailed: on all ranks, at a loss or a gradient that is not finite.
+            NotFinite: on all ranks, at a loss or a gradient that is not finite.
         """
         self.objective.train()
         for step in range(first, self.plan.steps):
             after(self.update(step, batches))
 
     def update(self, step: int, batches: Iterator[Batch]) -> Update:
-        """One update; nothing is changed where an error is raised.
+        """One update; a loss that is not finite changes no weight, moment or buffer.
 
         Args:
             step: updates that have been done.
             batches: of this rank; `accumulate` of them are taken.
 
         Raises:
-            TrainingFailed: on all ranks, at a loss or a gradient that is not finite.
+            NotFinite: on all ranks, at a loss or a gradient that is not finite.
         """
         scale = self._scale(step)
+        buffers = [buffer.clone() for buffer in self.module.buffers()]  # a forward pass moves them
         seen = [self._backward(step, part, next(batches)) for part in range(self.plan.accumulate)]
         if self.sharded:
             sharding.share_gradients(self.module)
         self.scaler.unscale_(self.optimiser)
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         norm = sharding.clip(weights, self.plan.clip_norm)
-        seen_by_all = self._agreed(step, scale, seen, norm)
+        try:
+            seen_by_all = self._agreed(step, scale, seen, norm)
+        except NotFinite:
+            for buffer, before in zip(self.module.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            raise
         duplicates = self._duplicates([batch for _, _, batch in seen])
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate(step)
@@ -271,17 +277,20 @@ class Trainer:
         if self.scaler.is_enabled() and self.scaler.get_scale() < LEAST_SCALE:
             self._fail("gradients that fit fp16", f"a scale of {self.scaler.get_scale():g}", step)
 
-    def _fail(self, wanted: str, got: str, step: int, rank: int | None = None) -> None:
+    def _fail(
+        self, wanted: str, got: str, step: int, rank: int | None = None,
+        kind: type[TrainingFailed] = NotFinite,
+    ) -> None:  # fmt: skip
         where = f"at step {step + 1} of {self.plan.steps}"
         if rank is not None and self.accelerator.num_processes > 1:
             where += f", first on rank {rank}"
-        raise TrainingFailed(f"expected {wanted}, got {got} {where}; lower lr ({self.plan.lr:g})")
+        raise kind(f"expected {wanted}, got {got} {where}; lower lr ({self.plan.lr:g})")
 
     def _scale(self, step: int) -> float:
         """The logits' multiplier, the same on all ranks."""
         scale = self.module.dual.logit_scale.item()
         if not 0 < scale < math.inf:
-            self._fail("a finite logit_scale above 0", f"{scale}", step)
+            self._fail("a finite logit_scale above 0", f"{scale}", step, kind=TrainingFailed)
         return scale
 
 

@@ -22,13 +22,23 @@ VOCABULARY_TEXTS = 20_000
 """Captions that the words of a predictive objective are counted in."""
 
 
-def check(recipe: Recipe, ranks: int) -> None:
-    """Refuse what so many ranks cannot do.
+def check(recipe: Recipe, ranks: int, looked_at: bool = False) -> None:
+    """Refuse what cannot be done, before any data is read.
+
+    Args:
+        recipe: of the run.
+        ranks: that would train.
+        looked_at: whether the caller evaluates the run by a function of its own.
 
     Raises:
-        TrainingError: the batch has no equal share for each of them; or some of them would have
-            gradients that others lack.
+        TrainingError: the batch has no equal share for each rank; some ranks would have gradients
+            that others lack; or evaluations would have nothing to look at.
     """
+    if recipe.evaluate_every and not (recipe.validation or looked_at):
+        raise TrainingError(
+            f"expected validation data for evaluate_every {recipe.evaluate_every}, got none; name "
+            "some, or set evaluate_every to 0"
+        )
     for pairs in {recipe.text_batch, recipe.batch - recipe.text_batch} - {0}:
         share(pairs, recipe.accumulate, ranks)
     apart = not recipe.text.startswith("shared:")

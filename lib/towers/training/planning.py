@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import get_args
 
-from torch import nn
-
 from towers.models import DualTower
 from towers.models.paper import parameters
 from towers.training import adafactor
@@ -29,11 +27,12 @@ def plan(
     tile: int = 2048,
     overhead: float = 2 * GB,
     optimiser: str = "adamw",
+    cached: bool = False,
 ) -> Plan:
     """What training a pair would take; nothing is computed, and no weight is needed.
 
     Args:
-        dual: the pair, best on the meta device; its trainable towers are what is trained.
+        dual: the pair, best on the meta device, locked as it is to be trained.
         batch: pairs per update, over all ranks.
         samples: pairs to see in all: the data's size times the epochs.
         ranks: devices.
@@ -48,6 +47,8 @@ def plan(
         tile: rows and columns of a tile of the loss.
         overhead: bytes for what is not counted.
         optimiser: "adamw" or "adafactor".
+        cached: whether features of a frozen image tower are read from a cache, as in runs with
+            `Recipe.cache_features`; else it computes them in every update.
 
     Raises:
         ValueError: a batch that the ranks cannot share, or another impossible value.
@@ -59,7 +60,7 @@ def plan(
     share = batch // ranks
     part = min(chunk, share) or share
     with _checkpointing(dual, checkpointing):
-        traced = trace(dual, part, precision)
+        traced = trace(dual, part, precision, cached=cached)
     again = traced.forward_flops if part < share else 0  # gradient caching embeds twice
     products = 4 * 2 * share * batch * dual.embed  # one forward, three backward
     return Plan(
@@ -73,6 +74,7 @@ def plan(
         flops=(traced.flops + again) * share / part + products,
         utilisation=utilisation,
         dollars=device.dollars if dollars is None else dollars,
+        cached=cached,
     )  # fmt: skip
 
 
@@ -82,14 +84,12 @@ def _state(dual: DualTower, ranks: int, sharding: Sharding, optimiser: str) -> d
     if optimiser == "adafactor":
         moments = sum(adafactor.held(each) for each in dual.parameters() if each.requires_grad)
     held = {"weights": FP32 * parameters(dual), "gradients": trained, "moments": moments}
+    if ranks == 1:
+        return held | {"transient": 0}
     if sharding == "ddp":
-        return held | {"transient": trained if ranks > 1 else 0}
-    blocks = [each for module in dual.modules() if isinstance(module, nn.ModuleList)
-              for each in module]  # fmt: skip
-    sizes = sorted(FP32 * parameters(block) for block in blocks)
-    outside = held["weights"] - sum(sizes)
-    gathered = outside + sum(sizes[-2:])  # the block in use and the next one
-    return {name: bytes_ / ranks for name, bytes_ in held.items()} | {"transient": gathered}
+        return held | {"transient": trained}
+    together = held["weights"] + trained  # one group, see `training.sharding`
+    return {name: bytes_ / ranks for name, bytes_ in held.items()} | {"transient": together}
 
 
 def _trained(dual: DualTower) -> int:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from towers import files, models
 from towers.training import loading, logs, making, processes, samples, states, texts
-from towers.training.errors import TrainingError, TrainingFailed
+from towers.training.errors import NotFinite, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
 from towers.training.loop import Trainer, Update
 from towers.training.objectives import Objective
@@ -85,14 +85,15 @@ def train(
     Raises:
         TrainingError: the recipe does not suit the ranks, the device or the data, or the folder
             holds another run.
-        TrainingFailed: on all ranks: a loss or gradient that is not finite, too many unreadable
-            samples, or another rank that failed.
+        TrainingFailed: on all ranks: a loss or gradient that is not finite (the state before is
+            kept as a checkpoint), too many unreadable samples, checkpoints of which none is whole,
+            or another rank that failed.
         OSError: the disk is full or fails; the newest checkpoint is as it was.
     """
     begun = time.monotonic()
     accelerator = processes.start()
     folder = Path(folder)
-    making.check(recipe, accelerator.num_processes)
+    making.check(recipe, accelerator.num_processes, looked_at=evaluate is not None)
     with processes.watched(accelerator), alone(accelerator, folder):
         pair = processes.agree(accelerator, lambda: making.pair(recipe, dual))
         parts = processes.agree(accelerator, lambda: making.parts(recipe, pair, source, pairs))
@@ -118,6 +119,7 @@ class _Run:
         self.descent = trainer.plan.descent if trainer.plan.descent < trainer.plan.steps else 0
         self.checkpoints = states.Checkpoints(folder / CHECKPOINTS, recipe.keep, self.descent)
         self.bad: Counter = Counter()
+        self.done = 0  # updates
 
     def restore(self) -> int:
         """Bring the trainer to the newest good checkpoint; the updates done."""
@@ -135,7 +137,7 @@ class _Run:
         processes.agree(
             self.accelerator, lambda: states.put(self.trainer, state, str(files.shown(path)))
         )
-        self.bad = state.bad
+        self.bad, self.done = state.bad, step
         total = self.trainer.plan.steps
         if step < total:
             self._say(f"resuming after step {step} of {total} from {files.shown(path)}")
@@ -165,6 +167,7 @@ class _Run:
 
         def after(update: Update) -> None:
             self._count(update)
+            self.done = update.step
             if log:
                 log.update(update, self.bad.total())
             due = self.recipe.evaluate_every and update.step % self.recipe.evaluate_every == 0
@@ -181,6 +184,9 @@ class _Run:
 
         try:
             yield after
+        except NotFinite:
+            self._keep_what_was_good()
+            raise
         finally:
             if log:
                 log.close()
@@ -206,6 +212,25 @@ class _Run:
     def _save(self, step: int) -> None:
         state = states.take(self.trainer, step, self.bad)
         processes.agree(self.accelerator, lambda: self.checkpoints.write(state), only_main=True)
+
+    def _keep_what_was_good(self) -> None:
+        """A checkpoint of what stood before an update that failed, if all its weights are finite.
+
+        A disk that fails now does not hide what came first.
+        """
+        if not self.done:
+            return
+        state = states.take(self.trainer, self.done, self.bad)
+
+        def write() -> None:
+            if not all(tensor.isfinite().all() for tensor in state.weights.values()):
+                return
+            try:
+                self.checkpoints.write(state)
+            except OSError as error:
+                self._say(f"could not keep step {state.step}: {error.strerror or error}")
+
+        processes.agree(self.accelerator, write, only_main=True)
 
     def _evaluate(self, step: int, evaluations: Sequence[Evaluation], log: logs.Log | None) -> None:
         objective = self.trainer.whole()
@@ -237,10 +262,4 @@ def _evaluations(
         return Validation(loading.load(recipe.validation, transform, recipe.languages))
 
     found: list[Evaluation] = [processes.agree(accelerator, work)] if recipe.validation else []
-    found += [evaluate] if evaluate else []
-    if recipe.evaluate_every and not found:
-        raise TrainingError(
-            f"expected validation data for evaluate_every {recipe.evaluate_every}, got none; name "
-            "some, or set evaluate_every to 0"
-        )
-    return found
+    return found + ([evaluate] if evaluate else [])

@@ -1,8 +1,9 @@
 """Weights, gradients and moments spread over the ranks: torch's fully sharded data parallelism.
 
 Accelerate shards on accelerators only, and refuses CLIP's scale, a number without an axis; torch's
-own `fully_shard` runs with any backend. The whole objective is one group: its weights are together
-while a batch goes forward and backward, and apart while the optimiser works.
+own `fully_shard` runs with any backend. The whole objective is one group: its weights and all their
+gradients are together while a batch goes forward and backward, over all parts and chunks of it, and
+apart while the optimiser works. So what is saved is the moments and, between batches, the rest.
 """
 
 import contextlib

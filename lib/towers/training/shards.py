@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from towers import files
 from towers.data import BadImage, DataError
+from towers.data.errors import absent
 from towers.data.images import MAX_BYTES, open_image
 from towers.data.intake import Tally, safe_name
 from towers.data.shards import (
@@ -150,7 +151,9 @@ class ShardSamples(Samples):
                     for name, (offset, length) in zip(_COLUMNS, place, strict=True)
                     if length
                 }
-        except OSError:
+        except OSError as error:
+            if not absent(error):
+                raise
             raise BadImage("missing", f"cannot open shard {str(self.tars[shard])!r}") from None
         picture = parts.pop("picture")
         sample = Sample("", {"png": picture, **parts})

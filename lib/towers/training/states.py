@@ -24,6 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from towers import files
 from towers.models.weights import check_keys, one_line
+from towers.training.errors import TrainingFailed
 from towers.training.loop import Trainer
 
 FORMAT = 1
@@ -123,6 +124,9 @@ class Checkpoints:
     def write(self, state: State) -> Path:
         """Write a checkpoint whole or not at all, then remove what is older than those kept.
 
+        Checkpoints of later steps are removed too: a run that writes an earlier step has passed
+        them over as damaged.
+
         Raises:
             OSError: the disk is full or fails; the checkpoints before are as they were.
         """
@@ -138,8 +142,10 @@ class Checkpoints:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         files.sync(self.folder)
-        others = [step for step in self.steps() if step != self.pinned]
-        for step in others[self.keep :]:
+        found = self.steps()
+        later = [step for step in found if step > state.step]
+        older = [step for step in found if step <= state.step and step != self.pinned][self.keep :]
+        for step in (*later, *older):
             _set_aside(self.path(step))
         self.sweep()
         return target
@@ -152,15 +158,24 @@ class Checkpoints:
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
     def newest(self, complain: Callable[[str], None]) -> State | None:
-        """The newest checkpoint that is whole; None if there is none.
+        """The newest checkpoint that is whole; None where there are no checkpoints at all.
 
         Args:
             complain: told one line about each damaged one that is passed over.
+
+        Raises:
+            TrainingFailed: there are checkpoints, but none is whole.
         """
-        for step in self.steps():
+        steps = self.steps()
+        for step in steps:
             try:
                 return self.read(step)
             except ValueError as error:
+                if step == steps[-1]:
+                    raise TrainingFailed(
+                        f"{error}, and no older one is whole; bring one back, or begin afresh "
+                        "(--fresh)"
+                    ) from None
                 complain(f"{error}; trying the one before")
         return None
 

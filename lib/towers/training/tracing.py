@@ -111,15 +111,18 @@ class Step(nn.Module):
         return forward, saved
 
 
-def trace(dual: DualTower, batch: int, precision: str = "fp32") -> Trace:
+def trace(dual: DualTower, batch: int, precision: str = "fp32", *, cached: bool = False) -> Trace:
     """Trace one step of a pair in training mode.
 
-    A frozen tower takes no part: its features come from a cache.
+    A frozen tower, whoever locked it, goes forward in evaluation mode and leaves nothing behind for
+    the way back.
 
     Args:
         dual: on any device, the meta device too; it is not touched.
         batch: pairs on the device.
         precision: "fp32", or "bf16" or "fp16" for arithmetic under autocast.
+        cached: whether a frozen image tower takes no part, its features read from a cache, as in
+            runs with `Recipe.cache_features`.
 
     Raises:
         ValueError: another precision, an empty batch, or a tower that packs its texts.
@@ -129,7 +132,8 @@ def trace(dual: DualTower, batch: int, precision: str = "fp32") -> Trace:
             f"expected a precision of {', '.join(DTYPES)} and batch >= 1, got {precision!r} and "
             f"{batch}"
         )
-    inputs = [_inputs(tower) for tower in (dual.image, dual.text)]
+    read = cached and dual.image.frozen
+    inputs = [_features(dual.image) if read else _inputs(dual.image), _inputs(dual.text)]
     step = Step(dual)
     with _training(dual), FakeTensorMode(allow_non_fake_inputs=True):
         fakes: dict[Tensor, Tensor] = {}
@@ -194,10 +198,13 @@ def _like(tensor: Tensor) -> Tensor:
     return fake.requires_grad_(tensor.requires_grad)
 
 
+def _features(tower: Tower) -> Tensor:
+    """The shape of one input's features on the meta device."""
+    return torch.empty(1, tower.width, device="meta")
+
+
 def _inputs(tower: Tower) -> Tensor | dict[str, Tensor]:
-    """Shapes of one input on the meta device; features where the tower is frozen."""
-    if tower.frozen:
-        return torch.empty(1, tower.width, device="meta")
+    """Shapes of one input on the meta device."""
     single = example(tower, 1)
     if isinstance(single, Tensor):
         return single.to("meta")
