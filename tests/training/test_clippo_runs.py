@@ -35,6 +35,18 @@ def test_the_family_differs_in_the_text_tower_alone():
     assert len({each.text for each in family.values()}) == len(family)
 
 
+def test_pages_are_packed_or_whole_in_all_that_reads_them():
+    packed, whole = (
+        clippo_runs.family(IMAGE, "context=4&vocabulary=600", COMMON, packed=way)
+        for way in (True, False)
+    )
+    for name, recipe in packed.items():
+        assert ("packed=true" in recipe.text) == ("pixels" in recipe.text)
+        assert "packed" not in whole[name].text
+        assert replace(recipe, text=whole[name].text) == whole[name]
+    assert packed["CLIPPO"].text == "shared:pixels?packed=true"  # the key of runs that are kept
+
+
 def test_mixed_runs_see_as_many_pictures():
     recipe = clippo_runs.family(IMAGE, "context=4&vocabulary=600", COMMON)["CLIPPO"]
     mixed = clippo_runs.mixed(recipe, PAIRS, [0.25, 0.5])
