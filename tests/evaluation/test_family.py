@@ -67,9 +67,10 @@ def test_what_only_one_was_asked_has_no_gain_and_other_queries_are_refused():
 
 def test_hits_average_to_the_records(tmp_path, monkeypatch):
     monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
-    toys = toy_towers.collection([("toy one",), ("toy two",), ("toy three",)])
-    labelled = [replace(item, label=f"toy {n % 2}") for n, item in enumerate(toys.items)]
-    toys = replace(toys, items=(*labelled[:2], replace(labelled[2], label=None)), class_names=None)
+    toys = toy_towers.collection([(f"toy {name}",) for name in ("one", "two", "three", "four")])
+    labels = ("toy 0", "toy 1", "toy 0", None)  # of three the guesses of half cannot be right
+    items = [replace(each, label=own) for each, own in zip(toys.items, labels, strict=True)]
+    toys = replace(toys, items=tuple(items), class_names=None)
     dual, pairs = toy_towers.dual(), [("an owl", "ein Eule"), ("two", "zwei"), ("a", "b")]
     templates = ["a {}"]
     how = {"dtype": "fp32"}
