@@ -36,6 +36,15 @@ def test_a_log_without_updates_has_no_time():
     assert "seconds per update" not in {row.metric for row in rows}
 
 
+def test_duplicates_are_told_where_the_log_has_them():
+    dual = models.dual(IMAGE, TEXT, 8, seed=0)
+    log = [{"duplicates": 0}, {"evaluation": {}}, {"duplicates": 5}, {"duplicates": 1}]
+    rows = {row.metric: row for row in effort.weigh(dual, log, data="x", batch=4)}
+    assert (rows["duplicates per batch"].value, rows["duplicates per batch"].n) == (1.0, 3)
+    rows = {row.metric for row in effort.weigh(dual, LOG, data="x", batch=4)}
+    assert "duplicates per batch" not in rows
+
+
 def test_what_both_towers_share_weighs_once():
     apart = models.dual(IMAGE, "scratch:pixels?image=32&patch=16&width=16&depth=2&heads=2", 8)
     shared = models.dual(IMAGE, "shared:pixels", 8)

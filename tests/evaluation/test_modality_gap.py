@@ -31,6 +31,32 @@ def test_a_shift_between_the_modalities_shows_in_all_records(apart):
     assert {row.n for row in rows.values()} == {80}
 
 
+@pytest.mark.parametrize("embed", [2, 64])
+def test_two_samples_of_one_distribution_may_have_no_gap(embed):
+    """The mean of resampled gaps is above the gap itself, and 0 below all of them; in many
+    dimensions so far that a mirrored length would not come to 0 either."""
+    rows = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sides = [unit(rng.normal(size=(50, embed))) for _ in range(2)]
+        rows.append(modality_gap.evaluate(*sides, model="m", name="d", seed=seed)[0])
+    assert all(row.low <= row.value <= row.high for row in rows)
+    assert np.mean([row.low == 0 for row in rows]) >= 0.85  # 95 % of many samples
+
+
+def test_the_interval_of_a_gap_is_as_wide_as_gaps_scatter():
+    """Over many samples of two distributions that lie apart; widths are those of 1.96 deviations
+    up to the noise of 60 samples."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(60):
+        sides = [rng.normal([far, 0, 0, 0], size=(50, 4)) for far in (0.0, 3.0)]
+        rows.append(modality_gap.evaluate(*map(unit, sides), model="m", name="d", seed=seed)[0])
+    values = np.array([row.value for row in rows])
+    widths = np.array([row.high - row.low for row in rows])
+    assert widths.mean() == pytest.approx(2 * 1.96 * values.std(ddof=1), rel=0.3)
+
+
 def test_pairs_that_are_equal_have_no_distance_but_strangers_do(apart):
     images, _ = apart
     rows = {r.metric: r.value for r in modality_gap.evaluate(images, images, model="m", name="d")}

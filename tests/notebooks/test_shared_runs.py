@@ -7,7 +7,7 @@ from towers.experiments.experiment import resolve
 from towers.records import SCALES
 
 TRAINED = (
-    "image", "words", "world", "pictures", "optimiser", "schedule", "steps", "batch", "lr",
+    "image", "words", "packed", "train_on", "optimiser", "schedule", "steps", "batch", "lr",
     "weight_decay", "warmup", "embed",
 )  # fmt: skip
 MIXED = ("seeds", "sentences", "shares")

@@ -1,10 +1,13 @@
 """The recipes of the CLIPPO chapters: one budget, one difference each."""
 
+import re
 from dataclasses import asdict, replace
 
 import pytest
 
-from towers import models, published, training
+from towers import experiments, models, published, training
+from towers.experiments.experiment import resolve
+from towers.models import clippo
 from towers.training import TrainingError, budget, clippo_runs
 
 IMAGE = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
@@ -33,6 +36,18 @@ def test_the_family_differs_in_the_text_tower_alone():
     }
     assert len(rest) == 1
     assert len({each.text for each in family.values()}) == len(family)
+
+
+def test_pages_are_packed_or_whole_in_all_that_reads_them():
+    packed, whole = (
+        clippo_runs.family(IMAGE, "context=4&vocabulary=600", COMMON, packed=way)
+        for way in (True, False)
+    )
+    for name, recipe in packed.items():
+        assert ("packed=true" in recipe.text) == ("pixels" in recipe.text)
+        assert "packed" not in whole[name].text
+        assert replace(recipe, text=whole[name].text) == whole[name]
+    assert packed["CLIPPO"].text == "shared:pixels?packed=true"  # the key of runs that are kept
 
 
 def test_mixed_runs_see_as_many_pictures():
@@ -165,3 +180,19 @@ def _hours_by_hand():
     pool = 2 * places * width**2 + 10 * width**2 + 2 * places * width
     products = 12 * layer + pool + places * width * 768 + 2 * width * 3129
     return 3 * 2 * products * 8_000 * 256 / (0.3 * 312e12) / 3_600
+
+
+def test_the_chapter_s_paper_scale_is_the_paper_s():
+    chapter = resolve(experiments.get("clippo/one_tower"), "paper")
+    family = clippo_runs.family(chapter["image"], chapter["words"], COMMON, chapter["packed"])
+    for name, paper in clippo.clippo_models(tokens="").items():
+        if name in family:
+            assert family[name].image == paper.image
+            assert re.sub("tokens=[^&]*", "tokens=", family[name].text) == paper.text
+    length = chapter["contrastive"]
+    for field in ("steps", "batch", "lr", "weight_decay", "warmup"):
+        assert length[field] == getattr(clippo.ClippoModel, field)
+    assert length["embed"] == clippo.EMBED
+    assert (length["optimiser"], length["schedule"]) == ("adafactor", "reciprocal-sqrt")
+    assert chapter["real"]["schedule"] == "reciprocal-sqrt"
+    assert not any(name.startswith("scenes") for name in chapter["train_on"])

@@ -38,8 +38,9 @@ def weigh(
     Returns:
         "parameters that move", "parameters" and "share that moves", of both towers with adapters
         and projections, what they share counted once; "memory of weights and optimiser (MB)",
-        which is exact and counts no activations; and "seconds per update", the median over the
-        log, if it has updates.
+        which is exact and counts no activations; "seconds per update", the median over the log, if
+        it has updates; and, if they say so, "duplicates per batch", the median of captions that
+        another pair of the batch has in the same words, so that a pair's own match is a negative.
 
     Raises:
         ValueError: a policy that does not suit the pair.
@@ -56,7 +57,13 @@ def weigh(
     rows = [
         Measurement(metric=key, value=float(value), n=1, **shared) for key, value in values.items()
     ]
-    if times := [batch / line["pairs_per_second"] for line in log if "pairs_per_second" in line]:
-        time = float(np.median(times))
-        rows.append(Measurement(metric="seconds per update", value=time, n=len(times), **shared))
+    speeds = [line["pairs_per_second"] for line in log if "pairs_per_second" in line]
+    told = {
+        "seconds per update": [batch / speed for speed in speeds],
+        "duplicates per batch": [line["duplicates"] for line in log if "duplicates" in line],
+    }
+    rows += [
+        Measurement(metric=key, value=float(np.median(each)), n=len(each), **shared)
+        for key, each in told.items() if each
+    ]  # fmt: skip
     return rows

@@ -183,8 +183,9 @@ def gains(rows: Sequence[Measurement], base: str) -> list[Measurement]:
         base: name of the other model.
 
     Returns:
-        Rows of "gain over BASE". The interval takes both errors as independent, which is no
-        narrower than the truth for models that answered the same questions.
+        Rows of "gain over BASE". The interval takes both errors as independent: it is too wide
+        where models that answered the same questions err on the same ones, as a rule, and too
+        narrow where one errs on those that the other has right.
     """
     means = {(r.model, r.seed): r for r in rows if r.metric == AVERAGE and r.low is not None}
     found = []

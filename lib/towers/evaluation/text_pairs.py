@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from towers import data, metrics, models
 from towers.evaluation import embeds
@@ -56,6 +57,51 @@ def evaluate(
     Raises:
         ValueError: fewer than two pairs.
     """
+    found, counts = _found(dual, pairs, ks, dtype)
+    shared = {"model": dual.name, "data": name, "seed": seed, "n": len(pairs)}
+    chance = metrics.chance_at_k(counts, len(pairs), ks)
+    rows = []
+    for k in ks:
+        low, high = metrics.intervals.bootstrap(found[k], seed=seed)
+        value = float(found[k].mean())
+        rows.append(
+            Measurement(metric=f"text to text R@{k}", value=value, low=low, high=high, **shared)
+        )
+        rows.append(Measurement(metric=f"text to text chance R@{k}", value=chance[k], **shared))
+    return rows
+
+
+def hits(
+    dual: models.DualTower | models.TextTower,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    k: int = 10,
+    dtype: Precision = "bf16",
+) -> Float[np.ndarray, " pairs"]:
+    """What `evaluate` averages, pair by pair: for comparisons on the same pairs.
+
+    Args:
+        dual: as for `evaluate`.
+        pairs: as for `evaluate`.
+        k: how many of the best candidates count.
+        dtype: as for `evaluate`.
+
+    Returns:
+        For each pair the mean of both ways, in [0, 1].
+
+    Raises:
+        ValueError: as `evaluate`.
+    """
+    return _found(dual, pairs, [k], dtype)[0][k]
+
+
+def _found(
+    dual: models.DualTower | models.TextTower,
+    pairs: Sequence[tuple[str, str]],
+    ks: Sequence[int],
+    dtype: Precision,
+) -> tuple[dict[int, Float[np.ndarray, " pairs"]], list[int]]:
+    """For each k the hits of each pair, both ways averaged; the right candidates of each query."""
     if len(pairs) < 2:
         raise ValueError(f"expected at least 2 pairs of texts, got {len(pairs)}")
     firsts, seconds = (np.array(side, dtype=object) for side in zip(*pairs, strict=True))
@@ -64,20 +110,7 @@ def evaluate(
     left = firsts[:, None] == firsts[None, :]
     there = metrics.hits_at_k(one @ two.T, right, ks)
     back = metrics.hits_at_k(two @ one.T, left, ks)
-    shared = {"model": dual.name, "data": name, "seed": seed, "n": len(pairs)}
-    counts = [*right.sum(1), *left.sum(1)]
-    chance = metrics.chance_at_k(counts, len(pairs), ks)
-    rows = []
-    for k in ks:
-        hits = (there[k] + back[k]) / 2
-        low, high = metrics.intervals.bootstrap(hits, seed=seed)
-        rows.append(
-            Measurement(
-                metric=f"text to text R@{k}", value=float(hits.mean()), low=low, high=high, **shared
-            )
-        )
-        rows.append(Measurement(metric=f"text to text chance R@{k}", value=chance[k], **shared))
-    return rows
+    return {k: (there[k] + back[k]) / 2 for k in ks}, [*right.sum(1), *left.sum(1)]
 
 
 def by_language(frame: pd.DataFrame, k: int = 10) -> pd.DataFrame:

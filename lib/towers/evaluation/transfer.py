@@ -88,7 +88,7 @@ def answers(
         raise ValueError(f"expected a text tower and whole pages to fine-tune, got {got}")
     apart = transfer.apart and bool(task.train.seconds)
     reader = _Pages(model) if transfer.finetune else _Features(model, apart)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng([d for d in [reader.device] if d.type == "cuda"]):
         torch.manual_seed(seed)
         learnt = _learnt(reader, task, transfer)
         return {column: _answers(learnt, reader, part) for column, part in task.tests.items()}
@@ -127,6 +127,8 @@ class _Head(nn.Sequential):
 class _Features:
     """Examples as frozen features, centred and scaled by those of the training part."""
 
+    device = torch.device("cpu")
+
     def __init__(self, model: models.TextTower | Encode, apart: bool) -> None:
         self._read, self._apart = encoder(model), apart
         self._scale: tuple[np.ndarray, np.ndarray] | None = None
@@ -154,7 +156,7 @@ class _Pages:
     """Examples as a tower's own input, and a copy of the tower that learns."""
 
     def __init__(self, tower: models.TextTower) -> None:
-        self._tower = tower
+        self._tower, self.device = tower, tower.device
 
     def network(self, part: Examples, transfer: Transfer, outputs: int) -> nn.Module:
         """The tower's copy with the MLP on it."""
@@ -163,7 +165,12 @@ class _Pages:
     def batches(self, part: Examples) -> Callable[[Tensor], dict[str, Tensor]]:
         """Rows of a part to the tower's input."""
         pages = part.pages
-        return lambda picked: self._tower.tokenize([pages[row] for row in picked.tolist()])
+
+        def read(picked: Tensor) -> dict[str, Tensor]:
+            tokens = self._tower.tokenize([pages[row] for row in picked.tolist()])
+            return {name: each.to(self.device) for name, each in tokens.items()}
+
+        return read
 
 
 @dataclass(frozen=True)
@@ -188,11 +195,11 @@ def _learnt(reader: _Features | _Pages, task: Task, transfer: Transfer) -> _Lear
     for _ in range(transfer.epochs):
         for rows in torch.randperm(len(part)).split(transfer.batch):
             outputs = network(batches(rows))
+            wanted = targets[rows].to(reader.device)
             if task.classes:
-                loss = F.cross_entropy(outputs, targets[rows])
+                loss = F.cross_entropy(outputs, wanted)
             else:
-                wanted = (targets[rows] - mean) / deviation
-                loss = F.mse_loss(outputs[:, 0], wanted.float())
+                loss = F.mse_loss(outputs[:, 0], ((wanted - mean) / deviation).float())
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -204,7 +211,7 @@ def _learnt(reader: _Features | _Pages, task: Task, transfer: Transfer) -> _Lear
 def _answers(learnt: _Learnt, reader: _Features | _Pages, part: Examples) -> np.ndarray:
     batches = reader.batches(part)
     outputs = torch.cat([learnt.network(batches(rows)) for rows in
-                         torch.arange(len(part)).split(256)])  # fmt: skip
+                         torch.arange(len(part)).split(256)]).cpu()  # fmt: skip
     if learnt.classes:
         return outputs.argmax(1).numpy()
     return (outputs[:, 0].double() * learnt.deviation + learnt.mean).numpy()

@@ -48,19 +48,23 @@ ANSWERING_UPDATES = (0, 800, 4_400, 7_999)
 """Whose learning rates are told: start, peak, half of the descent, end."""
 
 
-def family(image: str, words: str, common: Mapping[str, Any]) -> dict[str, Recipe]:
+def family(
+    image: str, words: str, common: Mapping[str, Any], packed: bool = True
+) -> dict[str, Recipe]:
     """A run of each model of Table 9, all alike but for the text tower.
 
     Args:
         image: name of the image tower, `scratch:map?...`.
         words: options of the towers that read tokens, as `models.clippo.texts` takes them.
         common: the other fields of all recipes.
+        packed: whether towers that read pixels skip blank patches. That is faster, and another
+            network than the paper's, which reads whole pages.
 
     Raises:
         ValueError: as `models.clippo.texts`.
         TrainingError: as `Recipe`.
     """
-    texts = clippo.texts(image, words, packed=True)
+    texts = clippo.texts(image, words, packed)
     return {
         name: Recipe(image=image, text=text, name=name, **common) for name, text in texts.items()
     }
