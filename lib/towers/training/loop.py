@@ -278,9 +278,8 @@ class Trainer:
             self._fail("gradients that fit fp16", f"a scale of {self.scaler.get_scale():g}", step)
 
     def _fail(
-        self, wanted: str, got: str, step: int, rank: int | None = None,
-        kind: type[TrainingFailed] = NotFinite,
-    ) -> None:  # fmt: skip
+        self, wanted: str, got: str, step: int, rank: int | None = None, kind: type = NotFinite
+    ) -> None:
         where = f"at step {step + 1} of {self.plan.steps}"
         if rank is not None and self.accelerator.num_processes > 1:
             where += f", first on rank {rank}"
