@@ -1,4 +1,4 @@
-"""One pair under two policies: LilT's, and the one that lets everything move."""
+"""One pair under several policies: LilT's, lighter ones, and the one that lets everything move."""
 
 import torch
 
@@ -9,6 +9,8 @@ from towers.training.loop import Trainer
 
 LILT, FULL = "layerwise?zero=true+layer-norms", "everything"
 """Adapters begin as the identity, so that both see the same first loss."""
+LIGHTER = {"projections": "projections", "layer norms": "layer-norms"}
+"""Notes of a benchmark: name -> policy that moves less than LilT's."""
 SIZES = {
     "full": {"batch": 32, "image": 224, "patch": 32, "width": 384, "depth": 12, "context": 32},
     "laptop": {"batch": 32, "image": 96, "patch": 16, "width": 192, "depth": 4, "context": 32},

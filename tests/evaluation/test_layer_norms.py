@@ -29,6 +29,21 @@ def test_a_change_is_the_sum_of_absolute_differences():
     assert len(found) == 2 * (4 + 4)
 
 
+@pytest.mark.parametrize("adapters", ["layerwise", "layerwise?zero=true", "deep"])
+def test_adapters_that_hang_on_a_norm_are_no_part_of_its_change(adapters):
+    before = trainable.apply(models.dual(IMAGE, TEXT, 8), f"{adapters}+layer-norms")
+    after = copy.deepcopy(before)
+    with torch.no_grad():
+        for tower in (after.image, after.text):
+            for name in tower.adapters.names(tower.encoder, tower.name):
+                tower.encoder.get_parameter(name).add_(1)
+        stack(after.image.encoder, "image").layers[1].ln_1.bias[:2] += 3
+    found = layer_norms.moves(before, after).set_index(["tower", "layer", "norm"]).change
+    own = found[found.index.get_level_values("layer") <= 4]
+    assert own["image", 2, 1] == pytest.approx(2 * 3)
+    assert own.sum() == pytest.approx(2 * 3)
+
+
 def test_towers_of_other_depths_are_refused():
     other = models.dual(IMAGE.replace("depth=4", "depth=3"), TEXT, 8)
     with pytest.raises(ValueError, match="expected the same layer norms before and after in the"):
@@ -67,14 +82,17 @@ def test_patterns_lock_opposite_ends():
     assert list(found) == ["none locked", "A, 1 locked", "B, 1 locked", "A, 2 locked",
                            "B, 2 locked", "A, 3 locked", "B, 3 locked"]  # fmt: skip
     moving = {}
-    for name in ("A, 1 locked", "B, 1 locked"):
+    for name in ("none locked", "A, 1 locked", "B, 1 locked"):
         dual = trainable.apply(models.dual(IMAGE, TEXT, 8), found[name])
         moving[name] = [
             {number for number, layer in enumerate(stack(tower.encoder, "").layers, 1)
              if any(weight.requires_grad for weight in layer.parameters())}
+            | {name for name, weight in tower.encoder.named_parameters()
+               if weight.requires_grad and not name.startswith(stack(tower.encoder, "").path)}
             for tower in (dual.image, dual.text)
         ]  # fmt: skip
     assert moving == {
+        "none locked": [{1, 2, 3, 4}, {1, 2, 3, 4}],
         "A, 1 locked": [{2, 3, 4}, {1, 2, 3}],
         "B, 1 locked": [{1, 2, 3}, {2, 3, 4}],
     }

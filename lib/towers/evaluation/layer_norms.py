@@ -21,7 +21,8 @@ def moves(before: models.DualTower, after: models.DualTower) -> pd.DataFrame:
 
     Returns:
         One row a layer norm inside a layer. Columns `tower` ("image" or "text"), `layer` and `norm`
-        (both from 1), and `change`, the sum of absolute differences over all its parameters.
+        (both from 1), and `change`, the sum of absolute differences of its gains and biases; an
+        adapter that hangs on a norm is none of its parameters.
 
     Raises:
         ValueError: the towers differ in their layers, or have none that are known.
@@ -35,7 +36,8 @@ def moves(before: models.DualTower, after: models.DualTower) -> pd.DataFrame:
                 f"{len(old)} and {len(new)}"
             )
         for (layer, norm), module in old.items():
-            pairs = zip(module.parameters(), new[layer, norm].parameters(), strict=True)
+            same = new[layer, norm].parameters(recurse=False)
+            pairs = zip(module.parameters(recurse=False), same, strict=True)
             change = sum(float((second - first).detach().abs().sum()) for first, second in pairs)
             rows.append((side, layer, norm, change))
     return pd.DataFrame(rows, columns=["tower", "layer", "norm", "change"])
@@ -85,7 +87,7 @@ def patterns(depth: dict[str, int]) -> dict[str, str]:
     Returns:
         "A, 1 locked" -> policy, and so on: of pattern A, so many of the deepest layers of the text
         tower and of the shallowest of the image tower are locked; of pattern B it is the reverse.
-        "none locked" comes first.
+        "none locked" comes first. In all of them a norm outside of layers stays locked.
 
     Raises:
         ValueError: a tower of fewer than two layers.
@@ -93,7 +95,7 @@ def patterns(depth: dict[str, int]) -> dict[str, str]:
     least = min(depth.values())
     if least < 2:
         raise ValueError(f"expected towers of at least two layers, got {depth}")
-    found = {"none locked": "layer-norms"}
+    found = {"none locked": "layer-norms?layers=0:"}
     for locked in range(1, least):
         shallow = dict.fromkeys(depth, f"layer-norms?layers={locked}:")
         deep = {side: f"layer-norms?layers=:{count - locked}" for side, count in depth.items()}
