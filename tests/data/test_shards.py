@@ -10,7 +10,7 @@ import pytest
 from tests.data.made_up_files import color_of, encoded, make_tar, own_cache, refusal  # noqa: F401
 from towers.data import custom
 from towers.data.intake import Tally
-from towers.data.shards import stream_shards
+from towers.data.shards import shard_paths, stream_shards
 from towers.data.tars import entries
 
 
@@ -165,3 +165,9 @@ def test_shard_patterns_that_are_refused(pattern):
 def test_compressed_shards_are_refused(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
     assert "uncompressed" in refusal(f"shards:{tmp_path}/a.tar.gz")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a0.tar").touch()
+    assert shard_paths("~/a{0..0}.tar") == [tmp_path / "a0.tar"]

@@ -419,3 +419,8 @@ def test_checkpointing_by_name_changes_no_gradient(tiny_arch):
     for plain, again in zip(*found, strict=True):
         torch.testing.assert_close(again, plain)
     assert models.image_tower(f"{name}?checkpointing=true").frozen
+
+
+def test_a_tilde_is_the_home_folder(bert, monkeypatch):
+    monkeypatch.setenv("HOME", str(bert.parent))
+    assert models.load("hf:~/bert").checksum == models.load(f"hf:{bert}").checksum

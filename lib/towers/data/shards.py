@@ -8,6 +8,7 @@ inside a tar is used as a path.
 
 import glob
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -110,7 +111,7 @@ def from_shards(pattern: str, tally: Tally) -> Iterator[Item]:
 
 
 def expanded(pattern: str) -> list[str]:
-    """What a pattern with {000..123} and {a,b} stands for.
+    """What a pattern with {000..123} and {a,b} stands for, a first ~ being the home folder.
 
     Raises:
         DataError: too many names, or braces that are not paired.
@@ -119,7 +120,7 @@ def expanded(pattern: str) -> list[str]:
     if any(abs(high - low) >= MAX_SHARDS for low, high in ranges) or len(ranges) > 4:
         raise DataError(f"expected at most {MAX_SHARDS} shards, got {pattern[:80]!r}; narrow it")
     try:
-        found = list(islice(braceexpand(pattern), MAX_SHARDS + 1))
+        found = list(islice(braceexpand(os.path.expanduser(pattern)), MAX_SHARDS + 1))
     except (UnbalancedBracesError, ValueError) as error:
         raise DataError(
             f"expected paired braces in {pattern[:80]!r} ({error}); pair them"

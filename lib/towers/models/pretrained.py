@@ -22,6 +22,7 @@ keep less while they train and compute it again; `hf:` takes `pooling=cls|mean`.
 its own preprocessing or tokenizer, and weights are read as data, never executed.
 """
 
+import os
 import re
 from collections.abc import Callable
 from typing import get_args
@@ -212,7 +213,7 @@ def _timm(name: str, rest: str) -> ImageTower:
 
 def _hf(name: str, rest: str) -> TextTower:
     source, options = _options(name, rest, {"pooling": "|".join(get_args(sentences.Pooling))})
-    return sentences.sentence_tower(name, source, options.get("pooling"))
+    return sentences.sentence_tower(name, os.path.expanduser(source), options.get("pooling"))
 
 
 def _scratch(name: str, _: str) -> ImageTower | TextTower:
