@@ -24,7 +24,7 @@ INTERNAL = {
     "towers.data.scenes.speech",
     "towers.models.options",
     "towers.training.batches", "towers.training.command", "towers.training.folder",
-    "towers.training.making", "towers.training.processes", "towers.training.replicas",
+    "towers.training.processes", "towers.training.replicas",
     "towers.training.sharding", "towers.training.stopping",
     "towers.widgets.packing",
 }  # fmt: skip
