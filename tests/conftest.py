@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import torch
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser_setup import find
@@ -35,6 +36,15 @@ def checkout(tmp_path, monkeypatch):
     for name in ("TOWERS_RESULTS", "TOWERS_STAGING", "TOWERS_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
     return root
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Arithmetic in one thread, as in a worker among others: sums come in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -89,13 +89,11 @@ def zip_by_hand(payload, protocol):
     return file.getvalue()
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:Detected pickle protocol"),
+]
 WRAPPERS = [bare, in_a_state_dict, torch_zip, torch_before_1_6, zip_by_hand]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,12 +9,13 @@ import signal
 import time
 
 import pytest
-import torch
 
 from tests.faults import faulty_disk
 from tests.training import ranks, toy_runs
 from tests.training.toy_shards import three_tars
 from towers.training import TrainingFailed, logs, states
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FULL = os.environ.get("TOWERS_FAULTS") == "full"
 PARTS = range(5 if FULL else 1)  # of the long tests, for several workers to share
@@ -25,14 +26,6 @@ VARIANTS = (
     {"accumulate": 1, "checkpoint_every": 5},
     {"seed": 9, "checkpoint_every": 1, "schedule": "reciprocal-sqrt"}, {"workers": 2},
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,7 @@ from towers import losses, training
 from towers.training import batches, loop, optimisers, processes, sharding
 from towers.training.objectives import Contrastive
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trainer(dual=None, objective=Contrastive, **changes):

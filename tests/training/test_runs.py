@@ -12,13 +12,7 @@ from tests.training.toy_runs import bits, recipe, train
 from towers import losses, models, training
 from towers.training import logs, loop, states
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stopped(monkeypatch, folder, after, **changes):

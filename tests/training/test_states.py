@@ -13,13 +13,7 @@ from tests.training.toy_runs import bits, train
 from towers import training
 from towers.training import logs, loop, states
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def state(step):

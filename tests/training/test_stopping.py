@@ -6,20 +6,13 @@ import signal
 import time
 
 import pytest
-import torch
 
 from tests.training import ranks, toy_runs
 from towers.training import logs, states, stopping
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SELDOM = 1000
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def kept(folder):
