@@ -17,6 +17,15 @@ from towers.training.objectives import Contrastive
 VOCABULARY, START, END = 49_408, 49_406, 49_407
 ADAM = {"lr": 5e-4, "betas": (0.9, 0.98), "eps": 1e-6}
 DECAY = 0.2
+EPOCHS = {
+    "full": {"pairs": 256, "batch": 64, "image": 224, "patch": 32, "width": 384, "depth": 12,
+             "context": 77},
+    "laptop": {"pairs": 128, "batch": 32, "image": 96, "patch": 16, "width": 192, "depth": 6,
+               "context": 32},
+    "smoke": {"pairs": 8, "batch": 4, "image": 32, "patch": 16, "width": 64, "depth": 1,
+              "context": 8},
+}  # fmt: skip
+"""Size -> an epoch over locked towers: its pairs, and the shape of what goes through them."""
 
 
 def pair(

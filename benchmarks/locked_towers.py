@@ -18,14 +18,7 @@ METRIC = "an epoch over {pairs} pairs, towers locked, {width} wide, {depth} deep
 PEER = "open_clip_train train_one_epoch, --lock-image --lock-text"
 GOAL = 10.0  # times less time
 PEER_SETTINGS = {"threads": (THREADS,)}  # fewer are slower: it is matrix products
-SIZES = {
-    "full": {"pairs": 256, "batch": 64, "image": 224, "patch": 32, "width": 384, "depth": 12,
-             "context": 77},
-    "laptop": {"pairs": 128, "batch": 32, "image": 96, "patch": 16, "width": 192, "depth": 6,
-               "context": 32},
-    "smoke": {"pairs": 8, "batch": 4, "image": 32, "patch": 16, "width": 64, "depth": 1,
-              "context": 8},
-}  # fmt: skip
+SIZES = _pairs.EPOCHS
 
 
 def prepare(pairs: int, batch: int, **shape: int) -> tuple[Callable, Callable]:
