@@ -2,7 +2,7 @@
 
 The log of a run has such times too, each of another hour, beside whatever else its machine did.
 
-Source: Khan and Fu 2023, section 3.1 (what locking saves).
+Source: Khan and Fu 2023, section 1, which expects less memory and energy of moving less.
 """
 
 import itertools
