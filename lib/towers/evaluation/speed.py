@@ -182,10 +182,17 @@ def table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
                 "ours": statistics.median(each.ours) if each.agreed else None,
                 "theirs": statistics.median(each.peers) if each.agreed else None,
                 "times less": each.ratio,
-                **each.notes,
             }
             for each in comparisons
         ]
+    )
+
+
+def notes(comparisons: Iterable[Comparison]) -> pd.DataFrame:
+    """What benchmarks tell beside their ratios: `benchmark`, `note` and `value`, a row each."""
+    return pd.DataFrame(
+        [(each.name, note, value) for each in comparisons for note, value in each.notes.items()],
+        columns=["benchmark", "note", "value"],
     )
 
 
