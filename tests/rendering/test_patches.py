@@ -38,6 +38,7 @@ def assert_cut(texts: list[str], patch: int, size: int, style: Style) -> None:
         (8, 64, {}),
         (32, 224, {}),
         (14, 224, {}),
+        (1, 32, {}),
     ],
 )
 def test_patches_are_those_of_the_picture(patch, size, options):
@@ -81,6 +82,11 @@ def test_padding_puts_each_patch_in_its_place(texts, tokens):
         np.testing.assert_array_equal(pixels[row, :count], alone.pixels[:count].reshape(-1, 256))
         assert (pixels[row, count:] == 9).all()
         assert positions[row].tolist() == [*alone.positions[:count], *[0] * (room - count)]
+
+
+def test_padding_may_have_no_room_at_all():
+    pixels, positions, mask = to_patches(["a", ""]).padded(0)
+    assert (pixels.shape, positions.shape, mask.shape) == ((2, 0, 256), (2, 0), (2, 0))
 
 
 def test_a_sequence_is_as_long_as_its_last_patch_with_ink():

@@ -11,7 +11,7 @@ from transformers.optimization import Adafactor as Transformers
 
 from towers.training.adafactor import Adafactor, factored, held, kernel_groups
 
-SHAPES = [(40, 64), (64, 40), (48, 48), (3, 40, 50), (31, 64), (64, 3, 16, 16), (37,), ()]
+SHAPES = [(40, 64), (32, 40), (48, 48), (3, 40, 50), (31, 64), (64, 3, 16, 16), (37,), ()]
 
 
 def gradients(shape, steps):
@@ -157,7 +157,8 @@ def test_decay_is_that_of_the_schedule_and_not_of_the_rate():
 
 @pytest.mark.parametrize(
     ("shape", "axes"),
-    [((40, 64), (0, 1)), ((64, 40), (1, 0)), ((48, 48), (0, 1)), ((768, 12, 64), (2, 0)),
+    [((40, 64), (0, 1)), ((64, 40), (1, 0)), ((32, 33), (0, 1)),
+     ((48, 48), (0, 1)), ((768, 12, 64), (2, 0)),
      ((31, 4000), None), ((768, 3, 16, 16), None), ((1, 196, 768), (1, 2)), ((9000,), None),
      ((), None)],
 )  # fmt: skip

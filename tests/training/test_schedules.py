@@ -36,6 +36,7 @@ def test_impossible_schedules_are_refused(warmup):
 
 def test_the_constant_schedule_climbs_and_stays():
     assert [constant(step, 9, 2) for step in (0, 1, 2, 8, 900)] == [1 / 3, 2 / 3, 1, 1, 1]
+    assert constant(0, 9) == 1
 
 
 def test_the_reciprocal_root_is_the_formula_between_its_two_ramps():
