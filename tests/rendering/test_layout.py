@@ -36,6 +36,18 @@ def test_a_text_that_fills_its_line_to_the_edge_does_not_look_at_the_next_one():
     assert placed.x.tolist() == [0, 16, 32, 48, 0]
 
 
+def test_texts_of_several_portions_are_counted_each():
+    assert drawn(["l" * 800, "cat"] * 60).tolist() == [508, 3] * 60
+
+
+@pytest.mark.parametrize("level", [-1, 256])
+def test_grey_levels_are_bytes(level):
+    for name in ("ink", "background"):
+        with pytest.raises(RenderingError, match="grey levels from 0 to 255"):
+            Style(**{name: level})
+    assert Style(ink=255, background=0).ink == 255
+
+
 def test_as_many_characters_are_taken_as_are_asked_for():
     for count in (0, 1, 3):
         assert drawn(["cats"], style=Style(characters=count)).tolist() == [count]
