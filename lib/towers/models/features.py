@@ -93,7 +93,7 @@ def features(
     folder = files.cache_home() / "features" / _key(tower, dtype)
     rows = _stored(folder, tower.width)
     if not rows.keys() >= set(keys):
-        with files.locked(folder):
+        with files.cache_lock(folder):
             _drop_damaged(folder, tower.width)
             rows = _stored(folder, tower.width)
             distinct = {key: index for index, key in enumerate(keys)}
@@ -262,9 +262,9 @@ def _keep(folder: Path, keys: list[str], computed: np.ndarray) -> dict[str, np.n
     merged = {key: row for found in small.values() for key, row in found.items()} | fresh
     content = _packed(merged)
     written = folder / f"{files.sha256(content)[:16]}.safetensors"
-    files.atomic_write(written, content)
-    for path in small.keys() - {written}:
-        path.unlink()
+    if files.keep(written, content):
+        for path in small.keys() - {written}:
+            path.unlink()
     return fresh
 
 
@@ -293,7 +293,8 @@ def _drop_damaged(folder: Path, width: int) -> None:
         if isinstance(cause := _read(path, width), str):
             print(f"towers: {path.name} in the feature cache is damaged ({cause}); computing it "
                   "again", file=sys.stderr)  # fmt: skip
-            path.unlink()
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _read(path: Path, width: int) -> dict[str, np.ndarray] | str:

@@ -8,6 +8,7 @@ two columns, or two lines of the same number in two files.
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,12 +98,13 @@ def places(paths: tuple[Path, ...], kind: str) -> Places:
     """
     about = json.dumps([VERSION, kind, *(_stated(path) for path in paths)])
     index = files.cache_home() / "lines" / f"{files.sha256(about.encode())[:32]}.npy"
-    with files.locked(index):
-        if not index.is_file():
-            _write(index, *_indexed(paths, kind))
+    found = None
+    with files.cache_lock(index):
+        if not os.path.isfile(index):
+            found = _indexed(paths, kind)
+            _write(index, *found)
     try:
-        offsets = np.load(index, mmap_mode="r")
-        digest = index.with_suffix(".sha256").read_text()
+        offsets, digest = found or _read(index)
     except (ValueError, OSError) as error:
         raise TrainingError(
             f"expected the index {files.shown(index)}, got {error}; remove it"
@@ -156,8 +158,12 @@ def _lines(path: Path, digest) -> Iterator[tuple[int, bytes]]:
 def _write(index: Path, offsets: np.ndarray, digest: str) -> None:
     content = io.BytesIO()
     np.save(content, offsets)
-    files.atomic_write(index.with_suffix(".sha256"), digest)
-    files.atomic_write(index, content.getvalue())
+    if files.keep(index.with_suffix(".sha256"), digest):
+        files.keep(index, content.getvalue())
+
+
+def _read(index: Path) -> tuple[np.ndarray, str]:
+    return np.load(index, mmap_mode="r"), index.with_suffix(".sha256").read_text()
 
 
 def _text(line: bytes) -> str:
