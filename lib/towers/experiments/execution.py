@@ -41,7 +41,8 @@ def run(
     Args:
         experiment: itself or its name.
         scale: smoke, laptop or paper.
-        overrides: of its parameters.
+        overrides: of its parameters; relative paths in them are below the working directory, which
+            is the notebook's too.
         results: folder of all results; default: the checkout's (or `TOWERS_RESULTS`).
         progress: whether to show a bar over its cells, on a terminal.
         minutes: wall-clock limit; default: the YAML's.
@@ -69,7 +70,7 @@ def run(
             f"{experiment.name} at scale {scale} trains for days on GPUs, and this machine has "
             "none; its page shows the plan, `--scale laptop` runs here, `--anyway` begins it"
         )
-    results = Path(results).resolve() if results else files.results_home()
+    results = files.user_path(results).resolve() if results else files.results_home()
     for need in experiment.needs:
         if freshness.last_run(catalogue.get(need), scale, results) is None:
             raise ExperimentError(
@@ -151,7 +152,7 @@ def _execute(
     label = f"{experiment.name} ({scale})" if progress else None
     output, log = staging / f"{scale}.ipynb", staging / "kernel.log"
     try:
-        kernel.execute(source, output, log, environment, root, seconds, label)
+        kernel.execute(source, output, log, environment, Path.cwd(), seconds, label)
     except kernel.CellFailed as error:
         raise RunFailed(f"{experiment.name} ({scale}) failed in {error}") from error
     source.unlink()
