@@ -16,6 +16,7 @@ from towers.data.intake import (
 )
 from towers.data.items import Item
 from towers.data.languages import language_code
+from towers.files import user_path
 
 MAX_TEXT_BYTES = 2**20
 """Size above which the caption file of one image is refused."""
@@ -30,13 +31,25 @@ _PART_FOLDERS = {
 }
 
 
+def local_path(path: str) -> Path:
+    """The path that a person gave, as `files.user_path` reads it.
+
+    Raises:
+        DataError: it is none that this system could have.
+    """
+    try:
+        return user_path(path)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
 def existing_folder(path: str) -> Path:
     """A folder that is there.
 
     Raises:
         DataError: it is not.
     """
-    folder = Path(path).expanduser()
+    folder = local_path(path)
     try:
         found = folder.is_dir()
     except (OSError, ValueError):

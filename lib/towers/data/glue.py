@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from towers.data.errors import DataError
+from towers.data.folders import local_path
 from towers.data.sentences import Examples, Task
 
 NUMBERS = {"0": 0, "1": 1}
@@ -81,7 +82,7 @@ def glue(folder: Path | str, name: str) -> Task:
     """
     if name not in LAYOUTS:
         raise DataError(f"expected a task of GLUE among {', '.join(LAYOUTS)}; got {name!r}")
-    layout, home = LAYOUTS[name], Path(folder) / LAYOUTS[name].folder
+    layout, home = LAYOUTS[name], local_path(folder) / LAYOUTS[name].folder
     train = _read(home / "train.tsv", layout)
     tests = {column: _read(home / file, layout) for column, file in layout.dev.items()}
     return Task(name, layout.metric, len(layout.classes or ()), train, tests)

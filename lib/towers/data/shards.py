@@ -8,7 +8,6 @@ inside a tar is used as a path.
 
 import glob
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from towers.data.errors import BadImage, DataError, absent
+from towers.data.folders import local_path
 from towers.data.images import MAX_BYTES, open_image, read_bytes
 from towers.data.intake import Tally, clean_captions, clean_line, safe_name
 from towers.data.items import Item, content_key
@@ -119,8 +119,9 @@ def expanded(pattern: str) -> list[str]:
     ranges = [(int(low), int(high)) for low, high in _RANGE.findall(pattern)]
     if any(abs(high - low) >= MAX_SHARDS for low, high in ranges) or len(ranges) > 4:
         raise DataError(f"expected at most {MAX_SHARDS} shards, got {pattern[:80]!r}; narrow it")
+    named = pattern if "://" in pattern else str(local_path(pattern))
     try:
-        found = list(islice(braceexpand(os.path.expanduser(pattern)), MAX_SHARDS + 1))
+        found = list(islice(braceexpand(named), MAX_SHARDS + 1))
     except (UnbalancedBracesError, ValueError) as error:
         raise DataError(
             f"expected paired braces in {pattern[:80]!r} ({error}); pair them"
