@@ -174,3 +174,8 @@ def test_texts_that_nothing_can_be_learnt_from_are_refused(texts, size):
 def test_unfit_tokens_are_refused(name, context):
     with pytest.raises(ValueError, match="expected"):
         tokens_of(name, context, 60)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert PieceTokens("~/t5/spiece.model", 8).path == tmp_path / "t5/spiece.model"
