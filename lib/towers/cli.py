@@ -146,7 +146,7 @@ def _add_run(commands: Any) -> None:
         "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a parameter"
     )
     command.add_argument("--if-stale", action="store_true", help="only what is not up to date")
-    command.add_argument("--minutes", type=float, help="time limit; default: the experiment's own")
+    command.add_argument("--minutes", type=float, help="stop after so long, even what moves")
     command.add_argument(
         "--anyway", action="store_true", help="without a GPU also what would take one for days"
     )

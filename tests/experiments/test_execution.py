@@ -182,6 +182,18 @@ def test_a_second_run_waits_for_the_first(checkout, capsys):
     assert capsys.readouterr().err == "a/one (smoke): waiting for another run of it to end\n"
 
 
+def test_a_slow_cell_that_moves_is_not_stopped(checkout, monkeypatch):
+    """Its loop and its words each last longer than the stall limit, and it than its budget."""
+    steps = "import time\nfrom towers.progress import tqdm\n"
+    steps += "for _ in tqdm(range(14), disable=None):\n    time.sleep(0.5)\n"
+    steps += "for word in range(14):\n    print(word)\n    time.sleep(0.5)"
+    budget = YAML.replace("smoke: 1", "smoke: 0.01")
+    made_up_book.add(checkout, "a/one", ADD, steps, yaml=budget)
+    monkeypatch.setenv("TOWERS_STALL_MINUTES", "0.1")  # a kernel's start takes a part of that
+    path = experiments.run("a/one", "smoke", progress=False)
+    assert records.read(path)[0].wall_seconds > 2 * 6
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_port_that_another_kernel_took_is_tried_once_more(checkout, monkeypatch, times):
     made_up_book.add(checkout, "a/one")

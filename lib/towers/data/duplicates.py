@@ -15,10 +15,10 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from towers.data.items import Collection
 from towers.files import atomic_write, cache_home
+from towers.progress import tqdm
 
 VERSION = 1  # of the signature; another one forgets the cached ones
 DISTANCE = 4

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from towers.data.errors import BadImage, DataError
 from towers.data.items import Item, Report
 from towers.data.verdicts import Verdicts, drawn
+from towers.progress import tqdm
 
 MAX_CAPTION = 1000
 """Characters after which a caption is cut; the longest text tower reads a few hundred."""

@@ -18,7 +18,6 @@ from typing import BinaryIO
 
 from braceexpand import UnbalancedBracesError, braceexpand
 from PIL import Image
-from tqdm import tqdm
 
 from towers.data.errors import BadImage, DataError, absent
 from towers.data.images import MAX_BYTES, open_image, read_bytes
@@ -26,6 +25,7 @@ from towers.data.intake import Tally, clean_captions, clean_line, safe_name
 from towers.data.items import Item, content_key
 from towers.data.languages import language_code
 from towers.data.tars import entries
+from towers.progress import tqdm
 
 MAX_SHARDS = 100_000
 """Shards that a pattern may stand for."""

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import resvg_py
 from PIL import Image
-from tqdm import tqdm
 
 from towers.data.errors import BadImage
 from towers.data.images import on_white, open_image
 from towers.data.renderer import render
 from towers.data.svg_clean import Drawing, clean
 from towers.files import atomic_write, cache_home, sha256
+from towers.progress import tqdm
 
 SIZE = 256
 STRETCH = 16

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from towers.data.errors import DataError
 from towers.data.images import on_white, open_image
@@ -20,6 +19,7 @@ from towers.data.intake import Tally
 from towers.data.items import Item, content_key
 from towers.data.prompts import class_names
 from towers.files import cache_home
+from towers.progress import tqdm
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
-from tqdm import tqdm
 
 from towers import files
 from towers.models.encoders import ImageTower, TextTower, Tower
+from towers.progress import tqdm
 
 FEATURES_VERSION = 2
 """Raise it when a change of this module or of the towers changes features."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from tqdm import tqdm
 
 from towers import experiments, files, records
+from towers.progress import tqdm
 from towers.report.pages import finishing_cells
 
 WAITING_SHARE = 0.97  # an experiment that runs longer than expected stays just short of done

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from towers import data, files, models
 from towers.experiments import fingerprints
 from towers.metrics.intervals import Interval, bootstrap
 from towers.models import weights
+from towers.progress import tqdm
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
 

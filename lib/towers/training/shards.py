@@ -20,7 +20,6 @@ import numpy as np
 from jaxtyping import Int, UInt64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
-from tqdm import tqdm
 
 from towers import files
 from towers.data import BadImage, DataError
@@ -37,6 +36,7 @@ from towers.data.shards import (
     shard_paths,
 )
 from towers.data.tars import entries
+from towers.progress import tqdm
 from towers.training.remote import Ahead, Remote, tidy
 from towers.training.samples import Read, Samples, Squares, caption, one_by_one, texts_in
 
