@@ -23,6 +23,7 @@ INTERNAL = {
     "towers.data.scenes.probes", "towers.data.scenes.romance", "towers.data.scenes.russian",
     "towers.data.scenes.speech",
     "towers.models.options",
+    "towers.report.graph", "towers.report.html",
     "towers.training.batches", "towers.training.command", "towers.training.folder",
     "towers.training.processes", "towers.training.replicas",
     "towers.training.sharding", "towers.training.stopping",
