@@ -3,14 +3,17 @@
 import base64
 import dataclasses
 import json
+import os
+import re
 
 import nbformat
 import pytest
 
 from tests import made_up_book
 from tests.report.test_quotes import PROVENANCE, record
-from towers import experiments, records
+from towers import experiments, files, records
 from towers.report import assembly, book, html, pages
+from towers.report.chapters import log_of
 
 PNG = base64.b64encode(b"not really a picture").decode()
 
@@ -46,6 +49,49 @@ def text(page) -> str:
 def test_a_page_without_a_run_says_so(checkout, page):
     assembly.assemble("smoke", checkout)
     assert "Not run yet at smoke scale: `towers run clip/tiny --scale smoke`." in text(page)
+
+
+def failed(checkout, words: str) -> None:
+    """Put the log of a failed run where a report keeps it."""
+    files.atomic_write(log_of("clip/tiny", "smoke", checkout), f"towers: error: {words}\n")
+
+
+def test_a_page_of_a_run_that_failed_says_why_and_what_to_do(checkout, page):
+    failed(checkout, "clip/tiny (smoke) failed in cell 3: `x` is not there")
+    assembly.assemble("smoke", checkout)
+    assert "clip/tiny (smoke) failed in cell 3: 'x' is not there" in text(page)
+    assert "`towers run clip/tiny --scale smoke`" in text(page)
+    assert "_build/logs/smoke/clip/tiny.log" in text(page)
+
+
+def test_an_earlier_run_is_shown_as_stale_beside_a_later_failure(checkout, page):
+    ran(checkout)
+    failed(checkout, "clip/tiny (smoke) failed in cell 3")
+    results = checkout / "results/clip/tiny/smoke.json"
+    os.utime(results, (1e9, 1e9))
+    assembly.assemble("smoke", checkout)
+    assert "output 0" in text(page)
+    box = pages.provenance_markdown("clip/tiny", "smoke", page.parent)
+    assert re.search(r"records, stale: .*; a later run failed on 20\d\d-", box)
+
+
+def test_a_page_of_damaged_results_says_so(checkout, page):
+    ran(checkout)
+    (checkout / "results/clip/tiny/smoke.json").write_text("{")
+    assembly.assemble("smoke", checkout)
+    assert "Results are damaged at smoke scale" in text(page)
+
+
+def test_how_far_a_paper_is_is_counted_from_chapters_and_claims(checkout):
+    made_up_book.add(checkout, "clip/tiny")
+    row = "- {{id: clip-table-{0}, paper: clip, item: Table {0}, section: S, claim: C, note: N, "
+    row += "experiment: clip/tiny, verdict: {1}}}\n"
+    verdicts = enumerate(("partly", "partly", "reproduced"), 1)
+    claims = "".join(row.format(*pair) for pair in verdicts)
+    files.atomic_write(checkout / "book/claims.yaml", claims)
+    words = "1 chapter; of 3 tables and figures 1 reproduced, 2 partly"
+    assert pages.verdicts_text("clip") == words
+    assert pages.verdicts_text("lilt") == "to come"
 
 
 def test_a_page_shows_the_run_and_its_provenance(checkout, page):

@@ -267,7 +267,8 @@ def verdicts_text(paper: str) -> str:
     if not rows:
         return "to come"
     chapters = sum(name.startswith(f"{paper}/") for name in experiments.names())
-    return f"{chapters} chapters; of {len(rows)} tables and figures {_counts(rows)}"
+    several = "s" * (chapters != 1)
+    return f"{chapters} chapter{several}; of {len(rows)} tables and figures {_counts(rows)}"
 
 
 def _counts(rows: list[published.Claim]) -> str:
