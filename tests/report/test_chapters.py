@@ -29,7 +29,7 @@ def waiting(*expected: float) -> list[Chapter]:
 
 
 def test_nothing_is_left_when_all_have_ended():
-    ended = [Chapter("a/one", 60, state, 5) for state in ("done", "failed", "skipped")]
+    ended = [Chapter("a/one", 60, state=state, spent=5) for state in ("done", "failed", "skipped")]
     assert seconds_left(ended, 2) == seconds_left([], 2) == 0
 
 
@@ -40,18 +40,21 @@ def test_chapters_share_the_places_there_are():
 
 
 def test_a_machine_that_takes_twice_as_long_doubles_what_is_left():
-    slow = Chapter("a/slow", 1e6, "done", 2e6)  # so long that caution no longer counts
+    slow = Chapter("a/slow", 1e6, state="done", spent=2e6)  # so long that caution no longer counts
     assert seconds_left([slow, *waiting(100)], 1) == pytest.approx(200, rel=CAUTION / 1e6)
 
 
 def test_a_quick_chapter_says_little_of_the_others():
-    quick = Chapter("a/quick", 1, "done", 10)
+    quick = Chapter("a/quick", 1, state="done", spent=10)
     left = seconds_left([quick, *waiting(600)], 1)
     assert left == pytest.approx(600 * (CAUTION + 10) / (CAUTION + 1))  # ten times was seen
 
 
 def test_the_estimate_falls_as_a_chapter_runs_and_grows_once_it_is_overdue():
-    at = [seconds_left([Chapter("a/one", 100, "running", spent)], 1) for spent in range(400)]
+    at = [
+        seconds_left([Chapter("a/one", 100, state="running", spent=spent)], 1)
+        for spent in range(400)
+    ]
     assert at[:3] == [100, 99, 98]
     grows = [later - sooner for sooner, later in itertools.pairwise(at)]
     assert min(at) >= 19  # a quarter of the time it has had, where the two meet at 80 s

@@ -91,10 +91,21 @@ def test_first_pages_that_cannot_be_built_are_a_warning(chapters, checkout, monk
 
 def test_the_line_beside_the_bar_counts_and_names():
     states = [("a/one", "done"), ("a/two", "failed"), ("a/three", "running"), ("a/four", "waiting")]
-    chapters = [Chapter(name, 1, state) for name, state in states]
+    chapters = [Chapter(name, 1, state=state) for name, state in states]
     line = book._standing(chapters, 75, 600)
     assert line == "1/4 chapters, 1 failed, 01:15, about 10 min left: a/three"
     assert len(book._standing(chapters[2:], 0, 0)) < 60
+
+
+def test_what_needs_a_chapter_that_failed_is_left_out_at_once():
+    chain = [("a/three", ["a/two"]), ("a/two", ["a/one"]), ("a/one", []), ("a/other", [])]
+    chapters = [Chapter(name, 1, needs) for name, needs in chain]
+    graph._skip(chapters)
+    assert {chapter.state for chapter in chapters} == {"waiting"}
+    chapters[2].state = "failed"
+    graph._skip(chapters)
+    assert [chapter.state for chapter in chapters] == ["skipped", "skipped", "failed", "waiting"]
+    assert [chapter.cause for chapter in chapters[:2]] == ["it needs a/two", "it needs a/one"]
 
 
 def test_a_chapter_that_ends_without_a_word_gets_one(chapters, checkout):

@@ -54,7 +54,10 @@ def build(
         raise ValueError(f"expected a part among {', '.join(parts)}, got {part!r}")
     chosen = [name for name in in_reading_order(root) if name in chosen]
     stale = [name for name in chosen if force or experiments.staleness(catalogue[name], scale)]
-    chapters = [Chapter(name, expected_seconds(catalogue[name], scale)) for name in stale]
+    chapters = [
+        Chapter(name, expected_seconds(catalogue[name], scale), catalogue[name].needs)
+        for name in stale
+    ]
     _say(_outlook(len(chosen), chapters, jobs))
     if chapters:
         opening = [name for name in stale if name.split("/")[0] == chosen[0].split("/")[0]]

@@ -23,6 +23,7 @@ class Chapter:
     Attributes:
         name: the experiment.
         expected: seconds, from its last run or its budget.
+        needs: names of the experiments whose results it reads.
         state: waiting, running, done, failed or skipped.
         spent: seconds that it has run.
         cause: why it failed or was skipped.
@@ -30,6 +31,7 @@ class Chapter:
 
     name: str
     expected: float
+    needs: Sequence[str] = ()
     state: str = "waiting"
     spent: float = 0.0
     cause: str = ""

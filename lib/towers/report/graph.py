@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from towers import experiments, files
+from towers import files
 from towers.report.chapters import ERROR, Chapter, last_words, log_of
 
 LOOK = 0.5
@@ -59,6 +59,7 @@ def follow(
             time.sleep(LOOK)
             for chapter in chapters:
                 _look(chapter, seen, root, scale)
+            _skip(chapters)
             yield
     finally:
         if process.poll() is None:
@@ -106,11 +107,18 @@ def _settle(
             chapter.cause = f"{chapter.name} ({scale}) ended without a word; was memory short?"
             with log_of(chapter.name, scale, root).open("a") as own:
                 own.write(f"{ERROR}{chapter.cause}\n")  # its page says so too
-    lost = {chapter.name for chapter in chapters if chapter.state != "done"}
+    _skip(chapters)
     for chapter in chapters:
         if chapter.state == "waiting":
-            needs = [need for need in experiments.get(chapter.name, root).needs if need in lost]
             chapter.state = "skipped"
             chapter.cause = f"Snakemake stopped before it; its log is {files.shown(log)}"
-            if needs:
-                chapter.cause = f"it needs {', '.join(needs)}"
+
+
+def _skip(chapters: Sequence[Chapter]) -> None:
+    """Leave out what needs a chapter that failed or was itself left out."""
+    for _ in chapters:  # as often as needs can follow on each other
+        lost = {chapter.name for chapter in chapters if chapter.state in ("failed", "skipped")}
+        for chapter in chapters:
+            needs = [need for need in chapter.needs if need in lost]
+            if chapter.state == "waiting" and needs:
+                chapter.state, chapter.cause = "skipped", f"it needs {', '.join(needs)}"
