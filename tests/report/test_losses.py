@@ -16,7 +16,7 @@ from towers import files, records
 
 pytestmark = pytest.mark.book
 
-STALL = 12.0
+STALL = 18.0
 """Seconds; the start of a kernel among four busy processes takes some of them."""
 YAML = made_up_book.YAML.replace("smoke: 1", "smoke: 0.02").replace("Tiny", "NAME")
 QUOTE = "{{record}}`{}; metric=r; show=value`"
@@ -25,7 +25,7 @@ import subprocess, sys, time
 from towers.progress import tqdm
 others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
 try:
-    for _ in tqdm(range(30), disable=None):
+    for _ in tqdm(range(40), disable=None):
         time.sleep(0.5)
 finally:
     for other in others:
@@ -152,7 +152,7 @@ def test_other_pages_say_what_has_not_run(made):
 
 
 def test_a_chapter_that_hangs_is_stopped_and_named(made):
-    words = "cell 4: nothing has moved for 0.2 min, no output and no step of a loop"
+    words = "cell 4: nothing has moved for 0.3 min, no output and no step of a loop"
     assert f"second/hangs: failed, {words}" in made.done.stderr
     assert words in made.page("run/second/hangs")
 
