@@ -144,7 +144,7 @@ def test_wmt_has_two_files_line_by_line(tmp_path):
 
 
 def test_back_translations_are_two_columns(tmp_path):
-    path = write(tmp_path / "b.tsv", "a cat\tthe cat\tx", "none", "\tb", "a dog\t a hound ")
+    path = write(tmp_path / "b.tsv", "a cat\tthe cat", "none", "\tb", "a dog\t a hound ", "a\tb\tc")
     source = texts.load([f"backtranslation:{path}"], ())
     assert [source.pair(row, 5) for row in range(len(source))] == [
         ("a cat", "the cat"), ("a dog", "a hound"),
