@@ -187,7 +187,10 @@ def _items(shard: Path, names: tuple[str, ...], tally: Tally) -> Iterator[Item]:
         for sample in samples(file, tally.dropped):
             try:
                 ending = picture_of(sample)
-                read = {e: content(file, place) for e, place in sample.places.items()}
+                read = {
+                    name: os.pread(file.fileno(), length, offset)
+                    for name, (offset, length) in sample.places.items()
+                }
                 item = draft(sample.name, read, names, tally)
                 open_image(read[ending], size=32)
             except BadImage as error:
@@ -198,17 +201,11 @@ def _items(shard: Path, names: tuple[str, ...], tally: Tally) -> Iterator[Item]:
             yield replace(item, key=content_key(read[ending]), image=member)
 
 
-def content(file: BinaryIO, place: tuple[int, int]) -> bytes:
-    """The bytes of a member."""
-    file.seek(place[0])
-    return file.read(place[1])
-
-
 def samples(file: BinaryIO, left_out: Counter) -> Iterator[Sample]:
     """Neighbouring members of one name, gathered.
 
     Args:
-        file: a tar, open for reading; it may be moved between two samples.
+        file: a tar, open for reading.
         left_out: counts damage between members, and samples that share another's name.
     """
     sample = None

@@ -30,7 +30,6 @@ from towers.data.shards import (
     PICTURES,
     Sample,
     beyond,
-    content,
     draft,
     expanded,
     picture_of,
@@ -150,7 +149,7 @@ class ShardSamples(Samples):
         try:
             with self._opened(shard) as file:
                 parts = {
-                    name: content(file, (int(offset), int(length)))
+                    name: os.pread(file.fileno(), int(length), int(offset))
                     for name, (offset, length) in zip(_COLUMNS, place, strict=True)
                     if length
                 }
