@@ -221,6 +221,12 @@ def test_candidates_are_all_classes_and_not_those_that_occur(tmp_path):
         assert loaded.classes == ("cat", "cow", "dog", "empty")
 
 
+def test_a_class_of_which_every_picture_is_damaged_stays_a_candidate(tmp_path):
+    table(tmp_path, "image,caption,label\n0.png,a,cup\n1.png,b,fork\n", count=2)
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    assert custom.load(f"folder:{tmp_path}").classes == ("cup", "fork")
+
+
 def test_folders_by_number_take_their_names_from_classnames(tmp_path):
     fill(tmp_path, ["0/a.png", "2/b.png"], text=None)
     (tmp_path / "classnames.txt").write_text("cat\ndog\ncow\n")
@@ -232,10 +238,14 @@ def test_folders_by_number_take_their_names_from_classnames(tmp_path):
 
 
 def test_wordnet_ids_never_become_prompts(tmp_path):
-    # both are cranes: of two classes with one first word the whole entry tells them apart
+    # ImageNet-1k's own names, in which the two cranes differ
     assert wordnet_names(["n02012849", "n03126707"]) == ("crane bird", "construction crane")
     other = wordnet_names(["n00015388", "n02012849"])  # the first is of ImageNet-21k alone
     assert other == ("animal", "crane bird")
+    # of others that share the first word of their entry, all words
+    assert wordnet_names(["n00017222", "n03956922"]) == (
+        "plant, flora, plant life", "plant, works, industrial plant",
+    )  # fmt: skip
     fill(tmp_path, ["n01440764/0.png", "dog/1.png"], text=None)
     assert "got 'dog'; use English names" in refusal(f"imagefolder:{tmp_path}")
 
