@@ -48,7 +48,7 @@ def load(name: str) -> Collection:
     Raises:
         DataError: no such collection, or its files cannot be had or read.
     """
-    if found := _BRACKETS.fullmatch(name):
+    if (found := _BRACKETS.fullmatch(name)) and not custom.exists(name):
         return load(found[1]).split(found[2])
     kind, _, rest = name.partition(":")
     if kind in custom.PREFIXES:

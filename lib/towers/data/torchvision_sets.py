@@ -90,7 +90,7 @@ def from_torchvision(
     root = Path(given).expanduser() if given else cache_home() / "torchvision"
     items: list[Item] = []
     names: tuple[str, ...] = ()
-    for part, dataset in _datasets(kind, root, parts):
+    for part, dataset in _datasets(kind, root, parts, tally):
         names = _names(kind, dataset)
         items += _items(kind, part, dataset, names, tally)
     tally.refuse_if_bad(f"torchvision:{name}")
@@ -99,7 +99,7 @@ def from_torchvision(
 
 
 def _datasets(
-    kind: str, root: Path, parts: tuple[str, ...] | None
+    kind: str, root: Path, parts: tuple[str, ...] | None, tally: Tally
 ) -> list[tuple[str | None, object]]:
     import torchvision
 
@@ -114,7 +114,8 @@ def _datasets(
         try:
             found.append((part, build(root, **chosen, **options)))
         except (OSError, RuntimeError, ImportError, ValueError, EOFError):
-            continue  # not there, not whole, or its reader (h5py, scipy) is not installed
+            # not there, not whole, or its reader (h5py, scipy) is not installed
+            tally.dropped[f"part {part} that is not whole"] += 1
     if not found:
         can = "download" in accepted
         call = f"torchvision.datasets.{kind}({str(root)!r}, download=True)"
