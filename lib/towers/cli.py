@@ -190,6 +190,8 @@ def _run_one(experiment: Any, overrides: dict, arguments: argparse.Namespace) ->
         anyway=arguments.anyway,
     )
     seconds = time.monotonic() - start
+    for line in experiments.left_out(path):
+        print(line, file=sys.stderr)
     print(f"{experiment.name} {arguments.scale} {seconds:.1f} s {files.shown(path)}", flush=True)
 
 

@@ -14,8 +14,9 @@ import nbformat
 import pytest
 
 from tests import made_up_book
+from tests.data.made_up_files import fill
 from tests.made_up_book import ADD, YAML
-from towers import experiments, files, records
+from towers import cli, experiments, files, records
 from towers.experiments import ExperimentError, execution
 
 FIGURE = 'import pandas as pd\nrun.figure_data("bars", pd.DataFrame({"x": [1]}))'
@@ -233,3 +234,15 @@ def test_a_terminal_shows_a_bar_over_the_cells(checkout):
     assert b"/6 [" in shown  # cells, the injected one among them
     assert process.stdout.read().startswith(b"a/one smoke ")
     process.stdout.close()
+
+
+def test_what_the_data_of_a_run_left_out_is_said_on_the_terminal(checkout, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    fill(pictures, ["a.png", "b.png"])
+    fill(pictures, ["c.png"], text=None)
+    load = f"from towers import data\nlen(data.load('folder:{pictures}'))"
+    made_up_book.add(checkout, "a/one", ADD, load, load)
+    assert cli.main(["run", "a/one", "--scale", "smoke"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"towers: folder:{pictures}: left out 1 of 3 (1 no caption)"
+    assert said.count(said[-1]) == 1

@@ -95,6 +95,24 @@ def run(
     return folder / f"{scale}.json"
 
 
+def left_out(results: Path) -> list[str]:
+    """What the data of a run left out: the lines that loading printed into its notebook.
+
+    Args:
+        results: the results file that `run` gives.
+    """
+    cells = json.loads(results.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    printed = [
+        line
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if output.get("name") == "stderr"
+        for line in "".join(output["text"]).split("\n")
+        if line.startswith("towers: ") and "left out" in line
+    ]
+    return list(dict.fromkeys(printed))
+
+
 def _has_gpu() -> bool:
     import torch  # takes a second
 
