@@ -39,11 +39,11 @@ def test_shards_in_braces(tmp_path):
 def test_streamed_shards_hold_the_same_items(tmp_path):
     make_tar(tmp_path / "a.tar", [part for number in range(9) for part in sample(number)])
     tally = Tally()
-    streamed = list(stream_shards(f"{tmp_path}/a.tar", tally, size=4))
+    streamed = list(stream_shards(f"{tmp_path}/a.tar", tally))
     loaded = custom.load(f"shards:{tmp_path}/a.tar")
     assert streamed == list(loaded)
     assert tally.report() == loaded.report
-    assert streamed[0].image().size == (4, 3)
+    assert streamed[0].image().size == (6, 4)
 
 
 def test_stream_reads_no_further_than_asked(tmp_path):

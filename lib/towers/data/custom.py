@@ -44,7 +44,6 @@ def load(
     name: str,
     parts: tuple[str, ...] | None = None,
     max_bad: float = 0.05,
-    size: int | None = 256,
 ) -> Collection:
     """Load a set of local files in one of the layouts above.
 
@@ -54,7 +53,6 @@ def load(
             item belongs where; None loads all.
         max_bad: share of bad files, in [0, 1], above which the set is refused (ten are always
             forgiven).
-        size: longest side in pixels of the pictures; None leaves them as they are.
 
     Returns:
         A collection; its report counts what was left out and why.
@@ -83,7 +81,7 @@ def load(
         )
     if names is None:
         items, names = _named(items)
-    return Collection(name, tuple(items), tally.report(), size=size, class_names=names)
+    return Collection(name, tuple(items), tally.report(), class_names=names)
 
 
 def _chosen(drafts: Iterator[Item], parts: tuple[str, ...] | None) -> Iterator[Item]:

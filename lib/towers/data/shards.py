@@ -81,23 +81,20 @@ class Sample:
     fault: str | None = None
 
 
-def stream_shards(
-    pattern: str, tally: Tally | None = None, size: int | None = 256
-) -> Iterator[Item]:
+def stream_shards(pattern: str, tally: Tally | None = None) -> Iterator[Item]:
     """Items one after another, in the order of the shards, with one sample in memory at a time.
 
-    Each item brings its picture decoded, at a longest side of `size`.
+    Each item brings its whole picture, decoded.
 
     Args:
         pattern: paths of local, uncompressed .tar files, with {000..123}, {a,b}, * and ?.
         tally: counts what is kept and dropped; give one to look at it.
-        size: longest side of the pictures in pixels; None: as they are.
 
     Raises:
         DataError: no shard matches; or, at the end of a shard, too many samples were bad so far.
     """
     yield from _items(
-        pattern, tally or Tally(), size, lambda member, picture: picture.copy, progress=False
+        pattern, tally or Tally(), None, lambda member, picture: picture.copy, progress=False
     )
 
 
