@@ -158,6 +158,12 @@ def test_pixel_limit_counts_width_times_height(kind):
     assert open_image(data, max_pixels=24 * 36).size == (36, 24)
 
 
+def test_a_longer_side_than_any_jpeg_has_is_refused():
+    longest = encoded(Image.new("L", (65_535, 1)), "PNG")
+    assert open_image(longest).size == (65_535, 1)
+    assert reason_of(encoded(Image.new("L", (1, 65_536)), "PNG")) == "too many pixels"
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_size_bounds_the_longest_side(kind):
     data = encoded(picture(60, 200), kind)

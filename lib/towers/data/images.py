@@ -23,6 +23,9 @@ MAX_BYTES = 64 * 2**20
 """Encoded size above which a file is refused."""
 MAX_PIXELS = 64_000_000
 """Decoded size above which a file is refused, in pixels."""
+MAX_SIDE = 2**16 - 1
+"""Width or height above which a file is refused: the greatest of a JPEG. To scale a longer line of
+pixels takes several times its memory."""
 
 _MAGIC = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -53,7 +56,8 @@ def open_image(
 
     Args:
         source: a regular file, or the bytes of one.
-        max_pixels: width x height above which the image is refused before it is decoded.
+        max_pixels: width x height above which the image is refused before it is decoded; a side
+            of more than `MAX_SIDE` pixels is refused as well.
         size: longest side of the result in pixels; larger images are scaled down, smaller ones
             left alone. None keeps every pixel. Memory peaks at about 10 bytes per pixel.
 
@@ -147,7 +151,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _decode(kind: str, data: bytes, max_pixels: float, size: int | None) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
-        if image.width * image.height > max_pixels:
+        if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
             raise BadImage("too many pixels")
         if kind == "JPEG" and size is not None:
             image.draft("RGB", (2 * size, 2 * size))  # decodes at 1/2, 1/4 or 1/8, still whole

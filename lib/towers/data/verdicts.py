@@ -13,8 +13,10 @@ from towers.data.items import content_key
 from towers.data.svg import rasterise
 from towers.files import atomic_write, cache_home, sha256
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when the check becomes stricter or looser: older verdicts are then forgotten."""
+_PASSING = ("out of memory", "too slow", "kills the renderer")
+"""Reasons that may lie in the machine as it was: the file is looked at again next time."""
 
 
 @dataclass(frozen=True)

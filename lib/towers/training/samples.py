@@ -18,6 +18,7 @@ from PIL import Image
 from towers import data, files
 from towers.data import BadImage
 from towers.models import Preprocessing
+from towers.models.preprocessing import square
 from towers.training.errors import TrainingFailed
 from towers.training.order import drawn, key
 from towers.training.stretches import Stretches
@@ -94,14 +95,21 @@ class Squares:
         """The square; of those that a crop may take, the one that `pick` draws."""
         if not self.crop:
             return self.transform.pixels(image)
-        size = self.transform.size
-        ratio = size / min(image.size)
-        scaled = [max(size, round(side * ratio)) for side in image.size]
-        pixels = np.asarray(image.convert("RGB").resize(scaled, Image.Resampling.BICUBIC))
+        size, scaled = self.transform.size, self.scaled(*image.size)
         top, left = (
-            drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
+            drawn(pick, key(_CROP, axis), side - size + 1)
+            for axis, side in enumerate(reversed(scaled))
         )
-        return np.ascontiguousarray(pixels[top : top + size, left : left + size])
+        rgb = image.convert("RGB")
+        return np.array(square(rgb, scaled, (left, top), size, Image.Resampling.BICUBIC))
+
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height that a picture is scaled to before it is cut or padded."""
+        if not self.crop:
+            return self.transform.scaled(width, height)
+        size = self.transform.size
+        ratio = size / min(width, height)
+        return max(size, round(width * ratio)), max(size, round(height * ratio))
 
     def keeps(self, size: int) -> bool:
         """Whether a square picture of a size comes out as it is."""
