@@ -17,6 +17,7 @@ from PIL import Image
 from towers.data.errors import DataError
 from towers.data.images import on_white, open_image
 from towers.data.languages import language_code
+from towers.data.svg import Raster, Scaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,13 +187,20 @@ class Collection(Sequence[Item]):
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, {len(self)} items, digest {self.digest[:12]})"
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int, scaled: Scaled | None = None) -> Image.Image:
         """The picture of one item: RGB, opaque on white, every pixel of its file.
+
+        Args:
+            index: of the item.
+            scaled: width and height of a picture -> those that the caller will scale it to; a
+                drawing is then drawn so large that this enlarges nothing. None: at 256 pixels.
 
         Raises:
             BadImage: it is refused, or was damaged after loading.
         """
         source = self.items[index].image
+        if isinstance(source, Raster):
+            return source(scaled)
         if callable(source):
             return on_white(source())
         return open_image(source)

@@ -179,7 +179,8 @@ class CollectionSamples(Items):
         return one_by_one(self._one, rows, picks, len(self))
 
     def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
-        return self.squares(self.collection.image(row), pick), caption(self.texts(row), pick)
+        picture = self.collection.image(row, self.squares.scaled)
+        return self.squares(picture, pick), caption(self.texts(row), pick)
 
 
 class Joined(Stretches[Samples]):
