@@ -125,9 +125,12 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Any image as 8-bit RGB, with white behind what is transparent."""
+    """Any image as 8-bit RGB, with white behind what is transparent; 16 bits lose the lower 8."""
     if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        levels = np.asarray(image)
+        grey = (levels >> 8).astype(np.uint8)
+        grey[levels == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         page = Image.new("RGB", image.size, "white")
@@ -149,6 +152,19 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def _clear(image: Image.Image, depth: int) -> object:
+    """A PNG's transparent grey or colour as its decoded pixels have it; Pillow gives the file's.
+
+    Of 16-bit colours Pillow keeps the upper bytes: all that share them are transparent then.
+    """
+    level = image.info["transparency"]
+    if image.mode == "L" and depth < 8:
+        return (level % 2**depth) * 255 // (2**depth - 1)
+    if image.mode == "RGB" and depth == 16:
+        return tuple(value >> 8 for value in level)
+    return level
+
+
 def _decode(kind: str, data: bytes, max_pixels: float, size: int | None) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
         if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
@@ -156,4 +172,6 @@ def _decode(kind: str, data: bytes, max_pixels: float, size: int | None) -> Imag
         if kind == "JPEG" and size is not None:
             image.draft("RGB", (2 * size, 2 * size))  # decodes at 1/2, 1/4 or 1/8, still whole
         image.load()
+        if kind == "PNG" and "transparency" in image.info:
+            image.info["transparency"] = _clear(image, depth=data[24])
         return shrink(on_white(image), size)
