@@ -387,6 +387,23 @@ def test_refusals_cross_process_borders():
     assert (again.reason, str(again)) == (caught.value.reason, str(caught.value))
 
 
+def test_lack_of_memory_is_no_damage(monkeypatch, tmp_path):
+    """It says nothing of the file, which is looked at again the next time."""
+    file = tmp_path / "a.png"
+    file.write_bytes(encoded(picture(), "PNG"))
+
+    def short(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("towers.data.images.pixels_only", short)
+        assert reason_of(file) == "out of memory"
+        verdicts = Verdicts("files")
+        assert verdicts.of(file).reason == "out of memory"
+        verdicts.save()
+    assert Verdicts("files").of(file).key
+
+
 def test_on_white_leaves_opaque_rgb_alone():
     image = picture()
     assert on_white(image) is image

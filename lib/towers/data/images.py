@@ -81,6 +81,8 @@ def open_image(
         picture = _decode(kind, reduced, max_pixels, size)
     except BadImage as error:
         raise BadImage(error.reason, f"{kind} in {name} is refused") from None
+    except MemoryError:
+        raise BadImage("out of memory", f"{kind} in {name} is not read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage("too many pixels", f"{kind} in {name} is refused") from None
     except Exception as error:  # a decoder that is fed hostile bytes may raise anything

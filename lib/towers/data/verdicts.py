@@ -53,7 +53,8 @@ class Verdicts:
         name, stamp = os.path.abspath(path), [status.st_size, status.st_mtime_ns]
         known = self._known.get(name)
         verdict = Verdict(*known[2:]) if known and known[:2] == stamp else check(path)
-        self._now[name] = [*stamp, *astuple(verdict)]
+        if verdict.reason not in _PASSING:
+            self._now[name] = [*stamp, *astuple(verdict)]
         return verdict
 
     def save(self) -> None:

@@ -230,13 +230,16 @@ def one_by_one(
     """Rows read one at a time, each bad one replaced by another that its pick draws.
 
     Args:
-        read: square pixels and caption of a row, drawn by its pick; raises BadImage.
+        read: square pixels and caption of a row, drawn by its pick. What it raises counts as one
+            bad sample; but for an error of the disk or of the whole data set, which ends the run.
         rows: wanted.
         picks: of the rows.
         count: of all rows, among which replacements are drawn.
 
     Raises:
         TrainingFailed: a row and `TRIES` others in its place are all unreadable.
+        OSError: the disk fails.
+        DataError: the data are others than before.
     """
     bad: Counter = Counter()
     found = [
@@ -279,9 +282,15 @@ def _readable(
         try:
             return read(row, pick)
         except BadImage as error:
-            bad[error.reason] += 1
-            row = drawn(pick, key(_OTHER, attempt), count)
+            reason, cause = error.reason, error
+        except (OSError, data.DataError, TrainingFailed):
+            raise  # the disk fails, or the data were changed: that says nothing of this sample
+        except Exception as error:
+            reason = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+            cause = error
+        bad[reason] += 1
+        row = drawn(pick, key(_OTHER, attempt), count)
     raise TrainingFailed(
         f"expected a readable sample, got {TRIES + 1} bad ones in a row "
         f"({', '.join(sorted(bad))}); check the data"
-    )
+    ) from cause
