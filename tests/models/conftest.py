@@ -117,7 +117,7 @@ class Colours:
     def __len__(self):
         return self.count
 
-    def image(self, index):
+    def image(self, index, scaled=None):
         self.read.append(index)
         return Image.new("RGB", self.size, (index % 256, 7 * index % 256, 100))
 

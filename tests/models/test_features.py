@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.models.conftest import Colours, small_image_tower, small_text_tower
 from towers import models
+from towers.data import BadImage
 from towers.models import features
 
 module = importlib.import_module("towers.models.features")
@@ -145,7 +146,7 @@ def test_an_interrupted_call_goes_on_where_it_was(home, monkeypatch):
     monkeypatch.setattr(module, "ROWS_PER_FILE", 4)
 
     class Broken(Colours):
-        def image(self, index):
+        def image(self, index, scaled=None):
             if index == 9:
                 raise KeyboardInterrupt
             return super().image(index)
@@ -192,9 +193,42 @@ def test_a_damaged_file_is_computed_again_and_said_so(home, capsys, damage):
     assert capsys.readouterr().err == ""
 
 
+class Lost(Colours):
+    """Some of the pictures were taken away after loading, one is too large for the memory."""
+
+    def __init__(self, count, lost):
+        super().__init__(count)
+        self.lost = lost
+
+    def image(self, index, scaled=None):
+        if index in self.lost:
+            raise MemoryError if index == 0 else BadImage("missing")
+        return super().image(index)
+
+
+def test_an_unreadable_picture_is_a_white_page_and_is_asked_for_again(home, capsys):
+    tower, bad = small_image_tower(), {}
+    rows = features(tower, Lost(9, {0, 4}), dtype="fp32", progress=False, bad=bad)
+    assert bad == {0: "out of memory", 4: "missing"}
+    assert "2 of 9 pictures cannot be read" in capsys.readouterr().err
+    white = tower(torch.ones(1, 3, 16, 16))[0].detach().numpy()  # (255 / 255 - 0.5) / 0.5
+    np.testing.assert_allclose(rows[[0, 4]], [white, white], atol=1e-6)
+    pictures = Colours(9)
+    whole = features(tower, pictures, dtype="fp32", progress=False)
+    assert sorted(pictures.read) == [0, 4]  # all others were kept
+    np.testing.assert_allclose(whole, direct(tower, Colours(9)), atol=1e-6)
+
+
+def test_too_many_unreadable_pictures_are_refused(home):
+    lost = set(range(1, 12))
+    features(small_image_tower(), Lost(220, lost), progress=False)  # a twentieth
+    with pytest.raises(ValueError, match=r"at most 5% unreadable .* 11 of 60 \(11 missing\)"):
+        features(small_image_tower(seed=1), Lost(60, lost), progress=False)
+
+
 def test_a_failure_leaves_nothing_behind(home):
     class Broken(Colours):
-        def image(self, index):
+        def image(self, index, scaled=None):
             if index == 5:
                 raise OSError("gone")
             return super().image(index)
@@ -267,7 +301,7 @@ class Photographs:
     def __len__(self):
         return len(self.paths)
 
-    def image(self, index):
+    def image(self, index, scaled=None):
         return Image.open(self.paths[index]).convert("RGB")
 
 
@@ -332,7 +366,7 @@ def test_torch_keeps_its_threads(home, threads):
 
 def test_an_error_stops_the_rest(home):
     class Broken(Colours):
-        def image(self, index):
+        def image(self, index, scaled=None):
             super().image(index)
             raise OSError("gone")
 

@@ -111,6 +111,31 @@ class TestBadSamples:
         assert (again.texts, again.bad) == (read.texts, read.bad)
         assert read.texts[0] != samples_of(loaded).read(rows, PICKS[4:8]).texts[0]
 
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [(MemoryError(), "out of memory"), (ZeroDivisionError("x"), "ZeroDivisionError"),
+         (BadImage("missing"), "missing")],
+    )  # fmt: skip
+    def test_no_picture_ends_a_run_whatever_reading_it_raises(self, error, reason):
+        def fails():
+            raise error
+
+        loaded = collection()
+        object.__setattr__(loaded[3], "image", fails)
+        read = samples_of(loaded).read(np.array([3, 5]), PICKS[:2])
+        assert read.bad.keys() == {reason}
+        assert read.texts[1].startswith("5/")
+
+    @pytest.mark.parametrize("error", [OSError(errno.EIO, "the disk fails"), DataError("changed")])
+    def test_what_says_nothing_of_a_sample_is_raised(self, error):
+        def fails():
+            raise error
+
+        loaded = collection()
+        object.__setattr__(loaded[3], "image", fails)
+        with pytest.raises(type(error), match=r"the disk fails|changed"):
+            samples_of(loaded).read(np.array([3]), PICKS[:1])
+
     def test_stop_a_run_when_nothing_else_is_there(self):
         loaded = collection(3)
         for item in loaded:
@@ -181,6 +206,21 @@ class TestFeatures:
         assert np.allclose(read.images, given, atol=1e-6)
         assert found.digest != plain.digest
         assert list(found.captions()) == list(plain.captions())
+
+    def test_pictures_that_cannot_be_read_are_left_out(self, monkeypatch):
+        loaded = collection()
+        object.__setattr__(loaded[6], "image", b"")
+        monkeypatch.setattr(loading.data, "load", lambda name: loaded)
+        tower = toy_towers.image_tower()
+        for _ in range(2):  # what was kept the first time must not hide it
+            found = loading.featured(["toys"], tower, ("en",), "fp32")
+            assert (len(found), found.left_out) == (9, Counter({"empty": 1}))
+            assert not any(text.startswith("6/") for text in found.captions())
+        read = found.read(np.array([6]), PICKS[:1])
+        assert read.texts[0].startswith("7/")
+        with torch.no_grad():
+            given = tower(tower.transform(loaded.image(7))[None])
+        assert np.allclose(read.images, given, atol=1e-6)
 
     def test_train_as_the_pictures_do(self, tmp_path, monkeypatch):
         """The same batches, captions and updates, but for rounding."""

@@ -48,7 +48,6 @@ def load(
     name: str,
     parts: tuple[str, ...] | None = None,
     max_bad: float = MAX_BAD,
-    size: int | None = 256,
 ) -> Collection:
     """Load a set of local files in one of the layouts above.
 
@@ -61,7 +60,6 @@ def load(
             item belongs where; None loads all.
         max_bad: share of bad files, in [0, 1], above which the set is refused (nine are always
             forgiven).
-        size: longest side in pixels of the pictures; None leaves them as they are.
 
     Returns:
         A collection; its report counts what was left out and why. Its classes are all that the
@@ -90,7 +88,7 @@ def load(
     items, names = _in_english(items, names or _labels(items), name)
     report = tally.report()
     say_left_out(name, report)
-    return Collection(name, tuple(items), report, size=size, class_names=names)
+    return Collection(name, tuple(items), report, class_names=names)
 
 
 def exists(name: str) -> bool:

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from towers.data.errors import BadImage, DataError
 from towers.data.items import Item, Report
-from towers.data.verdicts import Verdicts, drawn
+from towers.data.svg import Raster
+from towers.data.verdicts import Verdicts
 from towers.progress import tqdm
 
 MAX_CAPTION = 1000
@@ -255,7 +255,7 @@ def admit(drafts: Iterable[Item], tally: Tally, name: str) -> list[Item]:
                 if verdict.reason:
                     tally.dropped[verdict.reason] += 1
                 else:
-                    source = partial(drawn, draft.image) if verdict.drawing else draft.image
+                    source = Raster(draft.image) if verdict.drawing else draft.image
                     items.append(replace(draft, key=verdict.key, image=source))
                 progress.update()
     verdicts.save()

@@ -15,8 +15,9 @@ from jaxtyping import Int, Shaped
 from PIL import Image
 
 from towers.data.errors import DataError
-from towers.data.images import on_white, open_image, shrink
+from towers.data.images import on_white, open_image
 from towers.data.languages import language_code
+from towers.data.svg import Raster, Scaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +170,6 @@ class Collection(Sequence[Item]):
         report: of the loading; a part keeps the report of the whole.
         licence: of the data, in a word or two.
         version: of the data (and of what draws it, where it is drawn).
-        size: longest side in pixels of what `image` returns; None: as it is.
         class_names: the classes in the order of their numbers; None: the sorted labels. A part
             keeps the classes of the whole, so that numbers mean the same in all parts.
     """
@@ -179,7 +179,6 @@ class Collection(Sequence[Item]):
     report: Report
     licence: str = ""
     version: str = ""
-    size: int | None = 256
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -197,16 +196,23 @@ class Collection(Sequence[Item]):
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, {len(self)} items, digest {self.digest[:12]})"
 
-    def image(self, index: int) -> Image.Image:
-        """The picture of one item: RGB, opaque on white, longest side at most `size`.
+    def image(self, index: int, scaled: Scaled | None = None) -> Image.Image:
+        """The picture of one item: RGB, opaque on white, every pixel of its file.
+
+        Args:
+            index: of the item.
+            scaled: width and height of a picture -> those that the caller will scale it to; a
+                drawing is then drawn so large that this enlarges nothing. None: at 256 pixels.
 
         Raises:
             BadImage: it is refused, or was damaged after loading.
         """
         source = self.items[index].image
+        if isinstance(source, Raster):
+            return source(scaled)
         if callable(source):
-            return shrink(on_white(source()), self.size)
-        return open_image(source, size=self.size)
+            return on_white(source())
+        return open_image(source)
 
     def captions(self, language: str = "en") -> list[tuple[str, ...]]:
         """Each item's captions in one language, in either spelling of its code (`language_code`);
@@ -239,10 +245,10 @@ class Collection(Sequence[Item]):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over version, size, classes, and each item's key, words and labels, in order."""
+        """SHA-256 over version, classes, and each item's key, words and labels, in order."""
         content = hashlib.sha256()
         for part in (
-            [self.version, self.size, self.classes],
+            [self.version, self.classes],
             *(
                 [item.key, list(item.captions.items()), item.label, item.category, item.style]
                 for item in self.items
@@ -254,7 +260,7 @@ class Collection(Sequence[Item]):
     @cached_property
     def picture_keys(self) -> tuple[str, ...]:
         """Identity of each picture as `image` returns it, whatever is said about it."""
-        return tuple(f"{self.version} {self.size} {item.key}" for item in self.items)
+        return tuple(f"{self.version} {item.key}" for item in self.items)
 
     def split(self, part: str, test: float = 0.2, val: float = 0.0) -> "Collection":
         """One of three parts that never overlap, whatever the order or the other items.
@@ -316,17 +322,8 @@ class Collection(Sequence[Item]):
         return self.of(order[:n], f"{n} of seed {seed}")
 
     def concat(self, *others: "Collection") -> "Collection":
-        """This collection followed by others; classes are united, reports added.
-
-        Raises:
-            DataError: the sizes of their pictures differ.
-        """
+        """This collection followed by others; classes are united, reports added."""
         parts = (self, *others)
-        if len({part.size for part in parts}) > 1:
-            raise DataError(
-                f"expected one picture size, got {[part.size for part in parts]}; "
-                "load all with the same size"
-            )
         same = all(part.classes == self.classes for part in others)
         return Collection(
             name="+".join(part.name for part in parts),
@@ -334,7 +331,6 @@ class Collection(Sequence[Item]):
             report=sum((part.report for part in others), self.report),
             licence=_joined(part.licence for part in parts),
             version=_joined(part.version for part in parts),
-            size=self.size,
             class_names=self.classes
             if same
             else tuple(sorted({name for part in parts for name in part.classes})),

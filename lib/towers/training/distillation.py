@@ -194,7 +194,7 @@ def _squares(
     """All pictures as the tower takes them."""
 
     def read(row: int) -> np.ndarray:
-        return tower.transform.pixels(pictures.image(row))
+        return tower.transform.pixels(pictures.image(row, tower.transform.scaled))
 
     shown = {"desc": f"reading {pictures.name}", "disable": None if progress else True}
     with ThreadPoolExecutor(READERS) as pool:
