@@ -28,7 +28,7 @@ LOOK = (
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """A checkout in which a/one has run at smoke scale, into results elsewhere."""
+    """A checkout in which a/one has run at smoke scale, called and stored elsewhere."""
     root = tmp_path_factory.mktemp("checkout")
     made_up_book.add(root, "a/one", ADD, FIGURE, LOOK)
     with pytest.MonkeyPatch.context() as patched:
@@ -45,9 +45,11 @@ def ran(tmp_path_factory):
         files.atomic_write(old, "{}")
         left = root / "elsewhere/a/one/.smoke.staging-killed"
         left.mkdir()
-        path = experiments.run(
-            "a/one", "smoke", {"rate": 1}, results=root / "elsewhere", progress=False
-        )
+        (root / "caller").mkdir()
+        for module in ("towers", "pandas"):  # a caller's file of such a name must not be imported
+            (root / f"caller/{module}.py").write_text("raise SystemExit")
+        with contextlib.chdir(root / "caller"):
+            path = experiments.run("a/one", "smoke", {"rate": 1}, "../elsewhere", progress=False)
         yield root, path
 
 
@@ -78,7 +80,7 @@ class TestRun:
         }  # fmt: skip
         assert not (root / "results").exists()
 
-    def test_the_notebook_ran_here_from_the_root_in_this_python(self, ran):
+    def test_the_notebook_ran_in_this_python_and_in_the_folder_of_the_caller(self, ran):
         root, path = ran
         notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
         nbformat.validate(notebook)
@@ -87,7 +89,7 @@ class TestRun:
         )
         assert printed.splitlines() == [
             sys.executable,
-            str(root),
+            str(root / "caller"),
             str(root / "elsewhere"),
             "smoke 10 1.0",
         ]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from towers.data.errors import BadImage, DataError
-from towers.data.folders import existing_folder
+from towers.data.folders import existing_folder, local_path
 from towers.data.images import read_bytes
 from towers.data.intake import (
     CANDIDATE,
@@ -21,7 +21,6 @@ from towers.data.intake import (
     clean_captions,
     inside,
     safe_name,
-    spelt,
     text_lines,
 )
 from towers.data.items import Item
@@ -80,7 +79,7 @@ def _with_unnamed(drafts: Iterable[Item], tally: Tally) -> Iterator[Item]:
 
 def _find(path: str, karpathy: str, pattern: str) -> tuple[Path, Path | None, list[Path]]:
     """The image root, and either Karpathy's file or the original annotations."""
-    given = spelt(Path(), str(Path(path).expanduser()))
+    given = local_path(path)
     if given.suffix in (".json", ".token") and given.is_file():
         root = given.parent.parent if given.parent.name == "annotations" else given.parent
         return (root, None, [given]) if given.match(pattern) else (root, given, [])

@@ -23,7 +23,7 @@ from dataclasses import replace
 
 from towers.data.annotations import coco, flickr30k
 from towers.data.errors import DataError
-from towers.data.folders import by_class, captioned
+from towers.data.folders import by_class, captioned, local_path
 from towers.data.intake import Tally, admit, say_left_out
 from towers.data.items import PARTS, Collection, Item
 from towers.data.prompts import class_names, wordnet_names
@@ -93,7 +93,7 @@ def load(
 
 def exists(name: str) -> bool:
     """Whether what follows the prefix of a name is a path that is there, whatever signs it has."""
-    return os.path.exists(os.path.expanduser(name.partition(":")[2]))
+    return os.path.exists(local_path(name.partition(":")[2]))
 
 
 def _read(

@@ -27,6 +27,7 @@ from towers.data.items import Item
 from towers.data.languages import language_code
 from towers.data.prompts import class_names, imagenet_as_listed
 from towers.data.tables import rows as table_rows
+from towers.files import user_path
 
 MAX_TEXT_BYTES = 2**20
 """Size above which the caption file of one image is refused."""
@@ -39,13 +40,25 @@ _PARTS = {
 }  # fmt: skip
 
 
+def local_path(path: str) -> Path:
+    """The path that a person gave, as `files.user_path` reads it, in the spelling of the disk.
+
+    Raises:
+        DataError: it is none that this system could have.
+    """
+    try:
+        return spelt(Path(), str(user_path(path)))
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
 def existing_folder(path: str) -> Path:
     """A folder that is there.
 
     Raises:
         DataError: it is not.
     """
-    folder = spelt(Path(), str(Path(path).expanduser()))
+    folder = local_path(path)
     if not os.path.isdir(folder):
         raise DataError(f"expected a folder at {path!r}, found none; give the path of your data")
     return folder

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from towers.data.errors import DataError
-from towers.data.folders import existing_folder
+from towers.data.folders import local_path
 from towers.data.intake import MIN_BAD, say_left_out, text_lines
 from towers.data.items import Report
 from towers.data.sentences import Examples, Task
@@ -87,7 +87,7 @@ def glue(folder: Path | str, name: str) -> Task:
     """
     if name not in LAYOUTS:
         raise DataError(f"expected a task of GLUE among {', '.join(LAYOUTS)}; got {name!r}")
-    layout, home = LAYOUTS[name], existing_folder(str(folder)) / LAYOUTS[name].folder
+    layout, home = LAYOUTS[name], local_path(folder) / LAYOUTS[name].folder
     train = _read(home / "train.tsv", layout)
     tests = {column: _read(home / file, layout) for column, file in layout.dev.items()}
     return Task(name, layout.metric, len(layout.classes or ()), train, tests)

@@ -21,7 +21,7 @@ from braceexpand import UnbalancedBracesError, braceexpand
 from PIL import Image
 
 from towers.data.errors import BadImage, DataError, absent
-from towers.data.folders import class_list
+from towers.data.folders import class_list, local_path
 from towers.data.images import MAX_BYTES, open_image
 from towers.data.intake import Tally, clean_captions, clean_line, safe_name, spelt, text_lines
 from towers.data.items import Item, content_key
@@ -134,14 +134,14 @@ def expanded(pattern: str) -> list[str]:
     Raises:
         DataError: too many names, or braces that are not paired.
     """
-    home = os.path.expanduser(pattern)
-    if os.path.lexists(home):
-        return [home]
+    named = pattern if "://" in pattern else str(local_path(pattern))
+    if os.path.lexists(named):
+        return [named]
     ranges = [(int(low), int(high)) for low, high in _RANGE.findall(pattern)]
     if any(abs(high - low) >= MAX_SHARDS for low, high in ranges) or len(ranges) > 4:
         raise DataError(f"expected at most {MAX_SHARDS} shards, got {pattern[:80]!r}; narrow it")
     try:
-        found = list(islice(braceexpand(home), MAX_SHARDS + 1))
+        found = list(islice(braceexpand(named), MAX_SHARDS + 1))
     except (UnbalancedBracesError, ValueError) as error:
         raise DataError(
             f"expected paired braces in {pattern[:80]!r} ({error}); pair them"
@@ -164,8 +164,8 @@ def shard_paths(pattern: str) -> list[Path]:
     paths: list[Path] = []
     for name in expanded(pattern):
         path = spelt(Path(), name)
-        found = [] if os.path.lexists(path) else map(Path, sorted(glob.glob(name)))
-        paths += list(found) or [path]
+        found = [] if os.path.lexists(path) else sorted(map(Path, glob.glob(name)))
+        paths += found or [path]
     if not 0 < len(paths) <= MAX_SHARDS or not any(path.is_file() for path in paths):
         raise DataError(
             f"expected 1 to {MAX_SHARDS} shards at {pattern[:80]!r}, found "

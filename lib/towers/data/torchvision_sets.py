@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from towers.data.errors import DataError
+from towers.data.folders import local_path
 from towers.data.images import on_white, open_image
 from towers.data.intake import Tally
 from towers.data.items import Item, content_key
@@ -87,7 +88,7 @@ def from_torchvision(
             f"expected one of {', '.join(LAYOUTS)}; got {kind[:40]!r}; name one of them or use "
             "imagefolder:PATH"
         )
-    root = Path(given).expanduser() if given else cache_home() / "torchvision"
+    root = local_path(given) if given else cache_home() / "torchvision"
     items: list[Item] = []
     names: tuple[str, ...] = ()
     for part, dataset in _datasets(kind, root, parts, tally):

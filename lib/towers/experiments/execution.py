@@ -47,7 +47,8 @@ def run(
     Args:
         experiment: itself or its name.
         scale: smoke, laptop or paper.
-        overrides: of its parameters.
+        overrides: of its parameters; relative paths in them are below the working directory, which
+            is the notebook's too.
         results: folder of all results; default: the checkout's (or `TOWERS_RESULTS`).
         progress: whether to show a bar over its cells, on a terminal.
         minutes: stop after so long, even if it moves; default: never.
@@ -74,7 +75,7 @@ def run(
             f"{experiment.name} at scale {scale} trains for days on GPUs, and this machine has "
             "none; its page shows the plan, `--scale laptop` runs here, `--anyway` begins it"
         )
-    results = Path(results).resolve() if results else files.results_home()
+    results = files.user_path(results).resolve() if results else files.results_home()
     for need in experiment.needs:
         if freshness.last_run(catalogue.get(need), scale, results) is None:
             raise ExperimentError(
@@ -177,7 +178,7 @@ def _execute(
     label = f"{experiment.name} ({scale})" if progress else None
     output, log = staging / f"{scale}.ipynb", staging / "kernel.log"
     try:
-        kernel.execute(source, output, log, environment, root, stops, label)
+        kernel.execute(source, output, log, environment, Path.cwd(), stops, label)
     except kernel.CellFailed as error:
         raise RunFailed(f"{experiment.name} ({scale}) failed in {error}") from error
     for used in (source, log, alive):

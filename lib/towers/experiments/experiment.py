@@ -149,6 +149,13 @@ def _check(
             value = parameters.accept(value, declared[name].kinds)
         except ExperimentError as error:
             raise ExperimentError(f"{where}{experiment.name}: {name} {error}") from error
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ExperimentError(
+                f"{where}{experiment.name}: expected text in UTF-8 as {name}, got {value!a}, which "
+                "no record could name; rename the file, or name it through a link"
+            ) from None
         allowed = experiment.choices.get(name)
         if allowed is not None and value not in allowed:
             raise ExperimentError(

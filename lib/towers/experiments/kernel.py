@@ -22,16 +22,29 @@ import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import LocalHandler, papermill_io
 
 from towers.experiments.limits import Limits
 
-COMMAND = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+COMMAND = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
+           "--InteractiveShellApp.ignore_cwd=True"]  # fmt: skip
+"""The working directory is the caller's: paths mean there what they mean to him, imports do not."""
 BUSY = "Address already in use"
 NOISE = "[IPKernelApp]"  # how the kernel marks its own log
 
 
 class CellFailed(Exception):
     """A notebook stopped before its end; the text says where and why, in one line."""
+
+
+class _Written(LocalHandler):
+    """Writes notebooks in which a path's bytes are no UTF-8, with JSON's escapes for them."""
+
+    def write(self, buf: str, path: str) -> None:
+        super().write(buf.encode("utf-8", "backslashreplace").decode(), path)
+
+
+papermill_io.register("/", _Written())
 
 
 class _ThisPython(KernelSpecManager):

@@ -109,7 +109,7 @@ def features(
     folder = files.cache_home() / "features" / _key(tower, dtype)
     rows, bad = _stored(folder, tower.width), {} if bad is None else bad
     if not rows.keys() >= set(keys):
-        with files.locked(folder):
+        with files.cache_lock(folder):
             _drop_damaged(folder, tower.width)
             rows = _stored(folder, tower.width)
             distinct = {key: index for index, key in enumerate(keys)}
@@ -309,9 +309,9 @@ def _keep(folder: Path, keys: list[str], computed: np.ndarray) -> None:
     merged |= zip(keys, computed, strict=True)
     content = _packed(merged)
     written = folder / f"{files.sha256(content)[:16]}.safetensors"
-    files.atomic_write(written, content)
-    for path in small.keys() - {written}:
-        path.unlink()
+    if files.keep(written, content):
+        for path in small.keys() - {written}:
+            path.unlink()
 
 
 def _packed(rows: dict[str, np.ndarray]) -> bytes:
@@ -339,7 +339,8 @@ def _drop_damaged(folder: Path, width: int) -> None:
         if isinstance(cause := _read(path, width), str):
             print(f"towers: {path.name} in the feature cache is damaged ({cause}); computing it "
                   "again", file=sys.stderr)  # fmt: skip
-            path.unlink()
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _read(path: Path, width: int) -> dict[str, np.ndarray] | str:

@@ -9,6 +9,7 @@ are counted; with too many of them the file is refused.
 import hashlib
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -107,13 +108,13 @@ def places(paths: tuple[Path, ...], kind: str) -> Places:
     """
     about = json.dumps([VERSION, kind, *(_stated(path) for path in paths)])
     index = files.cache_home() / "lines" / f"{files.sha256(about.encode())[:32]}.npy"
-    with files.locked(index):
-        if not index.is_file():
-            _write(index, *_indexed(paths, kind))
+    found = None
+    with files.cache_lock(index):
+        if not os.path.isfile(index):
+            found = _indexed(paths, kind)
+            _write(index, *found)
     try:
-        offsets = np.load(index, mmap_mode="r")
-        about = json.loads(index.with_suffix(".json").read_text())
-        digest, left_out = about["digest"], Counter(about["left_out"])
+        offsets, digest, left_out = found or _read(index)
     except (ValueError, OSError, KeyError) as error:
         raise TrainingError(
             f"expected the index {files.shown(index)}, got {error}; remove it"
@@ -186,8 +187,13 @@ def _write(index: Path, offsets: np.ndarray, digest: str, left_out: Counter) -> 
     content = io.BytesIO()
     np.save(content, offsets)
     about = {"digest": digest, "left_out": left_out}
-    files.atomic_write(index.with_suffix(".json"), json.dumps(about))
-    files.atomic_write(index, content.getvalue())
+    if files.keep(index.with_suffix(".json"), json.dumps(about)):
+        files.keep(index, content.getvalue())
+
+
+def _read(index: Path) -> tuple[np.ndarray, str, Counter]:
+    about = json.loads(index.with_suffix(".json").read_text())
+    return np.load(index, mmap_mode="r"), about["digest"], Counter(about["left_out"])
 
 
 class _BadLine(ValueError):

@@ -170,7 +170,7 @@ class Recipe:
             TrainingError: there is no such file, it is no YAML, or as `from_mapping`.
         """
         try:
-            given = strict_yaml.load(Path(path).read_text(encoding="utf-8"))
+            given = strict_yaml.load(files.user_path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise TrainingError(
                 f"expected a recipe at {path}, got {error.strerror}; check the path"

@@ -217,7 +217,7 @@ def index(tar: Path | Remote) -> Index:
         "sha256": files.sha256(found.places.tobytes()), "size": str(found.size),
         "left_out": json.dumps(found.left_out),
     }  # fmt: skip
-    files.atomic_write(cached, to_bytes({"places": found.places}, about))
+    files.keep(cached, to_bytes({"places": found.places}, about))
     if isinstance(tar, Remote):
         tidy()
     return found
