@@ -262,6 +262,12 @@ class Collection(Sequence[Item]):
         """Identity of each picture as `image` returns it, whatever is said about it."""
         return tuple(f"{self.version} {item.key}" for item in self.items)
 
+    @property
+    def picture_modules(self) -> list[str]:
+        """Module that gives each picture: that of its function, or of `open_image` for a file."""
+        sources = (getattr(item.image, "func", item.image) for item in self.items)
+        return [s.__module__ if callable(s) else open_image.__module__ for s in sources]
+
     def split(self, part: str, test: float = 0.2, val: float = 0.0) -> "Collection":
         """One of three parts that never overlap, whatever the order or the other items.
 

@@ -1,10 +1,10 @@
 """Features of pictures and texts: computed once each, then read from the cache.
 
-The cache has a folder for each way to compute: a hash of the tower (name, weights, preprocessing),
-the number type, and the versions of this module and of the libraries that compute. In it a row
-lies under the identity of its picture or text, so that collections that share pictures, parts of
-them and lists that share texts share rows as well. Files carry their own checksums; the rows of a
-damaged file are computed again.
+The cache has a folder for each way to compute: a hash of the tower (name, weights, preprocessing,
+code), the number type, this module's code and the versions of the libraries that compute. In it a
+row lies under the identity of its text, or of its picture with the code that gives the picture, so
+that collections that share pictures, parts of them and lists that share texts share rows as well.
+Files carry their own checksums; the rows of a damaged file are computed again.
 """
 
 import contextlib
@@ -28,12 +28,13 @@ from torch import Tensor
 
 from towers import files
 from towers.data.errors import BadImage
-from towers.models.encoders import ImageTower, TextTower, Tower
+from towers.experiments import fingerprints
+from towers.models.encoders import ImageTower, TextTower, Tower, made_of
 from towers.models.preprocessing import WHITE
 from towers.progress import tqdm
 
-FEATURES_VERSION = 3
-"""Raise it when a change of this module or of the towers changes features."""
+CODE = "towers.models.features"
+"""What computes, beside the tower's own modules."""
 
 ROWS_PER_FILE = 4096
 """So many new rows are kept at a time: what an interruption can cost, and the least full file."""
@@ -52,9 +53,11 @@ class Pictures(Protocol):
 
     Attributes:
         picture_keys: identity of each original; what a tower makes of it has the tower's key too.
+        picture_modules: module that gives each picture.
     """
 
     picture_keys: Sequence[str]
+    picture_modules: Sequence[str]
 
     def __len__(self) -> int: ...
 
@@ -104,7 +107,7 @@ def features(
     batch = _batch(tower) if batch is None else batch
     _check(tower, inputs, batch, dtype)
     of_texts = isinstance(tower, TextTower)
-    names = [f"text {text}" for text in inputs] if of_texts else inputs.picture_keys
+    names = [f"text {text}" for text in inputs] if of_texts else _pictures(inputs)
     keys = [files.sha256(name.encode()) for name in names]
     folder = files.cache_home() / "features" / _key(tower, dtype)
     rows, bad = _stored(folder, tower.width), {} if bad is None else bad
@@ -166,8 +169,19 @@ def _check(tower: Tower, inputs: object, batch: int, dtype: str) -> None:
 def _key(tower: Tower, dtype: str) -> str:
     """SHA-256 of everything that features depend on beside the inputs."""
     versions = {library: metadata.version(library) for library in _LIBRARIES}
-    parts = [FEATURES_VERSION, tower.name, tower.checksum, tower.recipe, dtype, versions]
+    code = fingerprints.of_code([CODE, *made_of(tower)], {"tower": tower.name})
+    parts = [code, tower.name, tower.checksum, tower.recipe, dtype, versions]
     return files.sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def _pictures(pictures: Pictures) -> list[str]:
+    """Identities of pictures, with the code that gives them."""
+    code = {
+        name: fingerprints.of_code(["towers.data.items", name], {})
+        for name in {*pictures.picture_modules}
+    }
+    both = zip(pictures.picture_keys, pictures.picture_modules, strict=True)
+    return [f"{key} {code[module]}" for key, module in both]
 
 
 def _computed(

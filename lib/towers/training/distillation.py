@@ -27,7 +27,7 @@ from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
 
 CODE = "towers.training.distillation"
-"""What trains, with all that it reaches."""
+"""What trains, with what it reaches for its settings: see `experiments.chosen`."""
 READERS = 4
 """Threads that read pictures."""
 
@@ -210,5 +210,5 @@ def _key(how: Distillation, teacher: models.ImageTower, pictures: list[data.Coll
     """Hash of everything that the distilled weights depend on."""
     settings = {field.name: getattr(how, field.name) for field in fields(how)}
     found = [teacher.checksum, teacher.recipe, [part.digest for part in pictures]]
-    code = fingerprints.of_module(CODE)
+    code = fingerprints.of_code([CODE], settings)
     return files.sha256(json.dumps([settings, found, code]).encode())[:32]
