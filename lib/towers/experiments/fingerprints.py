@@ -42,15 +42,27 @@ def fingerprint(
     Raises:
         ExperimentError: the notebook cannot be read, or a parameter is wrong.
     """
-    entries = strict_yaml.load(experiment.yaml.read_text(encoding="utf-8"))
-    values, ours = resolve(experiment, scale, overrides), Package(package)
-    parts = {
-        "cells": _code(experiment),
-        "yaml": {key: entries[key] for key in entries if key not in ("gpu", "minutes", "scales")},
-        "parameters": values,
-        "modules": _digests(_reached(experiment, values, ours), ours),
-    }
-    return files.sha256(json.dumps(parts, sort_keys=True).encode())
+    return _sum(_parts(experiment, scale, overrides, package))
+
+
+def noted(
+    experiment: Experiment, scale: str = "laptop", overrides: Mapping[str, Any] | None = None
+) -> str:
+    """`fingerprint`, of which the cache keeps the parts, so that `changed` can compare them."""
+    parts = _parts(experiment, scale, overrides, FOLDER)
+    with contextlib.suppress(OSError):
+        files.atomic_write(_note(_sum(parts)), json.dumps(parts["modules"]))
+    return _sum(parts)
+
+
+def changed(experiment: Experiment, scale: str, then: str) -> str | None:
+    """A module that changed since a fingerprint was `noted`; None if none did, or nobody knows."""
+    try:
+        before = json.loads(_note(then).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    now = _parts(experiment, scale, None, FOLDER)["modules"]
+    return next((name for name in {**now, **before} if now.get(name) != before.get(name)), None)
 
 
 def reached(
@@ -76,8 +88,7 @@ def of_code(roots: Iterable[str], settings: Mapping[str, Any], package: Path = F
     Returns:
         Hex SHA-256; another one where any of these modules does something else.
     """
-    parts = _digests(computing(roots, settings, package), Package(package))
-    return files.sha256(json.dumps(parts, sort_keys=True).encode())
+    return _sum(_digests(computing(roots, settings, package), Package(package)))
 
 
 def computing(
@@ -99,6 +110,27 @@ def _texts(settings: Any) -> Iterator[str]:
     elif isinstance(settings, list | tuple):
         for value in settings:
             yield from _texts(value)
+
+
+def _parts(
+    experiment: Experiment, scale: str, overrides: Mapping[str, Any] | None, package: Path
+) -> dict[str, Any]:
+    entries = strict_yaml.load(experiment.yaml.read_text(encoding="utf-8"))
+    values, ours = resolve(experiment, scale, overrides), Package(package)
+    return {
+        "cells": _code(experiment),
+        "yaml": {key: entries[key] for key in entries if key not in ("gpu", "minutes", "scales")},
+        "parameters": values,
+        "modules": _digests(_reached(experiment, values, ours), ours),
+    }
+
+
+def _sum(parts: Mapping[str, Any]) -> str:
+    return files.sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def _note(digest: str) -> Path:
+    return files.cache_home() / "fingerprints" / f"{digest}.json"
 
 
 def _reached(experiment: Experiment, values: Mapping[str, Any], package: Package) -> list[str]:
