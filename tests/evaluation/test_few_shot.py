@@ -125,16 +125,13 @@ def test_defaults_are_three_draws_of_four_numbers():
     assert given != few_shot.evaluate(dual, train, test, draws=4, seed=0, **asked)
 
 
-def test_one_class_alone_is_always_right():
-    alone = labelled("cat", "cat", None)
-    found = few_shot.evaluate(toy_towers.dual(), alone, alone, shots=(1,), dtype="fp32")
-    assert [row.value for row in found] == [1.0, 1.0]
-
-
 @pytest.mark.parametrize(
-    ("train", "test"),
-    [(("cat", "owl"), ("cat", "sea")), ((None,), (None,)), (("cat",), (None,))],
-)
-def test_other_classes_or_none_are_refused(train, test):
-    with pytest.raises(ValueError, match=r"^expected labelled pictures of the same classes, got"):
+    ("train", "test", "said"),
+    [(("cat", "owl"), ("cat", "sea"), "^expected pictures of the same classes, got"),
+     ((None,), (None,), "at least two classes in toys, got 0 with a label"),
+     (("cat", "owl"), (None,), "at least two classes in toys, got 0 with a label"),
+     (("cat", "cat", None), ("cat", "cat", None), r"got 2 with a label and 1 classes \['cat'\]")],
+)  # fmt: skip
+def test_other_classes_or_one_or_none_are_refused(train, test, said):
+    with pytest.raises(ValueError, match=said):
         few_shot.evaluate(toy_towers.dual(), labelled(*train), labelled(*test))

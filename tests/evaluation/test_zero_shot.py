@@ -155,5 +155,5 @@ def test_other_names_for_the_same_classes():
     ("prompts", "names"), [({}, None), (PROMPTS, ["owl"]), (PROMPTS, ["owl"] * 4)]
 )
 def test_what_cannot_be_classified_is_refused(prompts, names):
-    with pytest.raises(ValueError, match=r"^expected prompts, labelled items and 3 class names"):
+    with pytest.raises(ValueError, match=r"^expected prompts and 3 class names"):
         zero_shot.evaluate(toy_towers.dual(), toys(), prompts, class_names=names)

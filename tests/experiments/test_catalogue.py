@@ -186,6 +186,45 @@ class TestResolve:
             experiments.resolve(experiments.get("a/b"), scale, overrides)
 
     @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            ({"models": [1]}, r"models must be list of str, got \[1\]"),
+            ({"models": "toy"}, "models must be list of str"),
+            ({"seeds": []}, "seeds must be in .*at least one, and each once, got"),
+            ({"seeds": [0, 0]}, "each once"),
+            ({"seeds": [-1]}, r"seeds must be in \[0, 2\^32\)"),
+            ({"seeds": ["0"]}, "seeds must be list of int"),
+            ({"seeds": [0.5]}, "seeds must be list of int"),
+            ({"tasks": []}, r"tasks must not be empty, got \[\]"),
+            ({"about": ""}, "about must not be empty"),
+            ({"candidates": -1}, "candidates must not be negative, got -1"),
+            ({"lengths": [3, -3]}, "lengths must not be negative"),
+            (
+                {"about": "folder:l\udce4ufe"},
+                r"expected text in UTF-8 as about, got 'folder:l",
+            ),
+        ],
+    )
+    def test_refuses_what_no_run_could_use(self, checkout, overrides, message):
+        more = 'models: list = []\nseeds: list = [0, 1]\ntasks: list = ["a"]\nabout: str = "b"\n'
+        more += "lengths: list = [1, 2]\nshift: int = -1\nfew: list = [1]\n"
+        about = yaml(needed="[tasks, about]")
+        made_up_book.add(checkout, "a/b", parameters=PARAMETERS + more, yaml=about)
+        one = experiments.get("a/b")
+        with pytest.raises(ExperimentError, match=message) as raised:
+            experiments.resolve(one, "smoke", overrides)
+        assert "\n" not in str(raised.value)
+        fine = {
+            "models": ["x"],
+            "seeds": [3],
+            "tasks": ["c"],
+            "few": [],
+            "shift": -2,
+            "lengths": [],
+        }
+        assert experiments.resolve(one, "smoke", fine).items() >= fine.items()
+
+    @pytest.mark.parametrize(
         ("name", "text", "expected"),
         [
             ("rate", "1", 1.0), ("rate", "1e-4", 1e-4), ("seed", "3", 3), ("note", "3", "3"),

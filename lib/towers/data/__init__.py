@@ -49,6 +49,8 @@ def load(name: str) -> Collection:
     Raises:
         DataError: no such collection, or its files cannot be had or read.
     """
+    if not isinstance(name, str):
+        raise DataError(f"expected the name of one collection, got {name!r}; write it as text")
     if (found := _BRACKETS.fullmatch(name)) and not custom.exists(name):
         return load(found[1]).split(found[2])
     kind, _, rest = name.partition(":")

@@ -13,6 +13,19 @@ from towers.models.features import Precision
 ROWS = 8192  # features projected at a time
 
 
+def check(model: object, *collections: object, ks: Sequence[int] = (1,)) -> None:
+    """Refuse names in the place of models and collections, and a k that counts no candidate.
+
+    Raises:
+        ValueError: a model or collection is text, a number, a list or None; a k below 1, or none.
+    """
+    for given, call in ((model, "models.load"), *((each, "data.load") for each in collections)):
+        if given is None or isinstance(given, str | int | float | list | tuple):
+            raise ValueError(f"expected what {call} gives, got {given!r:.80}; load it first")
+    if not len(ks) or min(ks) < 1:
+        raise ValueError(f"expected at least one k, each 1 or more; got {list(ks)}")
+
+
 def of_images(
     dual: models.DualTower, collection: data.Collection, dtype: Precision
 ) -> Float[np.ndarray, "images embed"]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from sklearn.linear_model import Ridge
 
 from towers import data, metrics, models
+from towers.evaluation import embeds, zero_shot
 from towers.models.features import Precision
 from towers.records import Measurement
 
@@ -79,13 +80,20 @@ def evaluate(
         their mean over the draws, and once "few-shot chance".
 
     Raises:
-        ValueError: the two parts name their classes differently, or one has no labels.
+        ValueError: the two parts name their classes differently, one has fewer than two or no
+            labels, or there is nothing to draw.
     """
+    embeds.check(dual, train, test)
+    zero_shot.check(train, test)
     labels, truth = train.labels, test.labels
-    if train.classes != test.classes or not (labels >= 0).any() or not (truth >= 0).any():
+    if train.classes != test.classes:
         raise ValueError(
-            f"expected labelled pictures of the same classes, got {len(train.classes)} classes in "
+            f"expected pictures of the same classes, got {len(train.classes)} classes in "
             f"{train.name} and {len(test.classes)} in {test.name}"
+        )
+    if not len(shots) or min(*shots, draws) < 1:
+        raise ValueError(
+            f"expected shots and draws of at least 1, got shots {list(shots)} and {draws} draws"
         )
     known, asked = (models.features(dual.image, part, dtype=dtype) for part in (train, test))
     asked, truth = asked[truth >= 0], truth[truth >= 0]

@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from towers import data, metrics, models
+from towers.evaluation import embeds, zero_shot
 from towers.models.features import Precision
 from towers.records import Measurement
 
@@ -105,21 +106,27 @@ def evaluate(
         "top-1 accuracy (supervised)" with its Clopper-Pearson interval.
 
     Raises:
-        ValueError: the two parts name their classes differently, or one has no labels.
+        ValueError: the two parts name their classes differently, one has fewer than two, or none
+            of its items has a label.
     """
+    embeds.check(tower, train, test)
+    zero_shot.check(train, test)
     if train.classes != test.classes:
         raise ValueError(
             f"expected the same classes in both parts, got {len(train.classes)} in {train.name} "
             f"and {len(test.classes)} in {test.name}"
         )
-    if not (train.labels >= 0).any() or not (test.labels >= 0).any():
-        raise ValueError(f"expected labelled items in {train.name} and in {test.name}")
     keys = {item.key for item in train.take(len(train) // VALIDATION, seed)}
-    held = np.array([item.key in keys for item in train])
+    held, labels = np.array([item.key in keys for item in train]), train.labels
+    learn, choose = ~held & (labels >= 0), held & (labels >= 0)
+    if len(np.unique(labels[learn])) < 2:
+        raise ValueError(
+            f"expected two classes at least among the {learn.sum()} items that are learnt from in "
+            f"{train.name}, got fewer; name a larger collection"
+        )
     rows = models.features(tower, train, dtype=dtype, progress=progress)
     scaler = StandardScaler().fit(rows[~held])
-    rows, labels = scaler.transform(rows), train.labels
-    learn, choose = ~held & (labels >= 0), held & (labels >= 0)
+    rows = scaler.transform(rows)
     model = fit(rows[learn], labels[learn], rows[choose], labels[choose])
     asked = test.labels >= 0
     tested = models.features(tower, test, dtype=dtype, progress=progress)[asked]

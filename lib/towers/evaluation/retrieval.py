@@ -75,7 +75,7 @@ def evaluate(
     Raises:
         ValueError: fewer than two pictures have a caption in `language`.
     """
-    pairs = _Pairs(dual, collection, language, prompt, dtype)
+    pairs = _Pairs(dual, collection, language, prompt, dtype, ks)
     name = f"{collection.name}:{language_code(language) or language}" + (
         f' after "{prompt}"' if prompt else ""
     )
@@ -129,7 +129,7 @@ def hits(
     Raises:
         ValueError: as `evaluate`.
     """
-    pairs = _Pairs(dual, collection, language, prompt, dtype)
+    pairs = _Pairs(dual, collection, language, prompt, dtype, [k])
     parts = []
     for direction in DIRECTIONS:
         positives, pictures, candidates = pairs.sides(direction)
@@ -191,7 +191,9 @@ class _Pairs:
         language: str,
         prompt: str,
         dtype: Precision,
+        ks: Sequence[int] = (1,),
     ):
+        embeds.check(dual, collection, ks=ks)
         captions = collection.captions(language)
         self.items = np.array([i for i, texts in enumerate(captions) if texts], dtype=int)
         if len(self.items) < 2:

@@ -102,6 +102,7 @@ def _found(
     dtype: Precision,
 ) -> tuple[dict[int, Float[np.ndarray, " pairs"]], list[int]]:
     """For each k the hits of each pair, both ways averaged; the right candidates of each query."""
+    embeds.check(dual, ks=ks)
     if len(pairs) < 2:
         raise ValueError(f"expected at least 2 pairs of texts, got {len(pairs)}")
     firsts, seconds = (np.array(side, dtype=object) for side in zip(*pairs, strict=True))

@@ -19,6 +19,21 @@ from towers.models.features import Precision
 from towers.records import Measurement
 
 
+def check(*collections: data.Collection) -> None:
+    """Refuse what cannot be classified, before anything is trained or computed for it.
+
+    Raises:
+        ValueError: a collection has no labels, or only one class, of which every answer is right.
+    """
+    for each in collections:
+        if len(each.classes) < 2 or not (each.labels >= 0).any():
+            raise ValueError(
+                f"expected labelled pictures and at least two classes in {each.name}, got "
+                f"{(each.labels >= 0).sum()} with a label and {len(each.classes)} classes "
+                f"{list(each.classes)[:1]}; name another collection"
+            )
+
+
 def class_embeddings(
     dual: models.DualTower,
     class_names: Sequence[str],
@@ -42,16 +57,20 @@ def class_embeddings(
 
     Source: Radford et al. 2021, sec. 3.1.4.
     """
+    _check_texts(class_names, templates)
+    texts = [template.replace("{}", name) for name in class_names for template in templates]
+    rows = torch.from_numpy(embeds.of_texts(dual, texts, dtype))
+    means = rows.view(len(class_names), len(templates), -1).mean(dim=1)
+    return torch.nn.functional.normalize(means, dim=-1)
+
+
+def _check_texts(class_names: Sequence[str], templates: Sequence[str]) -> None:
     bad = [template for template in templates if template.count("{}") != 1]
     if bad or not len(templates) or not len(class_names):
         raise ValueError(
             "expected at least one class name and one template, each template with one {}; "
             f"got {len(class_names)} names and templates {(bad or list(templates))[:3]}"
         )
-    texts = [template.replace("{}", name) for name in class_names for template in templates]
-    rows = torch.from_numpy(embeds.of_texts(dual, texts, dtype))
-    means = rows.view(len(class_names), len(templates), -1).mean(dim=1)
-    return torch.nn.functional.normalize(means, dim=-1)
 
 
 def predict(
@@ -110,16 +129,20 @@ def evaluate(
         itself.
 
     Raises:
-        ValueError: no prompts, no labelled item, or names for another number of classes.
+        ValueError: no prompts, fewer than two classes, or names for another number of them.
     """
+    embeds.check(dual, collection, ks=ks)
+    check(collection)
     names = list(collection.classes if class_names is None else class_names)
     labels = collection.labels
     labelled = np.flatnonzero(labels >= 0)
-    if not prompts or not len(labelled) or len(names) != len(collection.classes):
+    if not prompts or len(names) != len(collection.classes):
         raise ValueError(
-            f"expected prompts, labelled items and {len(collection.classes)} class names; got "
-            f"{len(prompts)} prompt sets, {len(labelled)} labelled items and {len(names)} names"
+            f"expected prompts and {len(collection.classes)} class names; got {len(prompts)} "
+            f"prompt sets and {len(names)} names"
         )
+    for templates in prompts.values():
+        _check_texts(names, templates)
     ks = [k for k in ks if k < len(names)]
     images = embeds.of_images(dual, collection, dtype)[labelled]
     hits = {}

@@ -24,6 +24,7 @@ FIELDS = {
     "minutes": (parameters.Kind("dict", NUMBER),),
     "scales": (parameters.Kind("dict", (parameters.Kind("dict", parameters.ANY),)),),
     "choices": (parameters.Kind("dict", (parameters.Kind("list", parameters.ANY),)),),
+    "needed": TEXTS,
 }
 REQUIRED = ("title", "question", "minutes")
 
@@ -125,6 +126,8 @@ def _read(root: Path, name: str, known: list[str]) -> Experiment:
         known_parameter(experiment, declared, parameter, f"{path}: choices: ")
         if declared[parameter].default not in allowed:
             raise ExperimentError(f"{path}: choices: {parameter} lacks its default")
+    for parameter in experiment.needed:
+        known_parameter(experiment, declared, parameter, f"{path}: needed: ")
     for scale in SCALES:
         resolve(experiment, scale)
     return experiment

@@ -28,6 +28,7 @@ class Experiment:
         minutes: scale -> budget, what a run is expected to take; nothing is stopped by it.
         scales: scale -> parameters that differ from the parameters cell.
         choices: parameter -> the only values it may take.
+        needed: parameters that may not be empty, such as the tasks of an evaluation.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Experiment:
     gpu: list[str] = field(default_factory=list)
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     choices: dict[str, list] = field(default_factory=dict)
+    needed: list[str] = field(default_factory=list)
 
     @property
     def yaml(self) -> Path:
@@ -162,10 +164,25 @@ def _check(
                 f"{where}{experiment.name}: {name} must be one of "
                 f"{', '.join(map(repr, allowed))}, got {value!r}"
             )
-        if name == "seed" and not 0 <= value < 2**32:
-            raise ExperimentError(
-                f"{where}{experiment.name}: seed must be in [0, 2^32), got {value}"
-            )
+        if fault := _fault(name, value, declared[name].default, name in experiment.needed):
+            raise ExperimentError(f"{where}{experiment.name}: {name} must {fault}, got {value!r}")
+
+
+def _fault(name: str, value: Any, default: Any, needed: bool) -> str | None:
+    """What a value of the right kind cannot be: empty, negative, or no seed."""
+    numbers, usual = _numbers(value), _numbers(default)
+    if name == "seed" or name.endswith("seeds"):
+        fits = len(numbers) == len({*numbers}) and all(0 <= seed < 2**32 for seed in numbers)
+        return None if numbers and fits else "be in [0, 2^32), at least one, and each once"
+    if needed and not value:
+        return "not be empty"
+    return "not be negative" if min(numbers, default=0) < 0 <= min(usual, default=0) else None
+
+
+def _numbers(value: Any) -> list[int | float]:
+    """The numbers in a value: itself, or the items of a list."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if type(item) in (int, float)]
 
 
 def known_parameter(

@@ -89,7 +89,10 @@ def _parameter(statement: ast.stmt, where: str) -> Parameter:
         ) from error
     kinds = infer(default) if annotation is None else _annotated(annotation, f"{where}: {name}")
     try:
-        return Parameter(name, accept(default, kinds), kinds)
+        default = accept(default, kinds)
+        if kinds in ((Kind("list", ANY),), (Kind("tuple", ANY),)):
+            kinds = infer(default)  # `seeds: list = [0, 1]` holds whole numbers, `[]` text
+        return Parameter(name, default, kinds)
     except ExperimentError as error:
         raise ExperimentError(f"{where}: {name} {error}") from error
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from towers.files import user_path
+from towers.models import activations
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Preprocessing, Resize
@@ -55,7 +56,8 @@ def open_clip_dual(name: str, arch: str, tag: str, resize: Resize | None = None)
 
     Raises:
         ValueError: unknown architecture or tag, no weights within reach, weights that do not fit,
-            or OpenAI's weights for an architecture without QuickGELU.
+            or OpenAI's weights for an architecture without QuickGELU. A file that seems to be
+            trained with another activation, or does not tell, is warned of.
     """
     import open_clip
 
@@ -123,7 +125,13 @@ def timm_tower(name: str, arch: str, weights: str | None, resize: Resize | None)
             f"expected an architecture of timm, got {arch!r}; timm.list_models('*{arch[:6]}*') "
             "lists the nearest"
         )
-    state = read(user_path(weights)) if weights not in (None, "random") else None
+    state = None
+    if weights not in (None, "random"):
+        state = read(path := user_path(weights))
+        quick = "_clip_quickgelu_" in arch
+        ways = ("_clip_quickgelu_", "_clip_") if quick else ("_clip_", "_clip_quickgelu_")
+        if (other := arch.replace(*ways)) != arch and other in timm.list_models():
+            activations.warn(path, quick, arch, other)
     try:
         with _reproducible():
             model = timm.create_model(arch, pretrained=weights is None, num_classes=0)
@@ -166,6 +174,8 @@ def _open_clip_model(arch: str, tag: str) -> nn.Module:
         )
     state = read(path)
     if not any(key in state for key in _OPENAI_ONLY):
+        other = arch.removesuffix("-quickgelu") if quick else f"{arch}-quickgelu"
+        activations.warn(path, quick, arch, other if other in open_clip.list_models() else None)
         return _created(arch, tag, pretrained=str(path))
     if not quick:
         raise ValueError(

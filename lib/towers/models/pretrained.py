@@ -70,6 +70,7 @@ def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
     Raises:
         ValueError: a name outside the grammar, or weights that are missing, damaged or unfit.
     """
+    _refuse_no_text(name)
     prefix, colon, rest = name.partition(":")
     if prefix == "shared":
         raise ValueError(
@@ -80,6 +81,12 @@ def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
         files.user_path(name)  # a path of Windows has a colon too, and gets a line of its own
         raise ValueError(f"expected a model name of the form {GRAMMAR}, got {name!r}")
     return _PREFIXES[prefix](name, rest).requires_grad_(False).eval().to(device)
+
+
+def _refuse_no_text(*names: object) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"expected the name of one model, got {name!r}; write it as text")
 
 
 def image_tower(name: str, device: str | torch.device = "cpu") -> ImageTower:
@@ -125,6 +132,7 @@ def dual(
     Raises:
         ValueError: as `load`, or the names are not those of an image and a text tower.
     """
+    _refuse_no_text(image, text)
     first = _half(_to_train(image, seed, device), ImageTower, image)
     if text.startswith(family.PREFIX):
         halves = first, scratch.sharing(_seeded(text, seed), first)

@@ -63,6 +63,8 @@ class Distillation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", tuple(self.data))
+        if not all(isinstance(each, str) for each in self.data):
+            raise TrainingError(f"expected names of collections as data, got {self.data!r}")
         low = [n for n in ("steps", "batch", "lr") if not getattr(self, n) > 0]
         if low or not 0 <= self.warmup < self.steps or not self.data:
             raise TrainingError(

@@ -65,7 +65,8 @@ class Projections:
     def __post_init__(self):
         for name in ("data", "apart", "languages"):
             values = getattr(self, name)
-            if isinstance(values, str) or not (values or name == "apart"):
+            texts = not isinstance(values, str) and all(isinstance(each, str) for each in values)
+            if not texts or not (values or name == "apart"):
                 raise TrainingError(f"expected {name} as a tuple of names, got {values!r}")
             object.__setattr__(self, name, tuple(values))
         positive = ("embed", "steps", "batch", "lr")
