@@ -9,12 +9,12 @@ or Kubernetes:
 """
 
 import shlex
-from pathlib import Path
+import sys
 
 from towers import experiments, records
 from towers.experiments import sweeps
 
-SCALE = config.get("scale", "laptop")
+SCALE = sweeps.setting("scale", config.get("scale", "laptop"), records.SCALES)
 PART = config.get("part") or ""
 FORCE = str(config.get("force", "")).lower() in ("1", "true", "yes")
 ALL = experiments.find()
@@ -24,14 +24,14 @@ STALE = {
     if PART in ("", name.split("/")[0]) and (FORCE or experiments.staleness(ALL[name], SCALE))
 }
 
-INTO = Path(config.get("into", "sweep"))
-GRID = sweeps.read(Path(config["grid"]), SCALE) if "grid" in config else ()
+INTO = sweeps.folder(config.get("into", "sweep"))
+GRID = sweeps.read(sweeps.setting("grid", config["grid"]), SCALE) if "grid" in config else ()
 POINTS = {f"{point.folder}/{point.name}": point for point in GRID}
 
 
 def minutes(name):
-    """How long an experiment may take, for clusters that ask."""
-    return ALL[name].minutes[SCALE]
+    """How long an experiment may take on clusters, which stop jobs by the clock: twice its budget."""
+    return 2 * ALL[name].minutes[SCALE]
 
 
 def marker(name):
@@ -58,7 +58,7 @@ rule experiment:
     resources:
         runtime=lambda wildcards: minutes(wildcards.name),
     shell:
-        "towers run {wildcards.name} --scale {SCALE} > {log} 2>&1"
+        "towers run {wildcards.name:q} --scale {SCALE:q} > {log:q} 2>&1"
 
 
 rule sweep:
@@ -66,14 +66,18 @@ rule sweep:
         [INTO / point / f"{SCALE}.json" for point in POINTS],
     output:
         INTO / f"{SCALE}.csv",
-    run:
-        records.export(sweeps.table(GRID, INTO, SCALE), Path(output[0]))
+    params:
+        grid=lambda _: sweeps.setting("grid", config.get("grid")),
+    shell:  # not `run`, for which Snakemake calls itself and quotes no path that has quotes
+        "{sys.executable:q} -P -m towers.experiments.sweeps {params.grid:q} {SCALE:q} {INTO:q}"
+        " {output:q}"
 
 
 rule point:
     output:
         INTO / "{folder}/{name}" / f"{SCALE}.json",
     params:
+        results=lambda wildcards: str(INTO / wildcards.folder),
         given=lambda wildcards: shlex.join(
             POINTS[f"{wildcards.folder}/{wildcards.name}"].arguments
         ),
@@ -82,5 +86,5 @@ rule point:
     resources:
         runtime=lambda wildcards: minutes(wildcards.name),
     shell:
-        "towers run {wildcards.name} --scale {SCALE} --results {INTO}/{wildcards.folder}"
-        " {params.given} > {log} 2>&1"
+        "towers run {wildcards.name:q} --scale {SCALE:q} --results={params.results:q}"
+        " {params.given} > {log:q} 2>&1"

@@ -1,9 +1,12 @@
 """Files are written whole or not at all; sets of files too."""
 
+import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +69,79 @@ class TestPlaces:
         assert files.shown(Path("/nowhere/b")) == Path("/nowhere/b")
 
 
+class TestUserPath:
+    def test_a_first_tilde_is_the_home_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert files.user_path("~/a b/c") == tmp_path / "a b" / "c"
+        assert files.user_path(Path("~")) == tmp_path
+        for name in ("TOWERS_HOME", "TOWERS_RESULTS", "TOWERS_ROOT"):
+            monkeypatch.setenv(name, f"~/{name}")
+        homes = files.cache_home(), files.results_home(), files.repo_root()
+        assert [home.parent for home in homes] == [tmp_path] * 3
+
+    def test_other_paths_stay_as_they_are(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "~nobody-of-this-name").mkdir()
+        for text in ("a/~b", "/a:b", "http:/x", "a\\b", "~nobody-of-this-name", "-dash", "{x}"):
+            assert str(files.user_path(text)) == text
+
+    def test_a_home_that_nobody_knows_is_one_line(self, monkeypatch):
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does then
+        with pytest.raises(ValueError, match="expected a home folder for '~/x', found none; set H"):
+            files.user_path("~/x")
+
+    @pytest.mark.parametrize(
+        ("text", "advice"),
+        [
+            ("C:\\data\\birds", "/mnt/c/data/birds"),
+            ("d:/birds", "/mnt/d/birds"),
+            ("\\\\server\\birds", "write the path with /"),
+            ("a\\b", "write a/b"),
+            ("", "write . for the working"),
+        ],
+    )
+    def test_paths_of_windows_and_empty_ones_are_one_line_that_helps(
+        self, text, advice, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "a/b").mkdir(parents=True)
+        with pytest.raises(ValueError, match=r"expected (a path|/)") as raised:
+            files.user_path(text)
+        assert advice in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+class TestCache:
+    def test_without_a_home_folder_it_is_one_line_and_no_folder_called_tilde(self, monkeypatch):
+        monkeypatch.delenv("TOWERS_HOME", raising=False)
+        monkeypatch.setattr(files.platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
+        with pytest.raises(RuntimeError, match="set HOME, or TOWERS_HOME to a folder"):
+            files.cache_home()
+
+    def test_what_cannot_be_kept_is_told_of_once(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(files, "_said", threading.Lock())
+        (tmp_path / "file").touch()
+        below = tmp_path / "file" / "cache"  # a file has no folders in it, also for root
+        for name in ("a", "b", "c"):
+            with files.cache_lock(below / name):
+                assert files.keep(below / name, "text") is False
+        said = capsys.readouterr().err
+        assert said.count("\n") == said.count("warning: the cache cannot keep") == 1
+        assert "TOWERS_HOME" in said
+
+    def test_what_can_be_kept_is_kept_under_a_lock(self, tmp_path, capsys):
+        with files.cache_lock(tmp_path / "a"):
+            with pytest.raises(Timeout):
+                files.locked(tmp_path / "a").acquire(timeout=0)
+            assert files.keep(tmp_path / "a", "text")
+        assert (tmp_path / "a").read_text() == "text"
+        assert capsys.readouterr().err == ""
+
+    def test_an_error_under_the_lock_is_not_taken_for_the_lock_s(self, tmp_path):
+        with pytest.raises(OSError, match="mine"), files.cache_lock(tmp_path / "a"):
+            raise OSError("mine")
+
+
 class TestAtomicWrite:
     @given(content=st.one_of(st.binary(max_size=5000), st.text(max_size=5000)))
     def test_what_is_written_is_read(self, content, tmp_path_factory):
@@ -104,11 +180,11 @@ class TestAtomicWrite:
         files.atomic_write(tmp_path / "file", "new")
         assert order == ["fsync", "replace", "fsync"]
 
-    def test_surrogates_leave_the_old_file(self, tmp_path):
-        files.atomic_write(tmp_path / "file", "old")
-        with pytest.raises(UnicodeEncodeError):
-            files.atomic_write(tmp_path / "file", "\ud800")
-        assert contents(tmp_path) == {"file": "old"}
+    def test_a_byte_that_is_no_utf8_is_named_as_json_names_it(self, tmp_path):
+        name = os.fsdecode(b"l\xe4ufe")
+        files.atomic_write(tmp_path / "file", json.dumps([name], ensure_ascii=False))
+        assert (tmp_path / "file").read_text(encoding="utf-8") == '["l\\udce4ufe"]'
+        assert json.loads((tmp_path / "file").read_text()) == [name]
 
 
 class TestDigests:

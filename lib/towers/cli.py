@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 something failed or is missing, 2 a wrong command, 130 and
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import sys
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 something failed or is missing, 2 a wrong command, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):  # no terminal is too poor to name a folder
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser().parse_args(argv)
         code = arguments.handler(arguments)
@@ -67,9 +71,19 @@ def _verdict(error: Exception) -> tuple[str, int]:
         return str(error), 1
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}", 1
+        return f"{where}{error.strerror or error}{_advice(error)}", 1
     name = type(error).__name__
     return f"{name}: {error} (a defect; TOWERS_TRACEBACK=1 shows where)", 1
+
+
+def _advice(error: OSError) -> str:
+    """What to do where the cache cannot be written, and what is made has to lie there."""
+    from towers import files
+
+    with contextlib.suppress(RuntimeError, ValueError):
+        if error.filename and Path(str(error.filename)).is_relative_to(files.cache_home()):
+            return "; TOWERS_HOME names another folder for the cache"
+    return ""
 
 
 def _complain(message: str, code: int) -> int:
@@ -94,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path:
+    from towers import files
+
+    try:
+        return files.user_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _command(commands: Any, name: str, handler: Any, summary: str, example: str) -> Any:
     command = commands.add_parser(
         name, help=summary, description=f"{summary}.", epilog=f"example:\n  {example}"
@@ -103,7 +126,7 @@ def _command(commands: Any, name: str, handler: Any, summary: str, example: str)
 
 
 def _add_results(command: Any) -> None:
-    command.add_argument("--results", type=Path, metavar="PATH", help="default: results/")
+    command.add_argument("--results", type=_path, metavar="PATH", help="default: results/")
 
 
 def _add_scale(command: Any, default: str | None = "laptop") -> None:
@@ -146,7 +169,7 @@ def _add_run(commands: Any) -> None:
         "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a parameter"
     )
     command.add_argument("--if-stale", action="store_true", help="only what is not up to date")
-    command.add_argument("--minutes", type=float, help="time limit; default: the experiment's own")
+    command.add_argument("--minutes", type=float, help="stop after so long, even what moves")
     command.add_argument(
         "--anyway", action="store_true", help="without a GPU also what would take one for days"
     )
@@ -190,6 +213,8 @@ def _run_one(experiment: Any, overrides: dict, arguments: argparse.Namespace) ->
         anyway=arguments.anyway,
     )
     seconds = time.monotonic() - start
+    for line in experiments.left_out(path):
+        print(line, file=sys.stderr)
     print(f"{experiment.name} {arguments.scale} {seconds:.1f} s {files.shown(path)}", flush=True)
 
 
@@ -212,8 +237,8 @@ def _add_train(commands: Any) -> None:
         commands, "train", _train, "Train towers from a recipe, here or as a launcher's rank",
         "torchrun --nproc-per-node 2 -m towers.cli train recipe.yaml --folder runs/first",
     )  # fmt: skip
-    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file")
-    command.add_argument("--folder", type=Path, metavar="PATH", help="default: in the cache")
+    command.add_argument("recipe", type=_path, metavar="RECIPE", help="a YAML file")
+    command.add_argument("--folder", type=_path, metavar="PATH", help="default: in the cache")
     command.add_argument(
         "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a field"
     )
@@ -256,7 +281,7 @@ def _add_data_export(actions: Any) -> None:
         forms, "shards", _data_shards, "Write a collection as WebDataset tars", example
     )
     shards.add_argument("name", metavar="NAME", help='as data.load takes it, for example "stamps"')
-    shards.add_argument("folder", type=Path, metavar="FOLDER", help="made if it is missing")
+    shards.add_argument("folder", type=_path, metavar="FOLDER", help="made if it is missing")
     shards.add_argument(
         "--per-shard", type=int, default=1000, metavar="N", help="items of a tar; default: 1000"
     )
@@ -292,7 +317,7 @@ def _add_export(commands: Any) -> None:
     command = _command(
         commands, "export", _export, "Write all records as one table", "towers export out.parquet"
     )
-    command.add_argument("path", type=Path, metavar="PATH", help="ends in .csv or .parquet")
+    command.add_argument("path", type=_path, metavar="PATH", help="ends in .csv or .parquet")
     _add_scale(command, default=None)
     _add_results(command)
 

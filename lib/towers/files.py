@@ -10,16 +10,63 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock
 
+from towers import progress
+
 MANIFEST = ".files"  # inside a set that is ready: the relative paths of all its files
 READY = ".ready"
+
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # C:\data, C:/data, \\server\data
+_said = threading.Lock()  # taken once a process, by the first file that the cache cannot keep
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """The path that a person gave: whatever comes from outside passes through here.
+
+    A first ~ is the home folder. A relative path stays relative, to the working directory.
+
+    Raises:
+        ValueError: nothing was given, no home folder is known, or the path is one of Windows, and
+            this system another one.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise ValueError("expected a path, got none; write . for the working directory")
+    if text.startswith("~"):
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:  # a name like ~backup may be a folder's own
+            if not os.path.lexists(text):
+                raise ValueError(
+                    f"expected a home folder for {text!r}, found none; set HOME, or write the "
+                    "whole path"
+                ) from None
+    if os.sep == "/" and not os.path.lexists(text):
+        _refuse_windows(text)
+    return Path(text)
+
+
+def _refuse_windows(text: str) -> None:
+    """Refuse what can only be a path of Windows; a backslash alone may be part of a name."""
+    turned = text.replace("\\", "/")
+    if _OF_WINDOWS.match(text):
+        advice = f"WSL has it at /mnt/{turned[0].lower()}{turned[2:]}" if text[1] == ":" else ""
+        raise ValueError(
+            f"expected a path of this system, got {text!r}, which is one of Windows; "
+            f"{advice or 'mount it and write the path with /'}"
+        )
+    if turned != text and os.path.lexists(turned):
+        raise ValueError(f"expected / between folders, got {text!r}; write {turned}")
 
 
 def repo_root() -> Path:
@@ -33,7 +80,7 @@ def repo_root() -> Path:
         FileNotFoundError: there is no such folder.
     """
     if root := os.environ.get("TOWERS_ROOT"):
-        return Path(root).resolve()
+        return user_path(root).resolve()
     for start in (Path.cwd(), Path(__file__).resolve()):
         for folder in (start, *start.parents):
             if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
@@ -47,13 +94,61 @@ def repo_root() -> Path:
 def results_home() -> Path:
     """The folder of all results: `TOWERS_RESULTS` if set, else `results/` in the checkout."""
     home = os.environ.get("TOWERS_RESULTS")
-    return Path(home).expanduser().resolve() if home else repo_root() / "results"
+    return user_path(home).resolve() if home else repo_root() / "results"
 
 
 def cache_home() -> Path:
-    """The user's cache for data, rasters, features and checkpoints (`TOWERS_HOME` if set)."""
-    home = os.environ.get("TOWERS_HOME")
-    return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("towers"))
+    """The user's cache for data, rasters, features and checkpoints (`TOWERS_HOME` if set).
+
+    Raises:
+        RuntimeError: no place is named, and no home folder is known.
+    """
+    if home := os.environ.get("TOWERS_HOME"):
+        return user_path(home)
+    home = Path(platformdirs.user_cache_dir("towers"))
+    if not home.is_absolute():  # ~ is left as it is where nobody knows what it stands for
+        raise RuntimeError(
+            f"expected a home folder for the cache, found none ({home}); set HOME, or TOWERS_HOME "
+            "to a folder"
+        )
+    return home
+
+
+def keep(path: Path, content: bytes | str) -> bool:
+    """Put a file into the cache; where that cannot be written, go on without it.
+
+    For what can be made again. The first file that cannot be kept (a disk that is read-only or
+    full, no permission) is told of on stderr, the others of a process are not.
+
+    Returns:
+        Whether it is there now.
+    """
+    try:
+        atomic_write(path, content)
+    except OSError as error:
+        _complain(path, error)
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def cache_lock(path: Path) -> Iterator[None]:
+    """`locked` for a file of the cache that `keep` writes; no lock where none can be had."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(path))
+        except OSError as error:
+            _complain(path, error)
+        yield
+
+
+def _complain(path: Path, error: OSError) -> None:
+    if _said.acquire(blocking=False):
+        print(
+            f"towers: warning: the cache cannot keep {str(path)!a} ({error.strerror}); going "
+            "on without it. TOWERS_HOME names another folder for it",
+            file=sys.stderr,
+        )
 
 
 def shown(path: Path) -> Path:
@@ -78,14 +173,17 @@ def atomic_write(path: Path, content: bytes | str) -> None:
 
     Args:
         path: the file; its folder is made if it is missing.
-        content: text is written as UTF-8.
+        content: text is written as UTF-8; a byte of a path that is none, as \\udce4, which is
+            also how JSON and YAML write it.
 
     Raises:
         OSError: the disk is full, fails, or may not be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    left = memoryview(content.encode() if isinstance(content, str) else content)
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
+    left = memoryview(content)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         try:
@@ -115,7 +213,7 @@ def sync(path: Path) -> None:
 def locked(path: Path) -> FileLock:
     """A lock between processes, as a context manager; `path` + `.lock` is the lock's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(f"{path}.lock")
+    return progress.Lock(f"{path}.lock")
 
 
 def publish(staging: Path, folder: Path, name: str) -> None:

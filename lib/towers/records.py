@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from towers import files
 
@@ -250,7 +251,7 @@ def export(table: "pd.DataFrame", path: Path) -> None:
     Raises:
         RecordsError: another ending.
     """
-    path = Path(path)
+    path = files.user_path(path)
     if path.suffix == ".csv":
         files.atomic_write(path, table.to_csv(index=False))
     elif path.suffix == ".parquet":
@@ -303,7 +304,8 @@ def _short(value: object) -> str:
 
 def _text(row: object, name: str) -> None:
     value = getattr(row, name)
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+    odd = {"Cc", "Cs", "Zl", "Zp"}  # controls, halves of characters, ends of lines and paragraphs
+    if not isinstance(value, str) or not value.strip() or odd & set(map(category, value)):
         raise RecordsError(f"expected {name} as one line of text, got {_short(value)}")
 
 

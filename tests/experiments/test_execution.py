@@ -14,8 +14,9 @@ import nbformat
 import pytest
 
 from tests import made_up_book
+from tests.data.made_up_files import fill
 from tests.made_up_book import ADD, YAML
-from towers import experiments, files, records
+from towers import cli, experiments, files, records
 from towers.experiments import ExperimentError, execution
 
 FIGURE = 'import pandas as pd\nrun.figure_data("bars", pd.DataFrame({"x": [1]}))'
@@ -27,7 +28,7 @@ LOOK = (
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """A checkout in which a/one has run at smoke scale, into results elsewhere."""
+    """A checkout in which a/one has run at smoke scale, called and stored elsewhere."""
     root = tmp_path_factory.mktemp("checkout")
     made_up_book.add(root, "a/one", ADD, FIGURE, LOOK)
     with pytest.MonkeyPatch.context() as patched:
@@ -44,9 +45,11 @@ def ran(tmp_path_factory):
         files.atomic_write(old, "{}")
         left = root / "elsewhere/a/one/.smoke.staging-killed"
         left.mkdir()
-        path = experiments.run(
-            "a/one", "smoke", {"rate": 1}, results=root / "elsewhere", progress=False
-        )
+        (root / "caller").mkdir()
+        for module in ("towers", "pandas"):  # a caller's file of such a name must not be imported
+            (root / f"caller/{module}.py").write_text("raise SystemExit")
+        with contextlib.chdir(root / "caller"):
+            path = experiments.run("a/one", "smoke", {"rate": 1}, "../elsewhere", progress=False)
         yield root, path
 
 
@@ -77,7 +80,7 @@ class TestRun:
         }  # fmt: skip
         assert not (root / "results").exists()
 
-    def test_the_notebook_ran_here_from_the_root_in_this_python(self, ran):
+    def test_the_notebook_ran_in_this_python_and_in_the_folder_of_the_caller(self, ran):
         root, path = ran
         notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
         nbformat.validate(notebook)
@@ -86,7 +89,7 @@ class TestRun:
         )
         assert printed.splitlines() == [
             sys.executable,
-            str(root),
+            str(root / "caller"),
             str(root / "elsewhere"),
             "smoke 10 1.0",
         ]
@@ -182,6 +185,18 @@ def test_a_second_run_waits_for_the_first(checkout, capsys):
     assert capsys.readouterr().err == "a/one (smoke): waiting for another run of it to end\n"
 
 
+def test_a_slow_cell_that_moves_is_not_stopped(checkout, monkeypatch):
+    """Its loop and its words each last longer than the stall limit, and it than its budget."""
+    steps = "import time\nfrom towers.progress import tqdm\n"
+    steps += "for _ in tqdm(range(14), disable=None):\n    time.sleep(0.5)\n"
+    steps += "for word in range(14):\n    print(word)\n    time.sleep(0.5)"
+    budget = YAML.replace("smoke: 1", "smoke: 0.01")
+    made_up_book.add(checkout, "a/one", ADD, steps, yaml=budget)
+    monkeypatch.setenv("TOWERS_STALL_MINUTES", "0.1")  # a kernel's start takes a part of that
+    path = experiments.run("a/one", "smoke", progress=False)
+    assert records.read(path)[0].wall_seconds > 2 * 6
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_port_that_another_kernel_took_is_tried_once_more(checkout, monkeypatch, times):
     made_up_book.add(checkout, "a/one")
@@ -221,3 +236,15 @@ def test_a_terminal_shows_a_bar_over_the_cells(checkout):
     assert b"/6 [" in shown  # cells, the injected one among them
     assert process.stdout.read().startswith(b"a/one smoke ")
     process.stdout.close()
+
+
+def test_what_the_data_of_a_run_left_out_is_said_on_the_terminal(checkout, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    fill(pictures, ["a.png", "b.png"])
+    fill(pictures, ["c.png"], text=None)
+    load = f"from towers import data\nlen(data.load('folder:{pictures}'))"
+    made_up_book.add(checkout, "a/one", ADD, load, load)
+    assert cli.main(["run", "a/one", "--scale", "smoke"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"towers: folder:{pictures}: left out 1 of 3 (1 no caption)"
+    assert said.count(said[-1]) == 1

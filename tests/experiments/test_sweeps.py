@@ -84,17 +84,65 @@ def test_points_that_differ_have_folders_that_differ():
     assert len(set(folders)) == len(folders)
 
 
-def test_snakemake_runs_a_sweep_here_and_makes_its_table(checkout):
-    path = grid(checkout, "clip/toy:\n  seed: [0, 1]\n  model: ['two words']\n")
+def snakemake(folder: Path, *config: str) -> subprocess.CompletedProcess:
     bins = Path(sys.executable).parent
     command = [sys.executable, "-m", "snakemake", "sweep", "-s", str(REPO / "Snakefile")]
-    command += ["--cores", "2", "--executor", "local", "--config", f"grid={path}", "scale=smoke",
-                f"into={checkout / 'sweep'}"]  # fmt: skip
+    command += ["--cores", "2", "--executor", "local", "--config", *config]
     environment = os.environ | {"PATH": f"{bins}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300,
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["-its own; & 'two' \"three\" $(touch made) é", "made > my `touch made` | \\#%*?[x]"]
+)
+def test_snakemake_sweeps_into_a_folder_of_any_name_and_touches_nothing_else(checkout, name):
+    """The name is relative, to where Snakemake was called; so is a path in the grid."""
+    here = checkout / "called here"
+    (here / "below").mkdir(parents=True)
+    for text in ("its", "my", "-its", "two"):
+        (here / text).write_text("precious")
+    look = "import os; assert os.path.isdir(model), os.getcwd()"
+    made_up_book.add(checkout, "clip/toy", look, made_up_book.ADD, parameters=CELL)
+    grid(here, "clip/toy:\n  model: [below]\n").rename(here / f"{name}.yaml")
+    done = snakemake(here, f"grid={name}.yaml", "scale=smoke", f"into={name}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert pd.read_csv(here / name / "smoke.csv")["-p model"].tolist() == ["below"]
+    for text in ("its", "my", "-its", "two"):
+        assert (here / text).read_text() == "precious"
+    assert {path.name for path in here.iterdir()} == {
+        "its", "my", "-its", "two", "below", name, f"{name}.yaml", ".snakemake",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (7, "is written into=./NAME"),
+        (None, "expected into= as text, got None"),
+        ({"a": "b"}, "expected into= as text"),
+        ("a{b}", "without braces"),
+        ("a\nb", "without braces, which are blanks to Snakemake, and line breaks"),
+        ("l\udce4ufe", r"got 'l\udce4ufe'"),
+    ],
+)
+def test_folders_that_snakemake_cannot_name_are_refused_in_one_line(value, said):
+    with pytest.raises(ExperimentError) as raised:
+        sweeps.folder(value)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_scale_that_is_none_is_refused():
+    with pytest.raises(ExperimentError, match="one of smoke, laptop, paper, got 'x; touch made'"):
+        sweeps.setting("scale", "x; touch made", ("smoke", "laptop", "paper"))
+
+
+def test_snakemake_runs_a_sweep_here_and_makes_its_table(checkout):
+    path = grid(checkout, "clip/toy:\n  seed: [0, 1]\n  model: ['two words']\n")
+    done = snakemake(checkout, f"grid={path}", "scale=smoke", f"into={checkout / 'sweep'}")
     assert done.returncode == 0, done.stderr[-2000:]
     table = pd.read_csv(checkout / "sweep/smoke.csv")
     assert table.seed.tolist() == [0, 1]  # what the toy recorded

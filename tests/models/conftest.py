@@ -114,6 +114,10 @@ class Colours:
         self.count, self.size, self.read = count, size, []
         self.picture_keys = [f"{name} {index}" for index in range(count)]
 
+    @property
+    def picture_modules(self):
+        return [__name__] * len(self.picture_keys)
+
     def __len__(self):
         return self.count
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.models.conftest import Colours, small_image_tower, small_text_tower
+from tests.models.conftest import Colours, MeanColour, small_image_tower, small_text_tower
 from towers import models
 from towers.data import BadImage
 from towers.models import features
@@ -73,11 +73,12 @@ def test_the_second_call_reads_the_cache(home):
         lambda m: features(small_image_tower(seed=1), Colours(3), dtype="fp32"),
         lambda m: features(small_image_tower(name="test:other"), Colours(3), dtype="fp32"),
         lambda m: features(small_image_tower(), Colours(3), dtype="bf16"),
-        lambda m: m.setattr(module, "FEATURES_VERSION", 0) or usual(),
+        lambda m: edit(m, module.CODE) or usual(),
+        lambda m: edit(m, MeanColour.__module__) or usual(),
         lambda m: m.setattr(module.metadata, "version", lambda name: "0") or usual(),
         lambda m: features(resized(), Colours(3), dtype="fp32"),
     ],
-    ids=["weights", "name", "dtype", "version", "libraries", "recipe"],
+    ids=["weights", "name", "dtype", "code", "tower's code", "libraries", "recipe"],
 )
 def test_whatever_features_depend_on_is_in_the_key(home, monkeypatch, change):
     usual()
@@ -96,6 +97,24 @@ def test_another_version_of_any_library_that_computes_is_in_the_key(home, monkey
     )
     usual()
     assert len(cached(home)) == 2
+
+
+def edit(monkeypatch, name):
+    """Another digest of code where a module is in it."""
+
+    def digest(roots, settings):
+        return "edited" if name in roots else "as it was"
+
+    monkeypatch.setattr(module.fingerprints, "of_code", digest)
+
+
+def test_a_picture_is_computed_again_when_what_draws_it_is_another_code(home, monkeypatch):
+    pictures = Colours(3)
+    first = features(small_image_tower(), pictures, progress=False)
+    edit(monkeypatch, Colours.__module__)
+    again = features(small_image_tower(), pictures, progress=False)
+    assert len(pictures.read) == 6
+    assert np.array_equal(first, again)
 
 
 def usual():
@@ -131,7 +150,9 @@ def test_a_text_is_never_taken_for_a_picture_of_that_key(home):
     features(small_text_tower(), ["colours 0"], progress=False)
     stored = [module._read(path, width) for path in cached(home) for width in (5, 6)]
     keys = {key for rows in stored if isinstance(rows, dict) for key in rows}
-    assert keys == {module.files.sha256(b"colours 0"), module.files.sha256(b"text colours 0")}
+    code = module.fingerprints.of_code(["towers.data.items", Colours.__module__], {})
+    named = (f"colours 0 {code}", "text colours 0")
+    assert keys == {module.files.sha256(name.encode()) for name in named}
 
 
 def test_equal_pictures_are_computed_once(home):
@@ -297,6 +318,7 @@ def test_a_trainable_tower_is_refused(home):
 class Photographs:
     paths = sorted((Path(foolbox.__file__).parent / "data").glob("imagenet_*.jpg"))[:8]
     picture_keys = tuple(path.name for path in paths)
+    picture_modules = (__name__,) * len(paths)
 
     def __len__(self):
         return len(self.paths)

@@ -57,6 +57,33 @@ def test_trains_from_scratch_on_scenes_and_goes_on_in_the_same_folder(recipe, ca
     assert loaded.embed == 8
 
 
+@pytest.mark.parametrize("name", [os.fsdecode(b"l\xe4ufe"), "läufe ☃"])
+def test_a_run_into_a_folder_that_the_terminal_cannot_name_ends_well(recipe, tmp_path, name):
+    """Latin-1 bytes and snow on an ASCII terminal; the folder stands in every file of the run."""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "towers.cli", "train", "small.yaml", "--folder", name]
+    for _ in range(2):  # the second one goes on
+        done = subprocess.run(
+            [*command, "-p", "steps=3"], capture_output=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert name.encode("ascii", "backslashreplace") in done.stdout
+    assert (tmp_path / name / "final.safetensors").is_file()
+    assert len(logs.read(tmp_path / name)) == 4  # three updates, one evaluation
+
+
+def test_paths_with_a_tilde_are_below_the_home_folder(recipe, capsys, monkeypatch, tmp_path):
+    """The shell expands ~ only where a word begins: not in --folder=~/x, and never in a name."""
+    home = tmp_path / "people" / "me"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    recipe.rename(home / "r.yaml")
+    code, _, err = answer(capsys, "~/r.yaml", "--folder=~/run", "-p", "steps=3")
+    assert code == 0, err
+    assert models.load("file:~/run/final.safetensors").embed == 8
+    assert not list(tmp_path.rglob("~*"))
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(recipe, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(command, "train", pytest.fail)
     code, out, _ = answer(capsys, recipe, "--dry-run", "-p", "lr=0.25")

@@ -287,9 +287,34 @@ class TestShards:
         found = shards.ShardSamples((path,), Squares(PREPARED))
         assert len(found) == 2
         assert found.left_out == Counter({
-            "no caption": 1, "no picture": 1, "duplicate member": 1, "empty": 1,
+            "no caption": 1, "no picture": 2, "duplicate member": 1, "empty": 1,
             "unsafe name": 2, "damaged header": 1,
         })  # fmt: skip
+
+    @pytest.mark.parametrize("kind", ["dotted", "apart", "cut"])
+    def test_shards_that_are_mostly_lost_train_nothing(self, tmp_path, capsys, kind):
+        extra = members(range(48), 16)
+        if kind == "dotted":
+            extra = [(name.replace(".", ".v1."), content) for name, content in extra]
+        if kind == "apart":
+            extra.sort(key=lambda member: member[0][-3:])
+        path = tar(tmp_path / "0.tar", members(range(16)) + extra)
+        if kind == "cut":  # of the second shard nothing is left; the first had 64 samples
+            tar(tmp_path / "1.tar", [])
+            (tmp_path / "1.tar").write_bytes(path.read_bytes()[:700])
+        dual = toy_towers.trainable()
+        given = loading.load([f"shards:{tmp_path}/*.tar"], dual.image.transform)
+        lost = {"dotted": 48, "apart": 96, "cut": 64}[kind]
+        with pytest.raises(training.TrainingError, match=f"got {lost} of "):
+            toy_runs.train(tmp_path / "run", dual, source=given)
+
+    def test_a_run_says_in_one_line_what_it_leaves_out(self, tmp_path, capsys):
+        lone = [("90.png", toy_towers.picture(1)), ("91.txt", b"words")]
+        path = tar(tmp_path / "0.tar", members(range(44)) + lone)
+        dual = toy_towers.trainable()
+        given = loading.load([f"shards:{path}"], dual.image.transform)
+        toy_runs.train(tmp_path / "run", dual, source=given)
+        assert "left out 2 of 46 (1 no caption, 1 no picture)" in capsys.readouterr().err
 
     def test_damage_inside_a_member_is_found_when_it_is_read(self, tmp_path):
         path = tar(tmp_path / "a.tar", [*members(range(3)), ("7.png", b"no"), ("7.txt", b"words")])

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from towers.data import bundled, clipart, custom, emoji, scenes, stamps
 from towers.data.errors import BadImage, DataError
+from towers.data.folders import local_path
 from towers.data.items import PARTS, Collection, Item, Report
 
 __all__ = ["EMBEDDED", "BadImage", "Collection", "DataError", "Item", "Report", "load"]
@@ -48,12 +49,13 @@ def load(name: str) -> Collection:
     Raises:
         DataError: no such collection, or its files cannot be had or read.
     """
-    if found := _BRACKETS.fullmatch(name):
+    if (found := _BRACKETS.fullmatch(name)) and not custom.exists(name):
         return load(found[1]).split(found[2])
     kind, _, rest = name.partition(":")
     if kind in custom.PREFIXES:
         return custom.load(name)
     if kind not in EMBEDDED or (rest and kind in ("stamps", "digits")):
+        local_path(name)  # a path of Windows has a colon too, and gets a line of its own
         known = ", ".join([*EMBEDDED, *(f"{prefix}:..." for prefix in custom.PREFIXES)])
         raise DataError(f"expected a collection among {known}; got {name!r}")
     return EMBEDDED[kind](rest) if rest else EMBEDDED[kind]()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from towers.data import duplicates, svg, svg_clean
 from towers.data.items import Collection, Item, Report, content_key
-from towers.files import atomic_write, cache_home, locked, sha256
+from towers.files import cache_home, cache_lock, keep, sha256
 
 SIZELESS = "svg: size supplied"
 """How reports name an SVG without a width and height of its own."""
@@ -87,11 +87,11 @@ def collection(
     version = f"{version}, {svg.RENDERER}{', trimmed' if trim else ''}"
     key = sha256(f"{name} {digest} {version} {_text(read)} {distance}".encode())
     path = cache_home() / "collections" / f"{name.replace(':', '-')}-{key[:16]}.json"
-    with locked(path):
+    with cache_lock(path):
         kept = _read(path)
         if kept is None:
             kept = _catalogue(name, folder, read(folder), source, distance, one_of_a_kind, trim)
-            atomic_write(path, json.dumps(kept, ensure_ascii=False))
+            keep(path, json.dumps(kept, ensure_ascii=False))
     items = tuple(_item(row, folder, source) for row in kept["items"])
     report = Report.of(len(items), kept["dropped"], kept["mended"])
     return Collection(name=name, items=items, report=report, licence=licence, version=version)

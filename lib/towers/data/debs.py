@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 import zstandard
 from debian.arfile import ArError, ArFile, ArMember
-from tqdm import tqdm
 
 from towers.data.errors import DataError
-from towers.files import cache_home, locked
+from towers.files import cache_home, locked, user_path
+from towers.progress import tqdm
 
 MAX_FILE = 64 * 2**20
 """Largest file that is unpacked, in bytes."""
@@ -165,7 +165,7 @@ def from_folder(package: str, scratch: Path) -> list[Path]:
     folder = os.environ.get(FOLDER)
     if not folder:
         raise DataError(f"{FOLDER} is not set")
-    found = sorted(Path(folder).expanduser().glob(f"{package}_*.deb"), reverse=True)
+    found = sorted(user_path(folder).glob(f"{package}_*.deb"), reverse=True)
     if not found:
         raise DataError(f"no {package}_*.deb in {folder}")
     return found

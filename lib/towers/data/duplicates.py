@@ -15,11 +15,11 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from towers.data.images import shrink
 from towers.data.items import Collection
-from towers.files import atomic_write, cache_home
+from towers.files import cache_home, keep
+from towers.progress import tqdm
 
 VERSION = 1  # of the signature; another one forgets the cached ones
 DISTANCE = 4
@@ -63,7 +63,7 @@ def signatures(collection: Collection) -> UInt8[np.ndarray, "items bytes"]:
     found = np.stack(listed) if listed else np.zeros((0, width), np.uint8)
     buffer = io.BytesIO()
     np.save(buffer, found, allow_pickle=False)
-    atomic_write(path, buffer.getvalue())
+    keep(path, buffer.getvalue())
     return found
 
 

@@ -12,12 +12,11 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 
-from tqdm import tqdm
-
 from towers.data.errors import BadImage, DataError
 from towers.data.images import image_type, read_bytes
 from towers.data.items import Collection, Item
 from towers.files import atomic_write, locked, sha256
+from towers.progress import tqdm
 
 INDEX = "index.json"
 """Beside the shards: what they hold, and their checksums."""

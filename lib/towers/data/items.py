@@ -122,8 +122,8 @@ class Report:
                 f"expected found = kept + dropped, got {self.found} = {self.kept} + "
                 f"{sum(self.dropped.values())}; count every candidate once"
             )
-        object.__setattr__(self, "dropped", Counter(self.dropped))
-        object.__setattr__(self, "mended", Counter(self.mended))
+        object.__setattr__(self, "dropped", +Counter(self.dropped))
+        object.__setattr__(self, "mended", +Counter(self.mended))
 
     @classmethod
     def of(
@@ -139,6 +139,15 @@ class Report:
             Counter(self.dropped) + Counter(other.dropped),
             Counter(self.mended) + Counter(other.mended),
         )
+
+    def line(self) -> str:
+        """What was left out and mended, in one line; empty if everything was kept as it was."""
+        parts = []
+        if self.dropped:
+            parts.append(f"left out {self.dropped.total()} of {self.found} ({_told(self.dropped)})")
+        if self.mended:
+            parts.append(f"mended {_told(self.mended)}")
+        return "; ".join(parts)
 
     def frame(self) -> "pd.DataFrame":
         """A table with columns outcome, reason and count: found, kept, then the commonest drops."""
@@ -253,6 +262,12 @@ class Collection(Sequence[Item]):
         """Identity of each picture as `image` returns it, whatever is said about it."""
         return tuple(f"{self.version} {item.key}" for item in self.items)
 
+    @property
+    def picture_modules(self) -> list[str]:
+        """Module that gives each picture: that of its function, or of `open_image` for a file."""
+        sources = (getattr(item.image, "func", item.image) for item in self.items)
+        return [s.__module__ if callable(s) else open_image.__module__ for s in sources]
+
     def split(self, part: str, test: float = 0.2, val: float = 0.0) -> "Collection":
         """One of three parts that never overlap, whatever the order or the other items.
 
@@ -332,6 +347,12 @@ class Collection(Sequence[Item]):
         return replace(
             self, name=f"{self.name}[{name}]", items=tuple(items), class_names=self.classes
         )
+
+
+def _told(counts: Counter) -> str:
+    """Counts with their reasons, the commonest first."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{count} {reason}" for reason, count in ordered)
 
 
 def _joined(texts: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from towers.data import archives, debs
 from towers.data.errors import DataError
 from towers.data.pins import SOURCES, Source
-from towers.files import atomic_write, cache_home, locked, sha256
+from towers.files import cache_home, keep, locked, sha256
 
 __all__ = ["SOURCES", "Source", "Status", "fetch", "status", "tree_digest"]
 
@@ -88,9 +88,15 @@ def fetch(name: str, verify: bool = False) -> Path:
         return folder
     if source.kind == "wheel":
         raise DataError(_complaint(source))
-    with locked(folder):
-        if not _verified(source, folder, verify):
-            _get(source, folder)
+    try:
+        with locked(folder):
+            if not _verified(source, folder, verify):
+                _get(source, folder)
+    except OSError as error:
+        raise DataError(
+            f"expected a cache to unpack {name} into, got {folder.parent}, which cannot be written "
+            f"({error.strerror}); set TOWERS_HOME to another folder"
+        ) from None
     return folder
 
 
@@ -120,7 +126,7 @@ def _status(source: Source, verify: bool) -> Status:
 
 def _verified(source: Source, folder: Path | None, verify: bool) -> bool:
     """Whether a folder holds the pinned files: by its marker, else by hashing them all."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not os.path.isdir(folder):
         return False
     try:
         if not verify and _marker(source).read_text() == _state(source, folder):
@@ -134,7 +140,7 @@ def _verified(source: Source, folder: Path | None, verify: bool) -> bool:
 
 
 def _mark(source: Source, folder: Path) -> None:
-    atomic_write(_marker(source), _state(source, folder))
+    keep(_marker(source), _state(source, folder))
 
 
 def _marker(source: Source) -> Path:

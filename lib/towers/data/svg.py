@@ -14,13 +14,13 @@ from pathlib import Path
 
 import resvg_py
 from PIL import Image
-from tqdm import tqdm
 
 from towers.data.errors import BadImage
 from towers.data.images import on_white, open_image, read_bytes
 from towers.data.renderer import render
 from towers.data.svg_clean import Drawing, clean
-from towers.files import atomic_write, cache_home, sha256
+from towers.files import cache_home, keep, sha256
+from towers.progress import tqdm
 
 SIZE = 256
 """Longest side in pixels of a drawing, where nobody needs a larger one."""
@@ -170,7 +170,7 @@ class Raster:
         buffer = io.BytesIO()
         picture.save(buffer, "png")
         png = buffer.getvalue()
-        atomic_write(place, bytes.fromhex(sha256(png)) + png)
+        keep(place, bytes.fromhex(sha256(png)) + png)
         return picture
 
 

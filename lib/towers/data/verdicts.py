@@ -9,7 +9,7 @@ from towers.data.errors import BadImage, absent
 from towers.data.images import image_type, open_image, read_bytes
 from towers.data.items import content_key
 from towers.data.svg import rasterise
-from towers.files import atomic_write, cache_home, sha256
+from towers.files import cache_home, keep, sha256
 
 _VERSION = 2
 """Raise it when the check becomes stricter or looser: older verdicts are then forgotten."""
@@ -34,7 +34,8 @@ class Verdicts:
     """
 
     def __init__(self, name: str) -> None:
-        self.path = cache_home() / "checks" / f"{sha256(name.encode())[:32]}.json"
+        key = sha256(name.encode("utf-8", "surrogatepass"))  # a path's bytes may be no UTF-8
+        self.path = cache_home() / "checks" / f"{key[:32]}.json"
         self._known = _read(self.path)
         self._now: dict[str, list] = {}
 
@@ -61,7 +62,7 @@ class Verdicts:
         """Keep this session's verdicts beside the earlier ones."""
         if files := {name: row for name, row in self._now.items() if row != self._known.get(name)}:
             content = {"version": _VERSION, "files": self._known | files}
-            atomic_write(self.path, json.dumps(content, ensure_ascii=True))
+            keep(self.path, json.dumps(content, ensure_ascii=True))
 
 
 def check(path: Path) -> Verdict:

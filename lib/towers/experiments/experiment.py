@@ -25,7 +25,7 @@ class Experiment:
         serves: the paper's tables and figures that it reproduces.
         needs: experiments whose results it reads.
         gpu: scales that end in no sensible time without one.
-        minutes: scale -> limit of the whole run, wall time.
+        minutes: scale -> budget, what a run is expected to take; nothing is stopped by it.
         scales: scale -> parameters that differ from the parameters cell.
         choices: parameter -> the only values it may take.
     """
@@ -149,6 +149,13 @@ def _check(
             value = parameters.accept(value, declared[name].kinds)
         except ExperimentError as error:
             raise ExperimentError(f"{where}{experiment.name}: {name} {error}") from error
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ExperimentError(
+                f"{where}{experiment.name}: expected text in UTF-8 as {name}, got {value!a}, which "
+                "no record could name; rename the file, or name it through a link"
+            ) from None
         allowed = experiment.choices.get(name)
         if allowed is not None and value not in allowed:
             raise ExperimentError(

@@ -171,7 +171,7 @@ class Run:
     def _write_into(self, folder: Path) -> None:
         for name, text in self._figures.items():
             files.atomic_write(folder / name, text)
-        digests = {name: files.sha256(text.encode()) for name, text in self._figures.items()}
+        digests = {name: files.sha256(folder / name) for name in self._figures}
         rows = list(self._records.values())
         records.write(folder / f"{self.scale}.json", self._provenance(digests), rows)
 

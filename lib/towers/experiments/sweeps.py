@@ -11,7 +11,8 @@ are run. Snakemake spreads them over cores or a cluster (see `book/clusters.md`)
 import itertools
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,42 @@ class Point:
         return [part for key, value in shown for part in ("-p", f"{key}={value}")]
 
 
+def setting(name: str, value: Any, choices: Sequence[str] = ()) -> str:
+    """A value of Snakemake's `--config`, which takes 7 for a number, and `no` for false.
+
+    Args:
+        name: of the entry.
+        value: as Snakemake gives it.
+        choices: the only values that it may have; empty: any text.
+
+    Raises:
+        ExperimentError: no text, or none of the choices.
+    """
+    if not isinstance(value, str) or not value:
+        raise ExperimentError(
+            f"expected {name}= as text, got {value!r} ({type(value).__name__}); a path of such a "
+            f"name is written {name}=./NAME"
+        )
+    if choices and value not in choices:
+        raise ExperimentError(f"expected {name}= as one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def folder(value: Any) -> Path:
+    """The folder of a sweep that `into=` names.
+
+    Raises:
+        ExperimentError: no text, or with signs that mean something to Snakemake in a path.
+    """
+    path = files.user_path(setting("into", value))
+    if re.search("[{}\n\r\ud800-\udfff]", str(path)):
+        raise ExperimentError(
+            "expected into= in UTF-8, without braces, which are blanks to Snakemake, and line "
+            f"breaks; got {str(path)!a}; name another folder"
+        )
+    return path
+
+
 def read(path: Path, scale: str, root: Path | None = None) -> tuple[Point, ...]:
     """The runs that a grid asks for, each checked against its experiment's parameters.
 
@@ -71,7 +108,7 @@ def read(path: Path, scale: str, root: Path | None = None) -> tuple[Point, ...]:
             the parameter cannot take; one line.
     """
     try:
-        given = strict_yaml.load(Path(path).read_text(encoding="utf-8"))
+        given = strict_yaml.load(files.user_path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ExperimentError(
             f"expected a grid at {path}, got {error.strerror}; check the path"
@@ -131,3 +168,9 @@ def table(points: tuple[Point, ...], into: Path, scale: str) -> "pd.DataFrame":
         # a parameter such as `seed` may be a column of the records already
         parts.append(frame.assign(**{f"-p {key}": value for key, value in shown.items()}))
     return pd.concat(parts, ignore_index=True)
+
+
+if __name__ == "__main__":  # what the Snakefile runs last
+    grid, wanted, swept, output = sys.argv[1:]
+    frame = table(read(files.user_path(grid), wanted), files.user_path(swept), wanted)
+    records.export(frame, files.user_path(output))

@@ -86,7 +86,7 @@ def save(dual: DualTower, path: Path) -> None:
     for side, weights in kept.items():
         tensors |= {f"{side}.{ENCODER}{name}": each for name, each in weights.items()}
     tensors = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
-    files.atomic_write(Path(path), to_bytes(tensors, {"towers": json.dumps(header)}))
+    files.atomic_write(files.user_path(path), to_bytes(tensors, {"towers": json.dumps(header)}))
 
 
 def _whole(tower: Tower, kept: Mapping[str, Tensor]) -> bool:

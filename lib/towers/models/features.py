@@ -1,10 +1,10 @@
 """Features of pictures and texts: computed once each, then read from the cache.
 
-The cache has a folder for each way to compute: a hash of the tower (name, weights, preprocessing),
-the number type, and the versions of this module and of the libraries that compute. In it a row
-lies under the identity of its picture or text, so that collections that share pictures, parts of
-them and lists that share texts share rows as well. Files carry their own checksums; the rows of a
-damaged file are computed again.
+The cache has a folder for each way to compute: a hash of the tower (name, weights, preprocessing,
+code), the number type, this module's code and the versions of the libraries that compute. In it a
+row lies under the identity of its text, or of its picture with the code that gives the picture, so
+that collections that share pictures, parts of them and lists that share texts share rows as well.
+Files carry their own checksums; the rows of a damaged file are computed again.
 """
 
 import contextlib
@@ -25,15 +25,16 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
-from tqdm import tqdm
 
 from towers import files
 from towers.data.errors import BadImage
-from towers.models.encoders import ImageTower, TextTower, Tower
+from towers.experiments import fingerprints
+from towers.models.encoders import ImageTower, TextTower, Tower, made_of
 from towers.models.preprocessing import WHITE
+from towers.progress import tqdm
 
-FEATURES_VERSION = 3
-"""Raise it when a change of this module or of the towers changes features."""
+CODE = "towers.models.features"
+"""What computes, beside the tower's own modules."""
 
 ROWS_PER_FILE = 4096
 """So many new rows are kept at a time: what an interruption can cost, and the least full file."""
@@ -52,9 +53,11 @@ class Pictures(Protocol):
 
     Attributes:
         picture_keys: identity of each original; what a tower makes of it has the tower's key too.
+        picture_modules: module that gives each picture.
     """
 
     picture_keys: Sequence[str]
+    picture_modules: Sequence[str]
 
     def __len__(self) -> int: ...
 
@@ -104,12 +107,12 @@ def features(
     batch = _batch(tower) if batch is None else batch
     _check(tower, inputs, batch, dtype)
     of_texts = isinstance(tower, TextTower)
-    names = [f"text {text}" for text in inputs] if of_texts else inputs.picture_keys
+    names = [f"text {text}" for text in inputs] if of_texts else _pictures(inputs)
     keys = [files.sha256(name.encode()) for name in names]
     folder = files.cache_home() / "features" / _key(tower, dtype)
     rows, bad = _stored(folder, tower.width), {} if bad is None else bad
     if not rows.keys() >= set(keys):
-        with files.locked(folder):
+        with files.cache_lock(folder):
             _drop_damaged(folder, tower.width)
             rows = _stored(folder, tower.width)
             distinct = {key: index for index, key in enumerate(keys)}
@@ -188,8 +191,19 @@ def _check(tower: Tower, inputs: object, batch: int, dtype: str) -> None:
 def _key(tower: Tower, dtype: str) -> str:
     """SHA-256 of everything that features depend on beside the inputs."""
     versions = {library: metadata.version(library) for library in _LIBRARIES}
-    parts = [FEATURES_VERSION, tower.name, tower.checksum, tower.recipe, dtype, versions]
+    code = fingerprints.of_code([CODE, *made_of(tower)], {"tower": tower.name})
+    parts = [code, tower.name, tower.checksum, tower.recipe, dtype, versions]
     return files.sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def _pictures(pictures: Pictures) -> list[str]:
+    """Identities of pictures, with the code that gives them."""
+    code = {
+        name: fingerprints.of_code(["towers.data.items", name], {})
+        for name in {*pictures.picture_modules}
+    }
+    both = zip(pictures.picture_keys, pictures.picture_modules, strict=True)
+    return [f"{key} {code[module]}" for key, module in both]
 
 
 def _computed(
@@ -322,9 +336,9 @@ def _keep(folder: Path, keys: list[str], computed: np.ndarray) -> None:
     merged |= zip(keys, computed, strict=True)
     content = _packed(merged)
     written = folder / f"{files.sha256(content)[:16]}.safetensors"
-    files.atomic_write(written, content)
-    for path in small.keys() - {written}:
-        path.unlink()
+    if files.keep(written, content):
+        for path in small.keys() - {written}:
+            path.unlink()
 
 
 def _packed(rows: dict[str, np.ndarray]) -> bytes:
@@ -352,7 +366,8 @@ def _drop_damaged(folder: Path, width: int) -> None:
         if isinstance(cause := _read(path, width), str):
             print(f"towers: {path.name} in the feature cache is damaged ({cause}); computing it "
                   "again", file=sys.stderr)  # fmt: skip
-            path.unlink()
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _read(path: Path, width: int) -> dict[str, np.ndarray] | str:

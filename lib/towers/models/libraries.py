@@ -4,12 +4,12 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from towers.files import user_path
 from towers.models.duals import DualTower
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Preprocessing, Resize
@@ -123,7 +123,7 @@ def timm_tower(name: str, arch: str, weights: str | None, resize: Resize | None)
             f"expected an architecture of timm, got {arch!r}; timm.list_models('*{arch[:6]}*') "
             "lists the nearest"
         )
-    state = read(Path(weights)) if weights not in (None, "random") else None
+    state = read(user_path(weights)) if weights not in (None, "random") else None
     try:
         with _reproducible():
             model = timm.create_model(arch, pretrained=weights is None, num_classes=0)
@@ -157,15 +157,16 @@ def _open_clip_model(arch: str, tag: str) -> nn.Module:
         return _created(arch, tag, pretrained=tag, force_quick_gelu=bool(tagged.get("quick_gelu")))
     if tag == "random":
         return _created(arch, tag)
-    if not Path(tag).is_file():
+    path = user_path(tag)
+    if not path.is_file():
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise ValueError(
             f"expected a tag of {arch} ({tags}), a weight file, or random, got {tag!r}; "
             f"say open_clip:{arch}/TAG"
         )
-    state = read(Path(tag))
+    state = read(path)
     if not any(key in state for key in _OPENAI_ONLY):
-        return _created(arch, tag, pretrained=tag)
+        return _created(arch, tag, pretrained=str(path))
     if not quick:
         raise ValueError(
             f"expected an architecture with QuickGELU for OpenAI's weights in {tag}, got {arch!r}; "

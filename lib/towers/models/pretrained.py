@@ -22,13 +22,13 @@ keep less while they train and compute it again; `hf:` takes `pooling=cls|mean`.
 its own preprocessing or tokenizer, and weights are read as data, never executed.
 """
 
-import os
 import re
 from collections.abc import Callable
 from typing import get_args
 
 import torch
 
+from towers import files
 from towers.models import (
     adapters,
     big_vision,
@@ -77,6 +77,7 @@ def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
             "it shares: models.dual(IMAGE, TEXT, EMBED)"
         )
     if not colon or prefix not in _PREFIXES or not rest:
+        files.user_path(name)  # a path of Windows has a colon too, and gets a line of its own
         raise ValueError(f"expected a model name of the form {GRAMMAR}, got {name!r}")
     return _PREFIXES[prefix](name, rest).requires_grad_(False).eval().to(device)
 
@@ -213,7 +214,8 @@ def _timm(name: str, rest: str) -> ImageTower:
 
 def _hf(name: str, rest: str) -> TextTower:
     source, options = _options(name, rest, {"pooling": "|".join(get_args(sentences.Pooling))})
-    return sentences.sentence_tower(name, os.path.expanduser(source), options.get("pooling"))
+    place = str(files.user_path(source)) if source.startswith("~") else source
+    return sentences.sentence_tower(name, place, options.get("pooling"))
 
 
 def _scratch(name: str, _: str) -> ImageTower | TextTower:
@@ -221,15 +223,16 @@ def _scratch(name: str, _: str) -> ImageTower | TextTower:
 
 
 def _big_vision(name: str, rest: str) -> DualTower:
-    return big_vision.pair(name, rest)
+    return big_vision.pair(name, files.user_path(rest))
 
 
 def _file(name: str, rest: str) -> DualTower:
-    header, tensors = checkpoints.read(rest)
+    path = files.user_path(rest)
+    header, tensors = checkpoints.read(path)
     for side, tower in (("image", header.image), ("text", header.text)):
         if tower.partition(":")[0] == "file":
             raise ValueError(
-                f"expected towers by name in {rest}, got the checkpoint {tower!r}; "
+                f"expected towers by name in {path}, got the checkpoint {tower!r}; "
                 "write it with models.save"
             )
         if tower.startswith(scratch.PREFIX):  # as large as the file is, before memory is asked for
@@ -237,13 +240,13 @@ def _file(name: str, rest: str) -> DualTower:
             if side in header.adapters:
                 shapes.adapt(adapters.read(header.adapters[side]))
             shapes = shapes.encoder.state_dict()
-            check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {rest}")
+            check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {path}")
     image = image_tower(header.image)
     if header.text.startswith(family.PREFIX):
         text = scratch.sharing(header.text, image)
     else:
         text = text_tower(header.text)
-    return checkpoints.restore(header, tensors, image, text, rest)
+    return checkpoints.restore(header, tensors, image, text, str(path))
 
 
 def _options(name: str, rest: str, allowed: dict[str, str]) -> tuple[str, dict[str, str]]:

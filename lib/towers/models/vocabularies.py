@@ -74,7 +74,8 @@ class PieceTokens:
     @property
     def path(self) -> Path:
         """Where the model lies."""
-        return _cached(self.source) if _DIGEST.fullmatch(self.source) else Path(self.source)
+        named = _DIGEST.fullmatch(self.source)
+        return _cached(self.source) if named else files.user_path(self.source)
 
     @property
     def recipe(self) -> str:

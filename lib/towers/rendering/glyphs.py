@@ -6,6 +6,7 @@ stands in the left half of its cell. A code point without a glyph has the blank 
 """
 
 import io
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy import ndarray
 from PIL import ImageFont
 
 from towers.data import sources
-from towers.files import atomic_write, cache_home, locked, sha256
+from towers.files import cache_home, cache_lock, keep, sha256
 
 CELL = 16
 """Width and height of a cell, in pixels."""
@@ -68,22 +69,29 @@ class Glyphs:
 def unifont() -> Glyphs:
     """Unifont, made once into a file of the cache and mapped into memory from there.
 
+    Where the cache cannot be written, the table is made anew in each process.
+
     Raises:
         DataError: the font's packages cannot be had.
     """
     pins = [sources.SOURCES[name].sha256 for name in ("unifont", "unifont-outlines")]
     digest = sha256("\0".join([*pins, str(LAYOUT)]).encode())
     path = cache_home() / "glyphs" / f"unifont-{digest[:16]}.npy"
-    if not path.is_file():
-        with locked(path):
-            if not path.is_file():
-                _write(path)
-    table = np.load(path, mmap_mode="r")
+    table = None
+    if not os.path.isfile(path):
+        with cache_lock(path):
+            if not os.path.isfile(path):
+                table = _table()
+                content = io.BytesIO()
+                np.save(content, table)
+                keep(path, content.getvalue())
+    if os.path.isfile(path):
+        table = np.load(path, mmap_mode="r")
     lines = 2 * POINTS // CELL  # two entries of 16 bits are the number of a cell
     return Glyphs(number=table[:lines].reshape(-1).view("<u4"), columns=table[lines:])
 
 
-def _write(path: Path) -> None:
+def _table() -> UInt16[ndarray, "rows 16"]:
     """The numbers of all code points, then the columns of all cells, as one array."""
     cells = read_hex(sources.fetch("unifont") / "unifont.hex")
     for point, cell in read_outlines(
@@ -97,9 +105,9 @@ def _write(path: Path) -> None:
     ink = np.unpackbits(rows.astype(">u2").view(np.uint8).reshape(len(rows), CELL, 2), axis=2)
     columns = np.packbits(ink, axis=1, bitorder="little").transpose(0, 2, 1)
     halves = number.view("<u2").reshape(-1, CELL)
-    file = io.BytesIO()
-    np.save(file, np.concatenate([halves, columns.copy().view("<u2")[..., 0]]))
-    atomic_write(path, file.getvalue())
+    table = np.concatenate([halves, columns.copy().view("<u2")[..., 0]])
+    table.flags.writeable = False
+    return table
 
 
 def read_hex(path: Path) -> dict[int, UInt16[ndarray, " 16"]]:

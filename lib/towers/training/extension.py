@@ -35,7 +35,7 @@ def extended(source: Path, folder: Path, recipe: Recipe) -> int:
         TrainingError: recipes that differ in more, or whose schedule depends on the end from the
             beginning; a folder that holds a run; no checkpoint from before the descent.
     """
-    source, folder = Path(source), Path(folder)
+    source, folder = files.user_path(source), files.user_path(folder)
     found = _found(source)
     shorter = Recipe.from_mapping(found["recipe"])
     other = [line for line in differences(shorter.mapping(), recipe.mapping())
@@ -67,8 +67,9 @@ def before_descent(folder: Path) -> models.DualTower:
     Raises:
         TrainingError: no such run, or no checkpoint from before its descent.
     """
-    recipe = Recipe.from_mapping(_found(Path(folder))["recipe"])
-    state = _state(Path(folder), recipe)
+    folder = files.user_path(folder)
+    recipe = Recipe.from_mapping(_found(folder)["recipe"])
+    state = _state(folder, recipe)
     dual = making.pair(recipe)
     weights = {n.removeprefix("dual."): t for n, t in state.weights.items() if n[:5] == "dual."}
     found = dual.load_state_dict(weights, strict=False)

@@ -19,6 +19,7 @@ import psutil
 import yaml
 
 from towers import files
+from towers.progress import beat
 from towers.training import logs
 from towers.training.errors import TrainingError
 from towers.training.folder import working
@@ -70,7 +71,7 @@ def command(
             )
         place = address if ":" in address else f"{address}:{PORT}"
         meeting = [f"--node-rank={node}", "--rdzv-backend=c10d", f"--rdzv-endpoint={place}",
-                   f"--rdzv-id={files.sha256(str(folder).encode())[:16]}"]  # fmt: skip
+                   f"--rdzv-id={files.sha256(os.fsencode(folder))[:16]}"]  # fmt: skip
     return [
         sys.executable, "-m", "torch.distributed.run", *meeting, f"--nnodes={nodes}",
         f"--nproc-per-node={ranks}", "-m", "towers.cli", "train", str(folder / RECIPE),
@@ -80,7 +81,7 @@ def command(
 
 def write(recipe: Recipe, folder: Path) -> Path:
     """Put a recipe where `command` looks for it; the file."""
-    path = Path(folder).resolve() / RECIPE
+    path = files.user_path(folder).resolve() / RECIPE
     files.atomic_write(path, yaml.safe_dump(recipe.mapping(), sort_keys=False))
     return path
 
@@ -155,7 +156,7 @@ def start(recipe: Recipe, folder: Path, ranks: int, *, fresh: bool = False) -> L
     Raises:
         TrainingError: a run is going on in the folder, whoever started it.
     """
-    folder = Path(folder).resolve()
+    folder = files.user_path(folder).resolve()
     line = command(folder, ranks, fresh=fresh)
     started = (folder / PROCESS).is_file() and attach(folder).running
     if started or working(folder):
@@ -182,7 +183,7 @@ def attach(folder: Path) -> Launched:
     Raises:
         TrainingError: none was.
     """
-    folder = Path(folder).resolve()
+    folder = files.user_path(folder).resolve()
     try:
         found = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
         return Launched(folder, int(found["pid"]), float(found["born"]))
@@ -211,6 +212,7 @@ class Queued(Followed):
     @property
     def running(self) -> bool:
         """Whether the job waits or runs, as far as the cluster has told."""
+        beat()  # the cluster ends what hangs; to wait in its queue is no stall
         return not self.job.done()
 
     def stop(self) -> None:
@@ -289,7 +291,7 @@ def submit(
         raise TrainingError(
             f"expected at least one rank, machine and minute; got {ranks}, {nodes} and {minutes}"
         )
-    folder = Path(folder).resolve()
+    folder = files.user_path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         executor = submitit.AutoExecutor(

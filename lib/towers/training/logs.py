@@ -4,14 +4,15 @@ import json
 import math
 import os
 import resource
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from towers import files
+from towers.progress import tqdm
 from towers.training.loop import Update
 
 NAME = "log.jsonl"
@@ -33,12 +34,10 @@ class Log:
             steps: updates in all.
             progress: show a bar on a terminal.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
         path = folder / NAME
         _cut(path, first)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1)
+        self._board = _board(folder / "tensorboard", first)
         self._bar = tqdm(
             total=steps, initial=first, desc="training", unit=" step",
             disable=None if progress else True,
@@ -65,33 +64,53 @@ class Log:
         }
         self._last = now
         self._write({"step": update.step, **values})
-        for name, value in values.items():
-            if value is not None:
-                self._board.add_scalar(f"training/{name}", value, update.step)
+        self._plot("training", values, update.step)
         self._bar.update()
         self._bar.set_postfix_str(f"loss {update.loss:.3f}", refresh=False)
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """What an evaluation found after some updates."""
         self._write({"step": step, "evaluation": dict(values)})
-        for name, value in values.items():
-            self._board.add_scalar(f"evaluation/{name}", value, step)
+        self._plot("evaluation", values, step)
         self._last = time.monotonic()
 
     def flush(self) -> None:
         """Write out what waits to be written."""
-        self._board.flush()
+        if self._board:
+            self._board.flush()
 
     def close(self) -> None:
         """Write out what is left."""
         self._bar.close()
-        self._board.close()
+        if self._board:
+            self._board.close()
         os.close(self._file)
+
+    def _plot(self, kind: str, values: Mapping[str, float | None], step: int) -> None:
+        for name, value in values.items():
+            if self._board and value is not None:
+                self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def _write(self, record: Mapping[str, object]) -> None:
         line = memoryview(f"{json.dumps(record)}\n".encode())
         while line:
             line = line[os.write(self._file, line) :]
+
+
+def _board(folder: Path, first: int):
+    """TensorBoard's writer; None below a folder whose name is no UTF-8, which it cannot open."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        print(
+            f"towers: warning: TensorBoard cannot write to {str(folder)!a}, whose name is no "
+            f"UTF-8; {NAME} has the same numbers",
+            file=sys.stderr,
+        )
+        return None
+    return SummaryWriter(str(folder), purge_step=first + 1)
 
 
 def read(folder: Path) -> list[dict]:

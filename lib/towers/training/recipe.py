@@ -170,7 +170,7 @@ class Recipe:
             TrainingError: there is no such file, it is no YAML, or as `from_mapping`.
         """
         try:
-            given = strict_yaml.load(Path(path).read_text(encoding="utf-8"))
+            given = strict_yaml.load(files.user_path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise TrainingError(
                 f"expected a recipe at {path}, got {error.strerror}; check the path"
@@ -189,10 +189,14 @@ class Recipe:
         return json.loads(json.dumps(asdict(self)))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The fields that the trained weights depend on, as plain values."""
+        return {name: value for name, value in self.mapping().items() if name not in FREE}
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the fields that the trained weights depend on."""
-        parts = {name: value for name, value in self.mapping().items() if name not in FREE}
-        return files.sha256(json.dumps(parts, sort_keys=True).encode())
+        return files.sha256(json.dumps(self.settings, sort_keys=True).encode())
 
     @property
     def text_batch(self) -> int:

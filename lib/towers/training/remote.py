@@ -51,12 +51,18 @@ class Remote:
         Raises:
             DataError: it cannot be had, or is cut short or damaged.
         """
-        with contextlib.suppress(FileNotFoundError):
-            return self.path.open("rb")
-        with files.locked(self.path):
-            if not self.path.is_file():
-                self._fetch()
-            return self.path.open("rb")
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                return self.path.open("rb")
+            with files.locked(self.path):
+                if not self.path.is_file():
+                    self._fetch()
+                return self.path.open("rb")
+        except OSError as error:
+            raise DataError(
+                f"expected a cache to fetch {self.url[:200]!r} into, got {self.path.parent}, which "
+                f"cannot be used ({error.strerror}); set TOWERS_HOME to another folder"
+            ) from None
 
     def _fetch(self) -> None:
         for attempt in range(ATTEMPTS):

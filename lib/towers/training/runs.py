@@ -92,7 +92,7 @@ def train(
     """
     begun = time.monotonic()
     accelerator = processes.start()
-    folder = Path(folder)
+    folder = files.user_path(folder)
     making.check(recipe, accelerator.num_processes, looked_at=evaluate is not None)
     with processes.watched(accelerator), alone(accelerator, folder):
         pair = processes.agree(accelerator, lambda: making.pair(recipe, dual))

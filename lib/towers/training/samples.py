@@ -29,9 +29,6 @@ TRIES = 32
 FORGIVEN = 10
 """Unreadable samples that never stop a run, whatever their share."""
 
-NO_FAULT = ("no caption", "no picture")
-"""Reasons to leave a sample out that say nothing bad about it."""
-
 _CAPTION, _CROP, _OTHER = (key(word) for word in ("caption", "crop", "other"))
 
 

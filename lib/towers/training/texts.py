@@ -175,7 +175,7 @@ def _named(name: str, languages: tuple[str, ...]) -> TextPairs:
         return _captions(name, rest, languages, kind == "translations")
     if name == "news":
         return Joined((_sentences(sources.fetch("word-pairs") / NEWS),))
-    paths = tuple(Path(part) for part in rest.split(",") if part)
+    paths = tuple(files.user_path(part) for part in rest.split(",") if part)
     if kind == "sentences" and len(paths) == 1:
         return Joined(tuple(_sentences(path) for path in _files(paths[0])))
     if kind == "parallel" and len(paths) == 2:
