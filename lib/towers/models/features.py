@@ -125,6 +125,28 @@ def features(
     return np.stack([rows[key] for key in keys]) if keys else np.empty((0, tower.width), np.float32)
 
 
+def square_of(
+    tower: ImageTower, pictures: Pictures, index: int, bad: dict[int, str]
+) -> UInt8[np.ndarray, "size size 3"]:
+    """One picture as the tower takes it, before it is normalised.
+
+    Args:
+        tower: whose preparation is used.
+        pictures: a collection.
+        index: of the picture.
+        bad: gets the reason where the picture cannot be read; the square is white then.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    transform = tower.transform
+    try:
+        return transform.pixels(pictures.image(index, transform.scaled))
+    except (BadImage, MemoryError) as error:
+        bad[index] = getattr(error, "reason", "out of memory")
+    return np.full((transform.size, transform.size, 3), WHITE, np.uint8)
+
+
 def quick_dtype(device: torch.device | str = "cpu") -> Precision:
     """The quicker number type: "bf16" where a device has instructions for it, else "fp32".
 
@@ -242,18 +264,9 @@ def _rows(
 def _images(
     tower: ImageTower, pictures: Pictures, bad: dict[int, str]
 ) -> Callable[[list[int]], Tensor]:
-    transform = tower.transform
-
-    def pixels(index: int) -> np.ndarray:
-        try:
-            return transform.pixels(pictures.image(index, transform.scaled))
-        except (BadImage, MemoryError) as error:
-            bad[index] = getattr(error, "reason", "out of memory")
-        return np.full((transform.size, transform.size, 3), WHITE, np.uint8)
-
     def prepared(part: list[int]) -> Tensor:
-        squares = np.stack([pixels(index) for index in part])
-        return transform.normalised(torch.from_numpy(squares).to(tower.device))
+        squares = np.stack([square_of(tower, pictures, index, bad) for index in part])
+        return tower.transform.normalised(torch.from_numpy(squares).to(tower.device))
 
     return prepared
 

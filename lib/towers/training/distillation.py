@@ -22,6 +22,7 @@ from towers import data, files, models
 from towers.experiments import fingerprints
 from towers.metrics.intervals import Interval, bootstrap
 from towers.models import weights
+from towers.models.features import square_of
 from towers.progress import tqdm
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
@@ -196,7 +197,7 @@ def _squares(
     """All pictures as the tower takes them."""
 
     def read(row: int) -> np.ndarray:
-        return tower.transform.pixels(pictures.image(row, tower.transform.scaled))
+        return square_of(tower, pictures, row, {})  # `models.features` says what is bad
 
     shown = {"desc": f"reading {pictures.name}", "disable": None if progress else True}
     with ThreadPoolExecutor(READERS) as pool:
