@@ -14,12 +14,13 @@ import pytest
 import towers
 
 FLOORS = {
-    0: ("files",),
-    1: ("records", "data", "losses", "metrics"),
-    2: ("rendering", "experiments", "plots", "published"),
-    3: ("models",),
-    4: ("training", "evaluation", "widgets", "report", "listing"),
-    5: ("cli",),
+    0: ("progress",),
+    1: ("files",),
+    2: ("records", "data", "losses", "metrics"),
+    3: ("rendering", "experiments", "plots", "published"),
+    4: ("models",),
+    5: ("training", "evaluation", "widgets", "report", "listing"),
+    6: ("cli",),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

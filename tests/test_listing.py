@@ -40,27 +40,18 @@ def test_columns_line_up_whatever_the_widths():
     assert text == "NAME       N\na          100\nlong name  2"
 
 
-def test_a_narrow_table_breaks_its_widest_cells_between_words():
-    rows = [("a", "one two three four", "x"), ("bb", "five-and-a-half", "y z")]
-    expected = ["N   TEXT             X", "a   one two three    x", "    four",
-                "bb  five-and-a-half  y", "                     z"]  # fmt: skip
-    assert listing.table(rows, ("N", "TEXT", "X"), 22).splitlines() == expected
-    assert listing.table(rows, ("N", "TEXT", "X"), 1).splitlines() == expected  # words stay whole
-
-
-def test_the_list_of_experiments_fits_100_columns(checkout, tmp_path):
-    serves = "[Table 1, Table 11, Figure 4, Figure 5, Figure 21]"
-    yaml = made_up_book.YAML.replace("[Table 1]", serves).replace("Tiny", "A title of many words")
-    made_up_book.add(checkout, "foundations/one", yaml=yaml.replace("clip", "declip"))
-    made_up_book.add(checkout, "foundations/two", yaml=yaml.replace("paper: clip\n", ""))
-    lines = listing.experiments("smoke", tmp_path).splitlines()
-    assert max(map(len, lines)) <= 100
-    place = lines[0].index("PAPER")
-    papers = {line.split()[0]: line[place:].split()[0] for line in lines if line[0] == "f"}
-    assert papers == {"foundations/one": "declip", "foundations/two": "-"}
-    place = lines[0].index("SERVES")
-    served = [line[place : place + 30].split("  ")[0] for line in lines[1:]]
-    assert " ".join(" ".join(served).split()).startswith("Table 1, 11; Figure 4, 5, 21")
+def test_the_list_of_experiments_is_one_line_each_of_80_characters_at_most(checkout, tmp_path):
+    yaml = made_up_book.YAML.replace("Tiny", "A title of far too many words to be shown")
+    names = [f"foundations/{'long_' * 9}name", "foundations/one", "lilt/two"]
+    for name in names:
+        made_up_book.add(checkout, name, yaml=yaml)
+    header, *lines = listing.experiments("smoke", tmp_path).splitlines()
+    assert header.split("  ")[0] == "NAME"
+    assert max(map(len, (header, *lines))) <= 80
+    assert [line.split()[0] for line in lines] == ["foundations/long_long_long_lo...", *names[1:]]
+    state, title = header.index("STATE"), header.index("TITLE")
+    assert {line[state:title].strip() for line in lines} == {"never run"}
+    assert {line[title:] for line in lines} == {"A title of far t..."}
 
 
 def test_what_listings_read_of_a_source_is_what_sources_say():

@@ -3,6 +3,7 @@
 Roles and directives (all of them fail the strict build when what they name is missing):
 
 - `{record}` puts a number from a record into a sentence, `{published}` one from a paper's table.
+- `{verdicts}` counts the verdicts on a paper's claims.
 - `{provenance}` is the box under an executed page: who ran what, when, on which data.
 - `{picture}` shows a figure of an executed page on another page.
 - `{ledger}` is the table of claims of a paper; `{status}` the table of all experiments.
@@ -46,6 +47,14 @@ class PublishedRole(RecordRole):
     def look_up(self) -> tuple[str, str]:
         """The published number as text, and its place in the paper."""
         return report.cite(self.text)
+
+
+class VerdictsRole(RecordRole):
+    """``{verdicts}`clip` ``."""
+
+    def look_up(self) -> tuple[str, str]:
+        """How far the book is with a paper, and where that is counted."""
+        return report.verdicts_text(self.text), "counted from the claims ledger"
 
 
 class Generated(SphinxDirective):
@@ -142,6 +151,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the book's roles and directives."""
     app.add_role("record", RecordRole())
     app.add_role("published", PublishedRole())
+    app.add_role("verdicts", VerdictsRole())
     app.add_directive("provenance", Provenance)
     app.add_directive("picture", Picture)
     app.add_directive("ledger", Ledger)

@@ -169,7 +169,7 @@ def _add_run(commands: Any) -> None:
         "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a parameter"
     )
     command.add_argument("--if-stale", action="store_true", help="only what is not up to date")
-    command.add_argument("--minutes", type=float, help="time limit; default: the experiment's own")
+    command.add_argument("--minutes", type=float, help="stop after so long, even what moves")
     command.add_argument(
         "--anyway", action="store_true", help="without a GPU also what would take one for days"
     )
@@ -213,6 +213,8 @@ def _run_one(experiment: Any, overrides: dict, arguments: argparse.Namespace) ->
         anyway=arguments.anyway,
     )
     seconds = time.monotonic() - start
+    for line in experiments.left_out(path):
+        print(line, file=sys.stderr)
     print(f"{experiment.name} {arguments.scale} {seconds:.1f} s {files.shown(path)}", flush=True)
 
 

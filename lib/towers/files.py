@@ -21,6 +21,8 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from towers import progress
+
 MANIFEST = ".files"  # inside a set that is ready: the relative paths of all its files
 READY = ".ready"
 
@@ -211,7 +213,7 @@ def sync(path: Path) -> None:
 def locked(path: Path) -> FileLock:
     """A lock between processes, as a context manager; `path` + `.lock` is the lock's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(f"{path}.lock")
+    return progress.Lock(f"{path}.lock")
 
 
 def publish(staging: Path, folder: Path, name: str) -> None:

@@ -1,13 +1,11 @@
 """What there is, as text: experiments and their state, data sources, and the machine's health."""
 
 import importlib.metadata
-import itertools
 import json
 import os
 import platform
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,41 +17,25 @@ PACKAGES = (
     "towers", "torch", "torchvision", "timm", "open_clip_torch", "transformers", "accelerate",
     "numpy", "scikit-learn", "pandas", "papermill", "ipykernel", "snakemake", "jupyter-book",
 )  # fmt: skip
-WIDTH = 100
-"""Characters in a line of the list of experiments."""
 GAP = "  "
+WIDTH = 80
+"""Characters in a line of the list of experiments."""
 
 
-def table(rows: Sequence[Sequence[object]], header: Sequence[str], width: int | None = None) -> str:
-    """Rows as left-aligned columns under a header.
+def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    """Rows as left-aligned columns under a header, one line a row.
 
     Args:
         rows: cells, shown as `str` shows them.
         header: one heading a column.
-        width: characters that a line may have; cells of the widest columns are then broken
-            between words, as far as words allow. None: each row is one line.
     """
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    columns = list(zip(*cells, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
-    while width and sum(widths) + len(GAP) * (len(widths) - 1) > width:
-        spare = [index for index, least in enumerate(words) if widths[index] > least]
-        if not spare:
-            break
-        widths[max(spare, key=widths.__getitem__)] -= 1
-    lines = []
-    for row in cells:
-        broken = [
-            textwrap.wrap(cell, size, break_on_hyphens=False) if len(cell) > size else [cell]
-            for cell, size in zip(row, widths, strict=True)
-        ]
-        lines += itertools.zip_longest(*broken, fillvalue="")
-    return "\n".join(GAP.join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(GAP.join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
 
 def experiments(scale: str = "laptop", results: Path | None = None, as_json: bool = False) -> str:
-    """The experiments: what each serves, at which scales it has run, and its state at one.
+    """The experiments, one line each: the last run at a scale, what it is about, and its state.
 
     Args:
         scale: whose last run and state are shown.
@@ -61,18 +43,20 @@ def experiments(scale: str = "laptop", results: Path | None = None, as_json: boo
         as_json: everything, at every scale, as JSON.
 
     Returns:
-        A table, or JSON: a list of objects with the fields of the YAML and `runs`, which maps a
-        scale to `started`, `wall_seconds`, `commit` and `stale` (null or the reason).
+        A table of 80 characters a line, what is too long cut; or JSON: a list of objects with the
+        fields of the YAML and `runs`, which maps a scale to `started`, `wall_seconds`, `commit` and
+        `stale` (null or the reason).
     """
     found = catalogue.find().values()
     if as_json:
         entries = [_entry(item, results) for item in found]
         return json.dumps(entries, indent=1, ensure_ascii=False)
     rows = [_row(item, scale, results) for item in found]
-    header = (
-        "NAME", "TITLE", "PAPER", "SERVES", "HAS RUN AT", f"LAST RUN ({scale})", f"STATE ({scale})"
-    )  # fmt: skip
-    return table(rows, header, WIDTH)
+    header = ("NAME", f"LAST {scale.upper()} RUN", "STATE", "TITLE")
+    columns = list(zip(header, *rows, strict=True))
+    used = sum(max(map(len, column)) + len(GAP) for column in columns[:-1])
+    rows = [(*row[:-1], _cut(row[-1], WIDTH - used)) for row in rows]
+    return table(rows, header)
 
 
 def _run(item: catalogue.Experiment, scale: str, results: Path | None) -> dict | None:
@@ -101,26 +85,16 @@ def _entry(item: catalogue.Experiment, results: Path | None) -> dict:
 
 
 def _row(item: catalogue.Experiment, scale: str, results: Path | None) -> tuple[str, ...]:
-    folder = (results or files.results_home()) / item.name
-    scales = " ".join(scale for scale in SCALES if (folder / f"{scale}.json").exists())
     run = _run(item, scale, results)
-    when = state = "-"
-    if run is None:
-        state = "never run"
-    else:
+    when, state = "-", "never run"
+    if run:
         state = "fresh" if run["stale"] is None else f"stale: {run['stale']}"
-    if run and run["started"]:
-        when = f"{run['started'][:16].replace('T', ' ')} UTC, {run['wall_seconds']:.0f}s"
-    return item.name, item.title, item.paper or "-", _serves(item), scales or "-", when, state
+        when = (run["started"] or when)[:16].replace("T", " ")
+    return _cut(item.name, 32), when, _cut(state, 22), item.title
 
 
-def _serves(item: catalogue.Experiment) -> str:
-    """Its tables and figures in short: "Table 1, 11; Figure 4"."""
-    numbers: dict[str, list[str]] = {}
-    for entry in item.serves:
-        kind, _, number = entry.rpartition(" ")
-        numbers.setdefault(kind, []).append(number)
-    return "; ".join(f"{kind} {', '.join(found)}".strip() for kind, found in numbers.items()) or "-"
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def sources() -> str:

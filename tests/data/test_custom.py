@@ -8,6 +8,7 @@ import pytest
 from tests.data.made_up_files import color_of, encoded, fill, own_cache, refusal  # noqa: F401
 from towers.data import custom
 from towers.data.intake import MAX_CAPTION, Tally, clean_captions
+from towers.data.prompts import class_names
 from towers.data.torchvision_sets import LAYOUTS
 from towers.files import cache_home
 
@@ -227,10 +228,15 @@ def test_imagefolder_with_parts(tmp_path):
 def test_imagefolder_numbers_and_wordnet_ids(tmp_path):
     fill(tmp_path / "numbers", [f"{number}/a.png" for number in (10, 9, 1)], text=None)
     assert custom.load(f"imagefolder:{tmp_path / 'numbers'}").classes == ("1", "9", "10")
-    fill(tmp_path / "wordnet", [f"n{number:08d}/a.png" for number in range(1000)], text=None)
+    fill(tmp_path / "v2", [f"{number}/a.png" for number in range(1000)], text=None)
+    v2 = custom.load(f"imagefolder:{tmp_path / 'v2'}")
+    assert v2.classes == class_names("imagenet")
+    assert sorted(v2.labels) == list(range(1000))
+    ids = ("n01443537", "n01440764", "n04008634")  # a subset, as ImageNet-R and -A are
+    fill(tmp_path / "wordnet", [f"{each}/a.png" for each in ids], text=None)
     wordnet = custom.load(f"imagefolder:{tmp_path / 'wordnet'}")
-    assert wordnet.classes[:2] == ("tench", "goldfish")
-    assert wordnet.labels.tolist() == list(range(1000))
+    assert wordnet.classes == ("tench", "goldfish", "projectile")
+    assert [item.label for item in wordnet] == list(wordnet.classes)
 
 
 # ---- torchvision and the front door

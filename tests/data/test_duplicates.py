@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from towers.data import duplicates
+from towers.data.images import shrink
 from towers.data.items import Collection, Item, Report
 
 
@@ -41,6 +42,13 @@ def test_resized_and_noisy_copies_are_near_and_others_are_not():
     copies = [picture(seed).resize((90, 90), Image.Resampling.BICUBIC) for seed in range(20)]
     first, second = collection("a", [picture(s) for s in range(40)]), collection("b", copies)
     assert duplicates.overlap(first, second, 6) == [(seed, seed) for seed in range(20)]
+
+
+def test_pictures_are_compared_at_one_size_whatever_their_own():
+    large = [picture(seed, 700) for seed in range(3)]
+    found = duplicates.signatures(collection("a", large))
+    small = [duplicates.signature(shrink(image, duplicates.SIDE)) for image in large]
+    assert np.array_equal(found, small)
 
 
 def test_the_same_shape_in_another_colour_is_no_duplicate():

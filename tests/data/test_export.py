@@ -46,6 +46,28 @@ def test_english_captions_are_plain_text_for_other_readers(tmp_path):
     assert data.load(f"shards:{tmp_path}/*.tar").captions() == scenes.collection().captions()
 
 
+def test_a_file_goes_into_the_shard_as_it_is(tmp_path):
+    """Not as a smaller or a lossy copy, nor as a PNG of ten times its size."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 500, 3), np.uint8)
+    buffers = {kind: io.BytesIO() for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF")}
+    items = []
+    for kind, buffer in buffers.items():
+        Image.fromarray(noise).save(buffer, kind)
+        path = tmp_path / f"picture of {kind}"
+        path.write_bytes(buffer.getvalue())
+        items.append(Item(kind, kind, path, {"en": (kind,)}))
+    made = Collection("made up", tuple(items), Report.of(5, {}))
+    export_shards(made, tmp_path / "shards")
+    with tarfile.open(tmp_path / "shards/000000.tar") as tar:
+        held = {name: tar.extractfile(name).read() for name in tar.getnames()}
+    endings = ("jpg", "png", "webp", "bmp", "gif")
+    for row, (ending, buffer) in enumerate(zip(endings, buffers.values(), strict=True)):
+        assert held[f"{row:09d}.{ending}"] == buffer.getvalue()
+    found = data.load(f"shards:{tmp_path}/shards/*.tar")
+    for row in range(5):
+        assert np.array_equal(found.image(row), made.image(row))
+
+
 def damaged() -> Image.Image:
     raise BadImage("truncated")
 

@@ -118,3 +118,20 @@ def test_a_file_that_is_not_there_or_no_text_says_where_to_get_it(home):
 def test_scores_are_numbers_and_the_average_is_over_nine_columns():
     assert len(glue.COLUMNS) == 9
     assert np.isfinite([*glue.INFERENCE.values()]).all()
+
+
+def test_lines_of_other_columns_are_told_and_too_many_refused(home, capsys):
+    good = "".join(f"good {n}\t1\n" for n in range(100))
+    dev = home / "SST-2/dev.tsv"
+    dev.write_text(f"sentence\tlabel\n{good}a tab\tinside\t1\n")
+    assert len(glue.glue(home, "SST-2").tests["SST-2"]) == 100
+    assert "left out 1 of 101 (1 line of other columns)" in capsys.readouterr().err
+    dev.write_text(f"sentence\tlabel\n{good}" + "a tab\tinside\t1\n" * 10)
+    with pytest.raises(DataError, match="other numbers in 10 of 110 lines"):
+        glue.glue(home, "SST-2")
+
+
+def test_only_a_line_feed_or_a_carriage_return_ends_an_example(home):
+    text = "sentence\tlabel\ra\u2028b\x85c\t1\r\nd\t0\n"
+    (home / "SST-2/dev.tsv").write_bytes(text.encode())
+    assert glue.glue(home, "SST-2").tests["SST-2"].texts == ("a\u2028b\x85c", "d")

@@ -143,6 +143,40 @@ def test_sixteen_bits_keep_their_brightness():
         assert open_image(encoded(image, "PNG")).getpixel((0, 0)) == (level >> 8,) * 3
 
 
+def png_of(colour_type: int, depth: int, row: bytes, width: int, clear: bytes) -> bytes:
+    """One row of pixels in a PNG with a transparent colour, as Pillow cannot write it."""
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour_type, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"tRNS", clear)]
+    parts += [chunk(b"IDAT", zlib.compress(b"\0" + row)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("clear", [0, 513, 40_000, 65_535])
+def test_only_the_transparent_level_of_sixteen_bit_grey_becomes_white(clear):
+    levels = np.array([0, 513, 514, 40_000, 40_001, 65_535], ">u2")
+    shown = np.asarray(open_image(png_of(0, 16, levels.tobytes(), 6, struct.pack(">H", clear))))
+    assert shown[0].tolist() == [
+        [255 if level == clear else level >> 8] * 3 for level in levels.tolist()
+    ]
+
+
+def test_the_transparent_colour_of_sixteen_bits_becomes_white():
+    colours = np.array([[1000, 2000, 3000], [1300, 2000, 3000], [0, 0, 0]], ">u2")
+    shown = np.asarray(open_image(png_of(2, 16, colours.tobytes(), 3, colours[0].tobytes())))
+    assert shown[0].tolist() == [[255] * 3, [5, 7, 11], [0, 0, 0]]  # 1300 >> 8 is 5
+
+
+@pytest.mark.parametrize(("depth", "row"), [(2, 0b00_01_10_11), (4, 0x07)])
+def test_a_transparent_level_of_few_bits_becomes_white(depth, row):
+    greatest = 2**depth - 1
+    levels = [row >> shift & greatest for shift in range(8 - depth, -1, -depth)]
+    for clear in levels:
+        data = png_of(0, depth, bytes([row]), len(levels), struct.pack(">H", clear))
+        assert np.asarray(open_image(data))[0, :, 0].tolist() == [
+            255 if level == clear else level * 255 // greatest for level in levels
+        ]
+
+
 def test_animations_give_their_first_frame():
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
     for kind in ("GIF", "WEBP", "PNG"):
@@ -156,6 +190,12 @@ def test_pixel_limit_counts_width_times_height(kind):
     data = encoded(picture(24, 36), kind)
     assert reason_of(data, max_pixels=24 * 36 - 1) == "too many pixels"
     assert open_image(data, max_pixels=24 * 36).size == (36, 24)
+
+
+def test_a_longer_side_than_any_jpeg_has_is_refused():
+    longest = encoded(Image.new("L", (65_535, 1)), "PNG")
+    assert open_image(longest).size == (65_535, 1)
+    assert reason_of(encoded(Image.new("L", (1, 65_536)), "PNG")) == "too many pixels"
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -345,6 +385,23 @@ def test_refusals_cross_process_borders():
     again = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(again, DataError)
     assert (again.reason, str(again)) == (caught.value.reason, str(caught.value))
+
+
+def test_lack_of_memory_is_no_damage(monkeypatch, tmp_path):
+    """It says nothing of the file, which is looked at again the next time."""
+    file = tmp_path / "a.png"
+    file.write_bytes(encoded(picture(), "PNG"))
+
+    def short(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("towers.data.images.pixels_only", short)
+        assert reason_of(file) == "out of memory"
+        verdicts = Verdicts("files")
+        assert verdicts.of(file).reason == "out of memory"
+        verdicts.save()
+    assert Verdicts("files").of(file).key
 
 
 def test_on_white_leaves_opaque_rgb_alone():

@@ -165,16 +165,15 @@ def test_digest_sees_every_change_of_an_item(change):
     assert make_collection(items).digest != make_collection(changed).digest
 
 
-def test_digest_sees_order_size_version_and_classes_but_not_names():
+def test_digest_sees_order_version_and_classes_but_not_names():
     items = [make_item(number, label="abc"[number]) for number in range(3)]
     whole = make_collection(items)
     others = [
         make_collection(reversed(items)),
-        make_collection(items, size=128),
         make_collection(items, version="2"),
         make_collection(items, class_names=("c", "b", "a")),
     ]
-    assert len({whole.digest, *(other.digest for other in others)}) == 5
+    assert len({whole.digest, *(other.digest for other in others)}) == 4
     assert replace(whole, name="other").digest == whole.digest
 
 
@@ -206,8 +205,6 @@ def test_concat_unites_classes_and_adds_reports():
     assert both.classes == ("a", "b")
     assert both.labels.tolist() == [1, 0]
     assert both.report == Report(5, 2, {"empty": 3})
-    with pytest.raises(DataError, match="size"):
-        left.concat(replace(right, size=64))
 
 
 def test_where_filters_by_each_field():
@@ -273,16 +270,14 @@ def test_image_comes_from_bytes_files_and_functions(tmp_path):
         assert picture.getcolors() == [(32, (255, 0, 0))]
 
 
-def test_image_is_shrunk_never_enlarged_and_opaque_on_white():
+def test_image_is_whole_and_opaque_on_white():
     clear = png((10, 20, 30, 0), (600, 200), "RGBA")
     whole = make_collection(
         replace(make_item(0), image=source)
         for source in (clear, partial(Image.new, "LA", (600, 200), (9, 0)), png("red", (8, 4)))
     )
-    assert [whole.image(index).size for index in range(3)] == [(256, 85), (256, 85), (8, 4)]
-    assert whole.image(0).getcolors() == whole.image(1).getcolors() == [(256 * 85, (255,) * 3)]
-    assert replace(whole, size=None).image(0).size == (600, 200)
-    assert replace(whole, size=6).image(0).size == (6, 2)
+    assert [whole.image(index).size for index in range(3)] == [(600, 200), (600, 200), (8, 4)]
+    assert whole.image(0).getcolors() == whole.image(1).getcolors() == [(600 * 200, (255,) * 3)]
 
 
 def test_slices_are_collections():

@@ -18,7 +18,7 @@ def collection(labels, groups=None) -> Collection:
              {"en": ("said",)}, label, group=groups and groups[row])
         for row, label in enumerate(labels)
     )  # fmt: skip
-    return Collection("made up", items, Report(len(items), len(items)), size=8)
+    return Collection("made up", items, Report(len(items), len(items)))
 
 
 def test_scenes_questions_with_their_pictures():

@@ -7,6 +7,7 @@ import pytest
 
 from towers.data import svg
 from towers.data.errors import BadImage
+from towers.models import Preprocessing
 
 NS = 'xmlns="http://www.w3.org/2000/svg"'
 SQUARE = '<rect x="0" y="0" width="{}" height="{}" fill="red"/>'
@@ -103,6 +104,28 @@ def test_second_picture_comes_from_the_cache(file, monkeypatch):
     first = np.asarray(svg.Raster(file)())
     monkeypatch.setattr(svg, "rasterise", lambda *_: pytest.fail("rendered again"))
     np.testing.assert_array_equal(np.asarray(svg.Raster(file)()), first)
+
+
+@pytest.mark.parametrize("side", [200, 336, 1000])
+@pytest.mark.parametrize("way", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("page", [(30, 9), (7, 64), (50, 50)])
+def test_a_drawing_is_never_enlarged_for_a_tower(tmp_path, monkeypatch, side, way, page):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path / "home"))
+    path = tmp_path / "page.svg"
+    ink = f'<ellipse cx="{page[0] / 2}" cy="{page[1] / 2}" rx="3" ry="4" fill="navy"/>'
+    path.write_text(f'<svg {NS} width="{page[0]}" height="{page[1]}">{ink}</svg>')
+    transform = Preprocessing(side, (0.5,) * 3, (0.5,) * 3, resize=way)
+
+    def enlarged(picture):
+        wanted = transform.scaled(*picture.size)
+        return max(new / old for new, old in zip(wanted, picture.size, strict=True))
+
+    small, picture = svg.Raster(path)(), svg.Raster(path)(transform.scaled)
+    assert max(small.size) == svg.SIZE
+    if enlarged(small) <= 1:
+        assert picture.size == small.size
+    else:  # no larger than it has to be, but for a pixel of rounding
+        assert 0.97 < enlarged(picture) <= 1
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])

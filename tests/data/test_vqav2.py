@@ -58,6 +58,15 @@ def test_questions_find_their_answers_and_their_pictures(tmp_path):
     assert list(questions.clusters) == ["9", "8"]
 
 
+def test_an_unreadable_picture_is_a_white_page_and_told(tmp_path, capsys):
+    path = layout(tmp_path, [question(20), question(21, 8)], [note(20), note(21, 8)], (8, 9), "val")
+    (next((tmp_path).rglob("*000008.jpg"))).write_bytes(b"no picture")
+    pictures, texts = vqav2.load(path, "val").seen([0, 1])
+    assert len(texts) == 2
+    assert pictures[1].getcolors(1)[0][1] == (255, 255, 255) != pictures[0].getpixel((0, 0))
+    assert "a white page stands for picture 8 (unknown type" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("notes", "said"),
     [

@@ -14,8 +14,9 @@ import nbformat
 import pytest
 
 from tests import made_up_book
+from tests.data.made_up_files import fill
 from tests.made_up_book import ADD, YAML
-from towers import experiments, files, records
+from towers import cli, experiments, files, records
 from towers.experiments import ExperimentError, execution
 
 FIGURE = 'import pandas as pd\nrun.figure_data("bars", pd.DataFrame({"x": [1]}))'
@@ -184,6 +185,18 @@ def test_a_second_run_waits_for_the_first(checkout, capsys):
     assert capsys.readouterr().err == "a/one (smoke): waiting for another run of it to end\n"
 
 
+def test_a_slow_cell_that_moves_is_not_stopped(checkout, monkeypatch):
+    """Its loop and its words each last longer than the stall limit, and it than its budget."""
+    steps = "import time\nfrom towers.progress import tqdm\n"
+    steps += "for _ in tqdm(range(14), disable=None):\n    time.sleep(0.5)\n"
+    steps += "for word in range(14):\n    print(word)\n    time.sleep(0.5)"
+    budget = YAML.replace("smoke: 1", "smoke: 0.01")
+    made_up_book.add(checkout, "a/one", ADD, steps, yaml=budget)
+    monkeypatch.setenv("TOWERS_STALL_MINUTES", "0.1")  # a kernel's start takes a part of that
+    path = experiments.run("a/one", "smoke", progress=False)
+    assert records.read(path)[0].wall_seconds > 2 * 6
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_port_that_another_kernel_took_is_tried_once_more(checkout, monkeypatch, times):
     made_up_book.add(checkout, "a/one")
@@ -223,3 +236,15 @@ def test_a_terminal_shows_a_bar_over_the_cells(checkout):
     assert b"/6 [" in shown  # cells, the injected one among them
     assert process.stdout.read().startswith(b"a/one smoke ")
     process.stdout.close()
+
+
+def test_what_the_data_of_a_run_left_out_is_said_on_the_terminal(checkout, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    fill(pictures, ["a.png", "b.png"])
+    fill(pictures, ["c.png"], text=None)
+    load = f"from towers import data\nlen(data.load('folder:{pictures}'))"
+    made_up_book.add(checkout, "a/one", ADD, load, load)
+    assert cli.main(["run", "a/one", "--scale", "smoke"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"towers: folder:{pictures}: left out 1 of 3 (1 no caption)"
+    assert said.count(said[-1]) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from tests import made_up_book
 from towers import experiments, files, records
+from towers.experiments import fingerprints
 from towers.records import Provenance, Record
 
 
@@ -55,6 +56,21 @@ def test_code_of_the_notebook(one):
     cells["cells"][-1]["source"] = ["run.write()  # at last"]
     one.notebook.write_text(json.dumps(cells))
     assert experiments.staleness(one) == "code changed"
+
+
+def test_a_module_that_changed_is_named(one, tmp_path, monkeypatch):
+    package = tmp_path / "towers"
+    (package / "losses").mkdir(parents=True)
+    for name in ("__init__.py", "losses/__init__.py", "losses/tiled.py"):
+        (package / name).write_text("x = 1\n")
+    monkeypatch.setattr(fingerprints, "FOLDER", package)
+    cells = json.loads(one.notebook.read_text())
+    cells["cells"][-1]["source"] = ["from towers.losses import tiled"]
+    one.notebook.write_text(json.dumps(cells))
+    publish("a/one", code=fingerprints.noted(one))
+    assert fingerprints.changed(one, "laptop", experiments.last_run(one).code) is None
+    (package / "losses/tiled.py").write_text("x = 2\n")
+    assert experiments.staleness(one) == "code changed (towers.losses.tiled)"
 
 
 def test_parameters_are_named(one):

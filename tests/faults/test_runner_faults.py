@@ -213,6 +213,13 @@ class TestFailure:
         assert re.search(r"in cell \d: the time limit of 0.04 min is over; see", line)
         assert time.monotonic() - start < 0.04 * 60 + 5
 
+    def test_of_a_cell_that_works_hard_and_moves_nothing(self, checkout, capsys, monkeypatch):
+        monkeypatch.setenv("TOWERS_STALL_MINUTES", "0.05")
+        made_up_book.add(checkout, "a/one", ENDLESS["plain"], whole=True)
+        line = self.fails(checkout, capsys)
+        assert "in cell 2: nothing has moved for 0.05 min, no output and no step" in line
+        assert "TOWERS_STALL_MINUTES" in line
+
     def test_of_a_kernel_that_dies_is_seen_within_five_seconds(self, checkout, capsys):
         cell = "import os, pathlib, time\npathlib.Path('died').write_text(repr(time.time()))\n"
         made_up_book.add(checkout, "a/one", cell + "os.kill(os.getpid(), 9)")

@@ -114,10 +114,14 @@ class Colours:
         self.count, self.size, self.read = count, size, []
         self.picture_keys = [f"{name} {index}" for index in range(count)]
 
+    @property
+    def picture_modules(self):
+        return [__name__] * len(self.picture_keys)
+
     def __len__(self):
         return self.count
 
-    def image(self, index):
+    def image(self, index, scaled=None):
         self.read.append(index)
         return Image.new("RGB", self.size, (index % 256, 7 * index % 256, 100))
 

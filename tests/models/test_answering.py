@@ -1,5 +1,7 @@
 """A tower with a classifier over answers, shown questions above their pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,16 @@ def test_a_page_is_drawn_once_where_there_is_room(monkeypatch):
     for rows in ([2, 0], [0, 1, 0], [1, 2]):
         shown[rows]
     assert seen == [[0, 2], [1]]
+
+
+def test_few_pictures_are_held_while_pages_are_drawn(monkeypatch):
+    """They may be photographs of any size."""
+    monkeypatch.setattr(answering, "AT_ONCE", 2)
+    asked, counts = questions(*"abcde"), []
+    pictures = asked.pictures
+    held = replace(asked, pictures=lambda rows: counts.append(len(rows)) or pictures(rows))
+    assert np.array_equal(Pages(held, 48)[range(5)], Pages(asked, 48)[range(5)])
+    assert counts[:3] == [2, 2, 1]
 
 
 def test_the_tower_that_was_given_stays_as_it_is():

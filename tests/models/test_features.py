@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.models.conftest import Colours, small_image_tower, small_text_tower
+from tests.models.conftest import Colours, MeanColour, small_image_tower, small_text_tower
 from towers import models
+from towers.data import BadImage
 from towers.models import features
 
 module = importlib.import_module("towers.models.features")
@@ -72,11 +73,12 @@ def test_the_second_call_reads_the_cache(home):
         lambda m: features(small_image_tower(seed=1), Colours(3), dtype="fp32"),
         lambda m: features(small_image_tower(name="test:other"), Colours(3), dtype="fp32"),
         lambda m: features(small_image_tower(), Colours(3), dtype="bf16"),
-        lambda m: m.setattr(module, "FEATURES_VERSION", 0) or usual(),
+        lambda m: edit(m, module.CODE) or usual(),
+        lambda m: edit(m, MeanColour.__module__) or usual(),
         lambda m: m.setattr(module.metadata, "version", lambda name: "0") or usual(),
         lambda m: features(resized(), Colours(3), dtype="fp32"),
     ],
-    ids=["weights", "name", "dtype", "version", "libraries", "recipe"],
+    ids=["weights", "name", "dtype", "code", "tower's code", "libraries", "recipe"],
 )
 def test_whatever_features_depend_on_is_in_the_key(home, monkeypatch, change):
     usual()
@@ -95,6 +97,24 @@ def test_another_version_of_any_library_that_computes_is_in_the_key(home, monkey
     )
     usual()
     assert len(cached(home)) == 2
+
+
+def edit(monkeypatch, name):
+    """Another digest of code where a module is in it."""
+
+    def digest(roots, settings):
+        return "edited" if name in roots else "as it was"
+
+    monkeypatch.setattr(module.fingerprints, "of_code", digest)
+
+
+def test_a_picture_is_computed_again_when_what_draws_it_is_another_code(home, monkeypatch):
+    pictures = Colours(3)
+    first = features(small_image_tower(), pictures, progress=False)
+    edit(monkeypatch, Colours.__module__)
+    again = features(small_image_tower(), pictures, progress=False)
+    assert len(pictures.read) == 6
+    assert np.array_equal(first, again)
 
 
 def usual():
@@ -130,7 +150,9 @@ def test_a_text_is_never_taken_for_a_picture_of_that_key(home):
     features(small_text_tower(), ["colours 0"], progress=False)
     stored = [module._read(path, width) for path in cached(home) for width in (5, 6)]
     keys = {key for rows in stored if isinstance(rows, dict) for key in rows}
-    assert keys == {module.files.sha256(b"colours 0"), module.files.sha256(b"text colours 0")}
+    code = module.fingerprints.of_code(["towers.data.items", Colours.__module__], {})
+    named = (f"colours 0 {code}", "text colours 0")
+    assert keys == {module.files.sha256(name.encode()) for name in named}
 
 
 def test_equal_pictures_are_computed_once(home):
@@ -145,7 +167,7 @@ def test_an_interrupted_call_goes_on_where_it_was(home, monkeypatch):
     monkeypatch.setattr(module, "ROWS_PER_FILE", 4)
 
     class Broken(Colours):
-        def image(self, index):
+        def image(self, index, scaled=None):
             if index == 9:
                 raise KeyboardInterrupt
             return super().image(index)
@@ -192,9 +214,42 @@ def test_a_damaged_file_is_computed_again_and_said_so(home, capsys, damage):
     assert capsys.readouterr().err == ""
 
 
+class Lost(Colours):
+    """Some of the pictures were taken away after loading, one is too large for the memory."""
+
+    def __init__(self, count, lost):
+        super().__init__(count)
+        self.lost = lost
+
+    def image(self, index, scaled=None):
+        if index in self.lost:
+            raise MemoryError if index == 0 else BadImage("missing")
+        return super().image(index)
+
+
+def test_an_unreadable_picture_is_a_white_page_and_is_asked_for_again(home, capsys):
+    tower, bad = small_image_tower(), {}
+    rows = features(tower, Lost(9, {0, 4}), dtype="fp32", progress=False, bad=bad)
+    assert bad == {0: "out of memory", 4: "missing"}
+    assert "2 of 9 pictures cannot be read" in capsys.readouterr().err
+    white = tower(torch.ones(1, 3, 16, 16))[0].detach().numpy()  # (255 / 255 - 0.5) / 0.5
+    np.testing.assert_allclose(rows[[0, 4]], [white, white], atol=1e-6)
+    pictures = Colours(9)
+    whole = features(tower, pictures, dtype="fp32", progress=False)
+    assert sorted(pictures.read) == [0, 4]  # all others were kept
+    np.testing.assert_allclose(whole, direct(tower, Colours(9)), atol=1e-6)
+
+
+def test_too_many_unreadable_pictures_are_refused(home):
+    lost = set(range(1, 12))
+    features(small_image_tower(), Lost(220, lost), progress=False)  # a twentieth
+    with pytest.raises(ValueError, match=r"at most 5% unreadable .* 11 of 60 \(11 missing\)"):
+        features(small_image_tower(seed=1), Lost(60, lost), progress=False)
+
+
 def test_a_failure_leaves_nothing_behind(home):
     class Broken(Colours):
-        def image(self, index):
+        def image(self, index, scaled=None):
             if index == 5:
                 raise OSError("gone")
             return super().image(index)
@@ -263,11 +318,12 @@ def test_a_trainable_tower_is_refused(home):
 class Photographs:
     paths = sorted((Path(foolbox.__file__).parent / "data").glob("imagenet_*.jpg"))[:8]
     picture_keys = tuple(path.name for path in paths)
+    picture_modules = (__name__,) * len(paths)
 
     def __len__(self):
         return len(self.paths)
 
-    def image(self, index):
+    def image(self, index, scaled=None):
         return Image.open(self.paths[index]).convert("RGB")
 
 
@@ -332,7 +388,7 @@ def test_torch_keeps_its_threads(home, threads):
 
 def test_an_error_stops_the_rest(home):
     class Broken(Colours):
-        def image(self, index):
+        def image(self, index, scaled=None):
             super().image(index)
             raise OSError("gone")
 

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from towers.models import Preprocessing
+from towers.models import Preprocessing, preprocessing
+from towers.training.samples import Squares
 
 HALF = (0.5, 0.5, 0.5)
 COLOURS = ((0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
@@ -78,6 +79,46 @@ def test_a_crop_loses_what_a_squash_keeps():
 def test_any_size_gives_the_square(width, height, way):
     # a crop of a 1 x 300 picture goes through 32 x 9600 pixels and back
     assert Preprocessing(32, HALF, HALF, resize=way)(noise(width, height)).shape == (3, 32, 32)
+
+
+@pytest.fixture
+def largest(monkeypatch):
+    """Pixels of the largest picture that any resize makes."""
+    made, usual = [0], Image.Image.resize
+
+    def resize(image, size, *rest, **options):
+        made[0] = max(made[0], size[0] * size[1])
+        return usual(image, size, *rest, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    return made
+
+
+@pytest.mark.parametrize("sides", [(60_000, 1), (1, 60_000), (9_000, 40), (3, 7_000)])
+@pytest.mark.parametrize(("way", "fraction"), [("crop", 0.875), ("pad", 1.0), ("squash", 0.875)])
+@pytest.mark.parametrize("crop", [False, True])
+def test_a_long_line_of_pixels_makes_nothing_large(largest, sides, way, fraction, crop):
+    """60,000 x 1 pixels under a tower of 224 would be 3 billion when they are scaled first."""
+    squares = Squares(Preprocessing(224, HALF, HALF, resize=way, crop_fraction=fraction), crop)
+    assert squares(Image.new("RGB", sides, "teal"), 2**63 + 5).shape == (224, 224, 3)
+    assert 0 < largest[0] <= preprocessing.WHOLE * 224**2
+
+
+@pytest.mark.parametrize("sides", [(700, 20), (31, 900), (400, 300)])
+@pytest.mark.parametrize("crop", [False, True])
+def test_the_square_alone_is_what_a_cut_of_the_whole_gives(monkeypatch, sides, crop):
+    """Smooth pictures differ by a level at most: both ways round once to 8 bits in between, in
+    another order. A square that is one pixel off differs by more."""
+    columns, rows = (np.linspace(0, 6 * side / min(sides), side) for side in sides)
+    waves = np.sin(columns)[None, :, None] + np.cos(rows)[:, None, None] + np.linspace(0, 1, 3)
+    image = Image.fromarray((60 * waves + 120).clip(0, 255).astype(np.uint8))
+    squares = Squares(Preprocessing(48, HALF, HALF, crop_fraction=0.9), crop)
+    found = []
+    for most in (0, 10**9):
+        monkeypatch.setattr(preprocessing, "WHOLE", most)
+        found.append(squares(image, 77).astype(int))
+    assert np.abs(found[0] - found[1]).max() <= 1
+    assert np.abs(found[0] - np.roll(found[1], 1, axis=int(sides[0] > sides[1]))).max() > 3
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])

@@ -100,6 +100,14 @@ def test_pictures_are_fitted_never_cropped():
     assert (np.asarray(shown)[:, :44] == 255).all()
 
 
+def test_a_picture_is_shown_small_whatever_its_sides():
+    """Fitted into a square of its own, 60,000 x 2 pixels would take 10 GB."""
+    line = Image.new("RGB", (60_000, 2), "black")
+    shown = plots.pictures([line], columns=1).axes[0].images[0].get_array()
+    assert shown.shape[:2] == (256, 256)
+    assert (np.asarray(shown) == 0).all(axis=2).sum() == 256  # one row of ink
+
+
 class Dog:
     """One picture of a dog."""
 

@@ -3,14 +3,17 @@
 import base64
 import dataclasses
 import json
+import os
+import re
 
 import nbformat
 import pytest
 
 from tests import made_up_book
 from tests.report.test_quotes import PROVENANCE, record
-from towers import experiments, records
-from towers.report import book, pages
+from towers import experiments, files, records
+from towers.report import assembly, book, html, pages
+from towers.report.chapters import log_of
 
 PNG = base64.b64encode(b"not really a picture").decode()
 
@@ -44,13 +47,56 @@ def text(page) -> str:
 
 
 def test_a_page_without_a_run_says_so(checkout, page):
-    book.assemble("smoke", checkout)
-    assert "Not run yet at smoke scale: `towers run clip/tiny`." in text(page)
+    assembly.assemble("smoke", checkout)
+    assert "Not run yet at smoke scale: `towers run clip/tiny --scale smoke`." in text(page)
+
+
+def failed(checkout, words: str) -> None:
+    """Put the log of a failed run where a report keeps it."""
+    files.atomic_write(log_of("clip/tiny", "smoke", checkout), f"towers: error: {words}\n")
+
+
+def test_a_page_of_a_run_that_failed_says_why_and_what_to_do(checkout, page):
+    failed(checkout, "clip/tiny (smoke) failed in cell 3: `x` is not there")
+    assembly.assemble("smoke", checkout)
+    assert "clip/tiny (smoke) failed in cell 3: 'x' is not there" in text(page)
+    assert "`towers run clip/tiny --scale smoke`" in text(page)
+    assert "_build/logs/smoke/clip/tiny.log" in text(page)
+
+
+def test_an_earlier_run_is_shown_as_stale_beside_a_later_failure(checkout, page):
+    ran(checkout)
+    failed(checkout, "clip/tiny (smoke) failed in cell 3")
+    results = checkout / "results/clip/tiny/smoke.json"
+    os.utime(results, (1e9, 1e9))
+    assembly.assemble("smoke", checkout)
+    assert "output 0" in text(page)
+    box = pages.provenance_markdown("clip/tiny", "smoke", page.parent)
+    assert re.search(r"records, stale: .*; a later run failed on 20\d\d-", box)
+
+
+def test_a_page_of_damaged_results_says_so(checkout, page):
+    ran(checkout)
+    (checkout / "results/clip/tiny/smoke.json").write_text("{")
+    assembly.assemble("smoke", checkout)
+    assert "Results are damaged at smoke scale" in text(page)
+
+
+def test_how_far_a_paper_is_is_counted_from_chapters_and_claims(checkout):
+    made_up_book.add(checkout, "clip/tiny")
+    row = "- {{id: clip-table-{0}, paper: clip, item: Table {0}, section: S, claim: C, note: N, "
+    row += "experiment: clip/tiny, verdict: {1}}}\n"
+    verdicts = enumerate(("partly", "partly", "reproduced"), 1)
+    claims = "".join(row.format(*pair) for pair in verdicts)
+    files.atomic_write(checkout / "book/claims.yaml", claims)
+    words = "1 chapter; of 3 tables and figures 1 reproduced, 2 partly"
+    assert pages.verdicts_text("clip") == words
+    assert pages.verdicts_text("lilt") == "to come"
 
 
 def test_a_page_shows_the_run_and_its_provenance(checkout, page):
     ran(checkout)
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     assert "output 0" in text(page)
     assert "{provenance} clip/tiny" in text(page)
 
@@ -59,7 +105,7 @@ def test_an_edited_sentence_shows_without_another_run(checkout, page):
     ran(checkout)
     path = checkout / "notebooks/clip/tiny.ipynb"
     path.write_text(path.read_text().replace("A tiny question", "A better question"))
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     assert "A better question" in text(page)
     assert "output 0" in text(page)
 
@@ -68,7 +114,7 @@ def test_edited_code_shows_as_it_ran(checkout, page):
     ran(checkout)
     path = checkout / "notebooks/clip/tiny.ipynb"
     path.write_text(path.read_text().replace("value=rate", "value=0.25"))
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     assert "value=rate" in text(page)
     assert "value=0.25" not in text(page)
 
@@ -83,14 +129,14 @@ def test_a_parameter_cell_that_was_injected_does_not_hide_the_prose(checkout, pa
     ran(checkout, inject)
     path = checkout / "notebooks/clip/tiny.ipynb"
     path.write_text(path.read_text().replace("A tiny question", "A better question"))
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     assert "A better question" in text(page)
     assert "candidates = 10" not in text(page)  # the notebook's own values ran
 
 
 def test_other_parameters_than_the_notebook_s_own_are_shown(checkout, page):
     ran(checkout, inject, candidates=10)
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     cells = [cell.source for cell in nbformat.read(page, as_version=4).cells]
     assert cells[2] == "candidates = 10"
     assert "candidates: int" in cells[1]
@@ -98,9 +144,9 @@ def test_other_parameters_than_the_notebook_s_own_are_shown(checkout, page):
 
 def test_an_unchanged_page_keeps_its_file_time(checkout, page):
     ran(checkout)
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     before = page.stat().st_mtime_ns
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     assert page.stat().st_mtime_ns == before
 
 
@@ -116,15 +162,15 @@ def test_named_figures_become_files_for_other_pages(checkout, page):
     content.cells[-1].outputs = []
     nbformat.write(content, path)
     ran(checkout, draw)
-    book.assemble("smoke", checkout)
+    assembly.assemble("smoke", checkout)
     assert (page.with_suffix("") / "fig-one.png").read_bytes() == base64.b64decode(PNG)
 
 
 def test_contents_must_list_every_experiment(checkout, page):
-    with pytest.raises(book.ReportError, match="clip/tiny"):
-        book._check_contents(checkout)
+    with pytest.raises(html.ReportError, match="clip/tiny"):
+        html.in_reading_order(checkout)
     (checkout / "_toc.yml").write_text("root: intro\n# - file: book/run/clip/tiny\n")
-    book._check_contents(checkout)
+    assert html.in_reading_order(checkout) == ["clip/tiny"]
 
 
 def test_unknown_part_names_the_known_ones(checkout, page):
@@ -144,4 +190,4 @@ def test_library_references_are_the_public_functions_that_a_notebook_names(check
 
 
 def test_every_experiment_of_the_book_stands_in_its_contents():
-    book._check_contents(experiments.get("clip/zero_shot").notebook.parents[2])
+    html.in_reading_order(experiments.get("clip/zero_shot").notebook.parents[2])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import made_up_book
 from towers import records, report
 
 PROVENANCE = records.Provenance(
@@ -108,6 +109,16 @@ def test_cites_a_published_number_with_its_place():
 def test_refuses_to_cite_what_is_not_one_cell(words):
     with pytest.raises(ValueError, match="expected"):
         report.cite(words)
+
+
+def test_a_stale_run_need_not_hold_what_today_s_pages_quote(checkout):
+    made_up_book.add(checkout, "clip/toy")
+    folder = checkout / "results"
+    records.write(folder / "clip/toy/laptop.json", PROVENANCE, [record()])
+    assert report.quote("clip/toy; metric=R@1", "laptop", folder)[0] == "22.3 %"
+    text, title = report.quote("clip/toy; metric=recall at 1", "laptop", folder)
+    assert text == "(not run yet)"
+    assert title.startswith("clip/toy at laptop scale lacks this record; it is stale: ")
 
 
 def test_an_experiment_that_has_not_run_is_said_to_have_not(results):

@@ -67,7 +67,7 @@ def test_what_would_come_out_otherwise_is_another_run(monkeypatch, what):
     if what == "data":
         monkeypatch.setattr("towers.data.scenes.sets.VERSION", "2")
     if what == "code":
-        monkeypatch.setattr(module.fingerprints, "of_module", lambda name: "edited")
+        monkeypatch.setattr(module.fingerprints, "of_code", lambda *_: "edited")
     again = training.kept(recipe)
     assert again.folder != first.folder
     assert again.resumed == 0

@@ -111,6 +111,31 @@ class TestBadSamples:
         assert (again.texts, again.bad) == (read.texts, read.bad)
         assert read.texts[0] != samples_of(loaded).read(rows, PICKS[4:8]).texts[0]
 
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [(MemoryError(), "out of memory"), (ZeroDivisionError("x"), "ZeroDivisionError"),
+         (BadImage("missing"), "missing")],
+    )  # fmt: skip
+    def test_no_picture_ends_a_run_whatever_reading_it_raises(self, error, reason):
+        def fails():
+            raise error
+
+        loaded = collection()
+        object.__setattr__(loaded[3], "image", fails)
+        read = samples_of(loaded).read(np.array([3, 5]), PICKS[:2])
+        assert read.bad.keys() == {reason}
+        assert read.texts[1].startswith("5/")
+
+    @pytest.mark.parametrize("error", [OSError(errno.EIO, "the disk fails"), DataError("changed")])
+    def test_what_says_nothing_of_a_sample_is_raised(self, error):
+        def fails():
+            raise error
+
+        loaded = collection()
+        object.__setattr__(loaded[3], "image", fails)
+        with pytest.raises(type(error), match=r"the disk fails|changed"):
+            samples_of(loaded).read(np.array([3]), PICKS[:1])
+
     def test_stop_a_run_when_nothing_else_is_there(self):
         loaded = collection(3)
         for item in loaded:
@@ -182,6 +207,21 @@ class TestFeatures:
         assert found.digest != plain.digest
         assert list(found.captions()) == list(plain.captions())
 
+    def test_pictures_that_cannot_be_read_are_left_out(self, monkeypatch):
+        loaded = collection()
+        object.__setattr__(loaded[6], "image", b"")
+        monkeypatch.setattr(loading.data, "load", lambda name: loaded)
+        tower = toy_towers.image_tower()
+        for _ in range(2):  # what was kept the first time must not hide it
+            found = loading.featured(["toys"], tower, ("en",), "fp32")
+            assert (len(found), found.left_out) == (9, Counter({"empty": 1}))
+            assert not any(text.startswith("6/") for text in found.captions())
+        read = found.read(np.array([6]), PICKS[:1])
+        assert read.texts[0].startswith("7/")
+        with torch.no_grad():
+            given = tower(tower.transform(loaded.image(7))[None])
+        assert np.allclose(read.images, given, atol=1e-6)
+
     def test_train_as_the_pictures_do(self, tmp_path, monkeypatch):
         """The same batches, captions and updates, but for rounding."""
         monkeypatch.setattr(loading.data, "load", lambda name: collection(44))
@@ -247,9 +287,34 @@ class TestShards:
         found = shards.ShardSamples((path,), Squares(PREPARED))
         assert len(found) == 2
         assert found.left_out == Counter({
-            "no caption": 1, "no picture": 1, "duplicate member": 1, "empty": 1,
+            "no caption": 1, "no picture": 2, "duplicate member": 1, "empty": 1,
             "unsafe name": 2, "damaged header": 1,
         })  # fmt: skip
+
+    @pytest.mark.parametrize("kind", ["dotted", "apart", "cut"])
+    def test_shards_that_are_mostly_lost_train_nothing(self, tmp_path, capsys, kind):
+        extra = members(range(48), 16)
+        if kind == "dotted":
+            extra = [(name.replace(".", ".v1."), content) for name, content in extra]
+        if kind == "apart":
+            extra.sort(key=lambda member: member[0][-3:])
+        path = tar(tmp_path / "0.tar", members(range(16)) + extra)
+        if kind == "cut":  # of the second shard nothing is left; the first had 64 samples
+            tar(tmp_path / "1.tar", [])
+            (tmp_path / "1.tar").write_bytes(path.read_bytes()[:700])
+        dual = toy_towers.trainable()
+        given = loading.load([f"shards:{tmp_path}/*.tar"], dual.image.transform)
+        lost = {"dotted": 48, "apart": 96, "cut": 64}[kind]
+        with pytest.raises(training.TrainingError, match=f"got {lost} of "):
+            toy_runs.train(tmp_path / "run", dual, source=given)
+
+    def test_a_run_says_in_one_line_what_it_leaves_out(self, tmp_path, capsys):
+        lone = [("90.png", toy_towers.picture(1)), ("91.txt", b"words")]
+        path = tar(tmp_path / "0.tar", members(range(44)) + lone)
+        dual = toy_towers.trainable()
+        given = loading.load([f"shards:{path}"], dual.image.transform)
+        toy_runs.train(tmp_path / "run", dual, source=given)
+        assert "left out 2 of 46 (1 no caption, 1 no picture)" in capsys.readouterr().err
 
     def test_damage_inside_a_member_is_found_when_it_is_read(self, tmp_path):
         path = tar(tmp_path / "a.tar", [*members(range(3)), ("7.png", b"no"), ("7.txt", b"words")])

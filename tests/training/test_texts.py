@@ -144,10 +144,41 @@ def test_wmt_has_two_files_line_by_line(tmp_path):
 
 
 def test_back_translations_are_two_columns(tmp_path):
-    path = write(tmp_path / "b.tsv", "a cat\tthe cat\tx", "none", "\tb", "a dog\t a hound ")
+    path = write(tmp_path / "b.tsv", "a cat\tthe cat", "none", "\tb", "a dog\t a hound ", "a\tb\tc")
     source = texts.load([f"backtranslation:{path}"], ())
     assert [source.pair(row, 5) for row in range(len(source))] == [
         ("a cat", "the cat"), ("a dog", "a hound"),
+    ]  # fmt: skip
+
+
+def test_lines_that_are_no_pair_are_told_and_too_many_refused(tmp_path, capsys):
+    good = [f"a {n}\tb {n}" for n in range(40)]
+    path = write(tmp_path / "b.tsv", *good, "no tab", "three\tare\ttoo many")
+    assert len(texts.load([f"backtranslation:{path}"], ())) == 40
+    texts.load([f"backtranslation:{path}"], ())  # from the index
+    told = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert [line.partition("left")[2] for line in told] == [" out 2 of 42 (2 not two columns)"] * 2
+    path = write(tmp_path / "c.tsv", *good, *["no tab"] * 10)
+    with pytest.raises(training.TrainingError, match="got 10 bad lines of 50"):
+        texts.load([f"backtranslation:{path}"], ())
+
+
+def test_damaged_json_is_told_and_one_sentence_is_no_damage(tmp_path, capsys):
+    lines = ['{"text": "One. Two."}', '{"text": "One."}', '{"text": 3}', "{", '"text"']
+    path = write(tmp_path / "a.jsonl", *lines)
+    assert len(texts.load([f"sentences:{path}"], ())) == 1
+    assert 'left out 3 of 4 (3 no JSON with "text")' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_where_a_text_file_s_do_and_nowhere_else(tmp_path, end):
+    one, other = tmp_path / "a.en", tmp_path / "a.de"
+    mark = "\u2028\x85\x0c\x0b"
+    one.write_bytes(end.join([f"a{mark}cat", "a dog", "a cow"]).encode())
+    other.write_bytes(end.join([f"eine{mark}Katze", "ein Hund", "eine Kuh"]).encode())
+    source = texts.load([f"parallel:{one},{other}"], ())
+    assert [source.pair(row, 5) for row in range(len(source))] == [
+        (f"a{mark}cat", f"eine{mark}Katze"), ("a dog", "ein Hund"), ("a cow", "eine Kuh"),
     ]  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def load(name: str) -> Collection:
     """
     if not isinstance(name, str):
         raise DataError(f"expected the name of one collection, got {name!r}; write it as text")
-    if found := _BRACKETS.fullmatch(name):
+    if (found := _BRACKETS.fullmatch(name)) and not custom.exists(name):
         return load(found[1]).split(found[2])
     kind, _, rest = name.partition(":")
     if kind in custom.PREFIXES:

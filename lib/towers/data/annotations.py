@@ -6,6 +6,7 @@ those of the published results ("restval" counts as training, as is usual).
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +14,15 @@ from pathlib import Path
 from towers.data.errors import BadImage, DataError
 from towers.data.folders import existing_folder, local_path
 from towers.data.images import read_bytes
-from towers.data.intake import Tally, clean_captions, inside, safe_name
+from towers.data.intake import (
+    CANDIDATE,
+    UNNAMED,
+    Tally,
+    clean_captions,
+    inside,
+    safe_name,
+    text_lines,
+)
 from towers.data.items import Item
 
 MAX_JSON_BYTES = 2**28
@@ -32,10 +41,14 @@ def coco(path: str, tally: Tally) -> Iterator[Item]:
     annotations/captions_*.json, whose names say the part. PATH may also be one such file.
     """
     root, karpathy, files = _find(path, "dataset_coco.json", "captions_*.json")
-    if karpathy:
-        yield from _karpathy(root, karpathy, _COCO_FOLDERS, tally)
-    for file in files:
-        yield from _captions_file(root, file, tally)
+
+    def drafts() -> Iterator[Item]:
+        if karpathy:
+            yield from _karpathy(root, karpathy, _COCO_FOLDERS, tally)
+        for file in files:
+            yield from _captions_file(root, file, tally)
+
+    yield from _with_unnamed(drafts(), tally)
 
 
 def flickr30k(path: str, tally: Tally) -> Iterator[Item]:
@@ -46,9 +59,22 @@ def flickr30k(path: str, tally: Tally) -> Iterator[Item]:
     """
     root, karpathy, files = _find(path, "dataset_flickr30k.json", "*.token")
     if karpathy:
-        yield from _karpathy(root, karpathy, _FLICKR_FOLDERS, tally)
-    for file in files[:1]:
-        yield from _token_file(root, file, tally)
+        drafts = _karpathy(root, karpathy, _FLICKR_FOLDERS, tally)
+    else:  # beside the corrected captions of 2013 may lie the first ones, results.token
+        newest = [file for file in files if file.name == "results_20130124.token"] or files
+        drafts = _token_file(root, newest[0], tally)
+    yield from _with_unnamed(drafts, tally)
+
+
+def _with_unnamed(drafts: Iterable[Item], tally: Tally) -> Iterator[Item]:
+    """The drafts; pictures beside theirs that no entry names are counted at the end."""
+    used: dict[Path, set[str]] = {}
+    for draft in drafts:
+        used.setdefault(draft.image.parent, set()).add(draft.image.name)
+        yield draft
+    for folder, names in used.items():
+        there = {name for name in os.listdir(folder) if CANDIDATE.search(name)}
+        tally.dropped[UNNAMED] += len(there - names)
 
 
 def _find(path: str, karpathy: str, pattern: str) -> tuple[Path, Path | None, list[Path]]:
@@ -114,7 +140,7 @@ def _token_file(root: Path, file: Path, tally: Tally) -> Iterator[Item]:
     """Flickr30k's own layout: lines of image.jpg#0, a tab and a caption."""
     texts: dict[str, list[object]] = {}
     content = _read_text(file)
-    for line in content.splitlines():
+    for line in text_lines(content):
         name, tab, caption = line.partition("\t")
         if tab:
             texts.setdefault(name.rpartition("#")[0], []).append(caption)

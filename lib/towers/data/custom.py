@@ -15,52 +15,59 @@ Every image is decoded once when a set is loaded. What is damaged or hostile is 
 counted in the collection's report; a set with too much of it is refused.
 """
 
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from towers.data.annotations import coco, flickr30k
 from towers.data.errors import DataError
-from towers.data.folders import by_class, captioned
-from towers.data.intake import Tally, admit
+from towers.data.folders import by_class, captioned, local_path
+from towers.data.intake import Tally, admit, say_left_out
 from towers.data.items import PARTS, Collection, Item
-from towers.data.prompts import class_names
+from towers.data.prompts import class_names, wordnet_names
 from towers.data.shards import from_shards
 from towers.data.torchvision_sets import from_torchvision
 
-_FILES: dict[str, Callable[[str, Tally], Iterator[Item]]] = {
+_CAPTIONED: dict[str, Callable[[str, Tally], Iterator[Item]]] = {
     "folder": captioned,
-    "imagefolder": by_class,
     "coco": coco,
     "flickr30k": flickr30k,
 }
-PREFIXES = (*_FILES, "shards", "torchvision")
+PREFIXES = ("folder", "imagefolder", "coco", "flickr30k", "shards", "torchvision")
 """What may stand before the colon."""
+MAX_BAD = 0.05
+"""Share of bad files above which a set is refused, unless its name says otherwise."""
 
 _WORDNET_ID = re.compile(r"n\d{8}")
+_OPTION = re.compile(r"(.+)\?max_bad=(0?\.\d+|[01](?:\.0*)?)")
 
 
 def load(
     name: str,
     parts: tuple[str, ...] | None = None,
-    max_bad: float = 0.05,
-    size: int | None = 256,
+    max_bad: float = MAX_BAD,
 ) -> Collection:
     """Load a set of local files in one of the layouts above.
 
+    One line on standard error says what was left out and why, as the report counts it.
+
     Args:
-        name: prefix, colon, and a path, a pattern or a name: "folder:~/pictures".
+        name: prefix, colon, and a path, a pattern or a name: "folder:~/pictures". At its end
+            "?max_bad=0.2" sets `max_bad`, wherever names are given.
         parts: load only these of "train", "val" and "test", where the set's own files say which
             item belongs where; None loads all.
-        max_bad: share of bad files, in [0, 1], above which the set is refused (ten are always
+        max_bad: share of bad files, in [0, 1], above which the set is refused (nine are always
             forgiven).
-        size: longest side in pixels of the pictures; None leaves them as they are.
 
     Returns:
-        A collection; its report counts what was left out and why.
+        A collection; its report counts what was left out and why. Its classes are all that the
+        set names, in numeric order where they are numbers; WordNet ids come under English names.
 
     Raises:
-        DataError: an unknown prefix, nothing there, too much that is bad, or no such parts.
+        DataError: an unknown prefix, nothing there, too much that is bad, no such parts, or class
+            names that are ambiguous.
     """
     prefix, colon, rest = name.partition(":")
     if prefix not in PREFIXES or not colon or not rest:
@@ -70,32 +77,67 @@ def load(
         )
     if parts is not None and not (parts and set(parts) <= set(PARTS)):
         raise DataError(f"expected parts among train, val and test, got {parts!r}; name some")
-    tally, names = Tally(max_bad), None
-    if prefix == "torchvision":
-        items, names = from_torchvision(rest, tally, parts)
-    elif prefix == "shards":
-        items = list(from_shards(rest, tally))
-    else:
-        items = admit(_chosen(_FILES[prefix](rest, tally), parts), tally, name)
+    if (option := _OPTION.fullmatch(rest)) and not exists(name):
+        rest, max_bad = option[1], float(option[2])
+    tally = Tally(max_bad)
+    items, names = _read(prefix, rest, name, tally, parts)
     if parts is not None and any(item.split is None for item in items):
         raise DataError(
             f"expected a set that names its own parts, got {name!r}; use .split instead"
         )
-    if names is None:
-        items, names = _named(items)
-    return Collection(name, tuple(items), tally.report(), size=size, class_names=names)
+    items, names = _in_english(items, names or _labels(items), name)
+    report = tally.report()
+    say_left_out(name, report)
+    return Collection(name, tuple(items), report, class_names=names)
 
 
-def _chosen(drafts: Iterator[Item], parts: tuple[str, ...] | None) -> Iterator[Item]:
-    return (draft for draft in drafts if parts is None or draft.split in (None, *parts))
+def exists(name: str) -> bool:
+    """Whether what follows the prefix of a name is a path that is there, whatever signs it has."""
+    return os.path.exists(local_path(name.partition(":")[2]))
 
 
-def _named(items: list[Item]) -> tuple[list[Item], tuple[str, ...] | None]:
-    """Class numbers in numeric order; ImageNet's 1,000 folders under their English names."""
-    labels = sorted({item.label for item in items if item.label is not None})
-    if labels and all(label.isdecimal() for label in labels):
-        return items, tuple(sorted(labels, key=int))
-    if len(labels) == 1000 and all(_WORDNET_ID.fullmatch(label) for label in labels):
-        names = dict(zip(labels, class_names("imagenet"), strict=True))
-        return [replace(item, label=names[item.label]) for item in items], tuple(names.values())
-    return items, None
+def _read(
+    prefix: str, rest: str, name: str, tally: Tally, parts: tuple[str, ...] | None
+) -> tuple[list[Item], Sequence[str]]:
+    """Items, and the classes that the set names, if it does."""
+    if prefix == "torchvision":
+        return from_torchvision(rest, tally, parts)
+    if prefix == "shards":
+        return from_shards(rest, tally)
+    if prefix == "imagefolder":
+        drafts, names = by_class(rest, tally)
+    else:
+        drafts, names = list(_CAPTIONED[prefix](rest, tally)), ()
+    names = names or _labels(drafts)  # of all parts, and of pictures that are damaged
+    chosen = [draft for draft in drafts if parts is None or draft.split in (None, *parts)]
+    return admit(chosen, tally, name), names
+
+
+def _labels(items: Sequence[Item]) -> tuple[str, ...]:
+    return tuple(sorted({item.label for item in items if item.label is not None}))
+
+
+def _in_english(
+    items: list[Item], names: Sequence[str], name: str
+) -> tuple[list[Item], tuple[str, ...] | None]:
+    """Classes in their order: numbers by size, WordNet ids under their English names.
+
+    The numbers 0 to 999 are ImageNet's classes, as in the folders of ImageNetV2.
+    """
+    names = tuple(names)
+    if repeated := [label for label, count in Counter(names).items() if count > 1]:
+        raise DataError(
+            f"expected different class names in {name}, got {repeated[0]!r} more than once; "
+            "tell them apart"
+        )
+    if names and all(label.isdecimal() for label in names):
+        names = tuple(sorted(names, key=int))
+        if [int(label) for label in names] != list(range(1000)):
+            return items, names
+        english = class_names("imagenet")
+    elif any(_WORDNET_ID.fullmatch(label) for label in names):
+        english = wordnet_names(names)
+    else:
+        return items, names or None
+    told = dict(zip(names, english, strict=True))
+    return [replace(item, label=told.get(item.label)) for item in items], english

@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 import zstandard
 from debian.arfile import ArError, ArFile, ArMember
-from tqdm import tqdm
 
 from towers.data.errors import DataError
 from towers.files import cache_home, locked, user_path
+from towers.progress import tqdm
 
 MAX_FILE = 64 * 2**20
 """Largest file that is unpacked, in bytes."""

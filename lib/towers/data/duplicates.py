@@ -15,10 +15,11 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
+from towers.data.images import shrink
 from towers.data.items import Collection
 from towers.files import cache_home, keep
+from towers.progress import tqdm
 
 VERSION = 1  # of the signature; another one forgets the cached ones
 DISTANCE = 4
@@ -26,6 +27,8 @@ COLOUR = 20.0
 """Largest mean difference of coarse colours, in grey levels of 255."""
 GRID = 8
 TILE = 512
+SIDE = 256
+"""Longest side in pixels at which pictures are compared."""
 
 
 def signature(picture: Image.Image) -> UInt8[np.ndarray, " bytes"]:
@@ -52,7 +55,9 @@ def signatures(collection: Collection) -> UInt8[np.ndarray, "items bytes"]:
     if (known := _cached(path)) is not None and known.shape == (len(collection), width):
         return known
     with ThreadPoolExecutor() as pool:
-        rows = pool.map(lambda index: signature(collection.image(index)), range(len(collection)))
+        rows = pool.map(
+            lambda index: signature(shrink(collection.image(index), SIDE)), range(len(collection))
+        )
         label = f"comparing {collection.name}"
         listed = list(tqdm(rows, total=len(collection), desc=label, disable=None, leave=False))
     found = np.stack(listed) if listed else np.zeros((0, width), np.uint8)

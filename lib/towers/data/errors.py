@@ -18,7 +18,7 @@ class BadImage(DataError):
     Attributes:
         reason: a short stable string, the one that a `Report` counts: "missing", "not a file",
             "empty", "too many bytes", "unknown type", "too many pixels", "too many scans",
-            "truncated" or "damaged".
+            "truncated", "damaged" or "out of memory".
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

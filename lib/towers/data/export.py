@@ -1,7 +1,9 @@
 """Any collection as WebDataset shards: tar files that this and other libraries read.
 
-Of each item a shard holds the picture as a PNG, its captions and label as JSON and, where English
-is the only language, the captions also as text, one a line. `shards:FOLDER/*.tar` reads them again.
+Of each item a shard holds the picture, its captions and label as JSON and, where English is the
+only language, the captions also as text, one a line. A picture that is a file goes as it is, with
+all that the file says of itself; what is drawn goes as a PNG. `shards:FOLDER/*.tar` reads them
+again.
 """
 
 import io
@@ -10,11 +12,11 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 
-from tqdm import tqdm
-
 from towers.data.errors import BadImage, DataError
+from towers.data.images import image_type, read_bytes
 from towers.data.items import Collection, Item
 from towers.files import atomic_write, locked, sha256
+from towers.progress import tqdm
 
 INDEX = "index.json"
 """Beside the shards: what they hold, and their checksums."""
@@ -128,8 +130,7 @@ def _members(collection: Collection, row: int) -> dict[str, bytes]:
     item: Item = collection[row]
     if not item.captions and item.label is None:
         raise BadImage("no caption")
-    picture = io.BytesIO()
-    collection.image(row).save(picture, "PNG")
+    ending, picture = _picture(collection, row)
     about = {
         "name": item.name,
         "key": item.key,
@@ -138,10 +139,21 @@ def _members(collection: Collection, row: int) -> dict[str, bytes]:
         "category": item.category,
         "style": item.style,
     }
-    members = {"png": picture.getvalue(), "json": _text(about).encode()}
+    members = {ending: picture, "json": _text(about).encode()}
     if set(item.captions) == {"en"}:
         members["txt"] = "\n".join(item.captions["en"]).encode()
     return members
+
+
+def _picture(collection: Collection, row: int) -> tuple[str, bytes]:
+    """The ending and content of a picture's file; BadImage if it cannot be decoded."""
+    picture, source = collection.image(row), collection[row].image
+    if not callable(source):
+        content = source if isinstance(source, bytes) else read_bytes(source)
+        return image_type(content).lower().replace("jpeg", "jpg"), content
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "png", buffer.getvalue()
 
 
 def _count(index: dict) -> None:

@@ -6,6 +6,7 @@ WNLI is left out, as there. Where the eight tasks are had from: https://gluebenc
 Source: Wang et al. 2019; Tschannen et al. 2023, section 4.2 and Table 2.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,12 @@ import numpy as np
 
 from towers.data.errors import DataError
 from towers.data.folders import local_path
+from towers.data.intake import MIN_BAD, say_left_out, text_lines
+from towers.data.items import Report
 from towers.data.sentences import Examples, Task
 
+MAX_BAD = 0.05
+"""Share of lines with other numbers of columns above which a file is refused."""
 NUMBERS = {"0": 0, "1": 1}
 ENTAILMENT = {"not_entailment": 0, "entailment": 1}
 INFERENCE = {"contradiction": 0, "neutral": 1, "entailment": 2}
@@ -90,15 +95,14 @@ def glue(folder: Path | str, name: str) -> Task:
 
 def _read(path: Path, layout: Layout) -> Examples:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = text_lines(path.read_bytes().decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else "other bytes than UTF-8"
         raise DataError(
             f"expected GLUE's file {path}, got {what}; download the task from "
             "https://gluebenchmark.com/tasks and unpack it there"
         ) from None
-    lines = [line.rstrip("\r") for line in lines]
-    header = list(layout.header) or lines[0].split("\t")
+    header = list(layout.header) or (lines or [""])[0].split("\t")
     wanted = (*layout.texts, layout.target)
     if missing := [column for column in wanted if column not in header]:
         raise DataError(
@@ -106,18 +110,27 @@ def _read(path: Path, layout: Layout) -> Examples:
             f"{', '.join(missing)} is missing; leave the file as it is distributed"
         )
     places = [header.index(column) for column in wanted]
-    rows = []
+    rows, odd = [], 0
     for number, line in enumerate(lines if layout.header else lines[1:], 2 - bool(layout.header)):
         cells = line.split("\t")
-        if not line or (layout.ragged and len(cells) < len(header)):
+        if not line:
             continue
-        if len(cells) <= max(places):
+        if len(cells) < len(header) and not layout.ragged:
             raise DataError(f"{path}: line {number}: expected {len(header)} columns, got "
                             f"{len(cells)}; it may be cut off")  # fmt: skip
+        if len(cells) != len(header):  # of one with more, nobody knows which cell is which
+            odd += 1
+            continue
         *texts, answer = (cells[place] for place in places)
         rows.append((*texts, _target(answer, layout, f"{path}: line {number}")))
     if not rows:
         raise DataError(f"{path}: expected at least one example, got none")
+    if odd > max(MIN_BAD - 1, MAX_BAD * (odd + len(rows))):
+        raise DataError(
+            f"{path}: expected {len(header)} columns a line, got other numbers in {odd} of "
+            f"{odd + len(rows)} lines; leave the file as it is distributed"
+        )
+    say_left_out(str(path), Report.of(len(rows), Counter({"line of other columns": odd})))
     *columns, targets = zip(*rows, strict=True)
     seconds = columns[1] if len(columns) > 1 else ()
     return Examples(columns[0], seconds, np.array(targets), tuple(map(str, range(len(rows)))))

@@ -23,6 +23,9 @@ MAX_BYTES = 64 * 2**20
 """Encoded size above which a file is refused."""
 MAX_PIXELS = 64_000_000
 """Decoded size above which a file is refused, in pixels."""
+MAX_SIDE = 2**16 - 1
+"""Width or height above which a file is refused: the greatest of a JPEG. To scale a longer line of
+pixels takes several times its memory."""
 
 _MAGIC = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -53,7 +56,8 @@ def open_image(
 
     Args:
         source: a regular file, or the bytes of one.
-        max_pixels: width x height above which the image is refused before it is decoded.
+        max_pixels: width x height above which the image is refused before it is decoded; a side
+            of more than `MAX_SIDE` pixels is refused as well.
         size: longest side of the result in pixels; larger images are scaled down, smaller ones
             left alone. None keeps every pixel. Memory peaks at about 10 bytes per pixel.
 
@@ -77,6 +81,8 @@ def open_image(
         picture = _decode(kind, reduced, max_pixels, size)
     except BadImage as error:
         raise BadImage(error.reason, f"{kind} in {name} is refused") from None
+    except MemoryError:
+        raise BadImage("out of memory", f"{kind} in {name} is not read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage("too many pixels", f"{kind} in {name} is refused") from None
     except Exception as error:  # a decoder that is fed hostile bytes may raise anything
@@ -121,9 +127,12 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Any image as 8-bit RGB, with white behind what is transparent."""
+    """Any image as 8-bit RGB, with white behind what is transparent; 16 bits lose the lower 8."""
     if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        levels = np.asarray(image)
+        grey = (levels >> 8).astype(np.uint8)
+        grey[levels == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         page = Image.new("RGB", image.size, "white")
@@ -145,11 +154,26 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def _clear(image: Image.Image, depth: int) -> object:
+    """A PNG's transparent grey or colour as its decoded pixels have it; Pillow gives the file's.
+
+    Of 16-bit colours Pillow keeps the upper bytes: all that share them are transparent then.
+    """
+    level = image.info["transparency"]
+    if image.mode == "L" and depth < 8:
+        return (level % 2**depth) * 255 // (2**depth - 1)
+    if image.mode == "RGB" and depth == 16:
+        return tuple(value >> 8 for value in level)
+    return level
+
+
 def _decode(kind: str, data: bytes, max_pixels: float, size: int | None) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
-        if image.width * image.height > max_pixels:
+        if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
             raise BadImage("too many pixels")
         if kind == "JPEG" and size is not None:
             image.draft("RGB", (2 * size, 2 * size))  # decodes at 1/2, 1/4 or 1/8, still whole
         image.load()
+        if kind == "PNG" and "transparency" in image.info:
+            image.info["transparency"] = _clear(image, depth=data[24])
         return shrink(on_white(image), size)

@@ -2,19 +2,19 @@
 
 import os
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
-
-from tqdm import tqdm
 
 from towers.data.errors import BadImage, DataError
 from towers.data.items import Item, Report
-from towers.data.verdicts import Verdicts, drawn
+from towers.data.svg import Raster
+from towers.data.verdicts import Verdicts
+from towers.progress import tqdm
 
 MAX_CAPTION = 1000
 """Characters after which a caption is cut; the longest text tower reads a few hundred."""
@@ -26,11 +26,20 @@ MIN_BAD = 10
 """Bad files that are always forgiven, if anything is left."""
 CANDIDATE = re.compile(r"\.(png|jpe?g|jfif|gif|webp|bmp|svg|tiff?|avif|heic)$", re.IGNORECASE)
 """Names that make a file a candidate; what it is, its content says."""
+CAPTIONED = re.compile(rf"{CANDIDATE.pattern}|\.txt$", re.IGNORECASE)
+"""The same with texts."""
 
-_NO_FAULT = {"no caption", "no label"}
+UNNAMED = "named nowhere"
+"""Reason of a picture that its table or annotations leave out: said, but no fault of the set."""
+_ADVICE = {
+    "outside the folder": "copy what the links point to (cp -rL), or link whole folders",
+    "dot in its name": "name members KEY.ending, with no other dot in KEY",
+    "row with too many cells": "put quotes around captions that hold the separator",
+}
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_FORMS = ("NFC", "NFD")
 _UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f\\]|^/|^[A-Za-z]:|(^|/)\.\.(/|$)")
 
 
@@ -55,15 +64,17 @@ class Tally:
         """Refuse a set with too many bad candidates.
 
         Raises:
-            DataError: at least `MIN_BAD` candidates and more than `max_bad` of all are bad. An
-                image without a caption or label is left out, but is not bad.
+            DataError: at least `MIN_BAD` candidates and more than `max_bad` of all are bad.
+                Pictures that are `UNNAMED` are left out, but are not bad.
         """
-        found = self.kept + self.dropped.total()
-        bad = sum(count for reason, count in self.dropped.items() if reason not in _NO_FAULT)
+        faults = self.dropped - Counter({UNNAMED: self.dropped[UNNAMED]})
+        bad, found = faults.total(), self.kept + faults.total()
         if bad >= MIN_BAD and bad > self.max_bad * found:
+            advice = next((_ADVICE[why] for why, _ in faults.most_common() if why in _ADVICE), "")
             raise DataError(
                 f"expected at most {self.max_bad:.0%} bad files in {name}, got {bad} of {found} "
-                f"({self._reasons()}); repair them or raise max_bad"
+                f"({self._reasons()}); {advice or 'repair them'}, or allow more: "
+                f'"NAME?max_bad={min(1, bad / found + 0.01):.2f}"'
             )
 
     def refuse_if_empty(self, name: str) -> None:
@@ -80,7 +91,23 @@ class Tally:
             )
 
     def _reasons(self) -> str:
-        return ", ".join(f"{count} {reason}" for reason, count in self.dropped.most_common(5))
+        common = (+self.dropped).most_common(5)
+        return ", ".join(f"{count} {reason}" for reason, count in common)
+
+
+def say_left_out(name: str, report: Report) -> None:
+    """Print one line of what loading left out and mended, on one rank; nothing if all was kept."""
+    if (line := report.line()) and os.environ.get("RANK", "0") == "0":
+        print(f"towers: {name}: {line}", file=sys.stderr, flush=True)
+
+
+def text_lines(text: str) -> list[str]:
+    """The lines of a text: only \\n, \\r\\n and \\r end one, as in files opened as text.
+
+    `str.splitlines` also cuts at U+2028, NEL, VT and FF, which stand inside captions and names.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def clean_captions(texts: Iterable[object], tally: Tally) -> tuple[str, ...]:
@@ -128,26 +155,48 @@ def safe_name(name: object) -> str:
 
 
 def inside(root: Path, name: object) -> Path:
-    """The path of a name under a folder, links followed.
+    """The path of a name under a folder, in whichever Unicode form the file system spells it.
+
+    Links to folders are followed, as their owner set them; a file that is a link must lie in the
+    folder it is in or below `root`, or be a blob of the Hugging Face snapshot that `root` is in.
 
     Raises:
         BadImage: an unsafe name, or a link that leaves the folder ("outside the folder").
     """
-    path = root / safe_name(name)
-    try:
-        stays = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # a circle of links
-        stays = False
-    if not stays:
-        raise BadImage("outside the folder", repr(str(path))[:200])
+    path = spelt(root, safe_name(name))
+    if path.is_symlink():
+        try:
+            target = path.resolve()
+            homes = [root.resolve(), path.parent.resolve(), *_blobs(root)]
+        except (OSError, RuntimeError):  # a circle of links
+            homes = []
+        if not any(target.is_relative_to(home) for home in homes):
+            raise BadImage("outside the folder", repr(str(path))[:200])
     return path
 
 
-def walk(root: Path, tally: Tally) -> list[str]:
-    """Names of the image files under a folder, sorted; links to folders are not entered."""
-    names, pending = [], [("", 0)]
+def spelt(root: Path, name: str) -> Path:
+    """`root / name` as it is spelt on disk: as given, or in Unicode's form NFC or NFD."""
+    spellings = [root / name, *(root / unicodedata.normalize(form, name) for form in _FORMS)]
+    return next((path for path in spellings if os.path.lexists(path)), spellings[0])
+
+
+def _blobs(root: Path) -> list[Path]:
+    """Where the links of a Hugging Face snapshot lead: REPO/blobs, for REPO/snapshots/COMMIT."""
+    parts = root.absolute().parts
+    if "snapshots" not in parts:
+        return []
+    return [Path(*parts[: len(parts) - 1 - parts[::-1].index("snapshots")], "blobs").resolve()]
+
+
+def walk(root: Path, tally: Tally, wanted: re.Pattern = CANDIDATE) -> list[str]:
+    """Names of the image files under a folder, sorted.
+
+    Links to folders are entered, but for those that lead to a folder they are in.
+    """
+    names, pending = [], [("", (root.resolve(),))]
     while pending:
-        prefix, depth = pending.pop()
+        prefix, above = pending.pop()
         try:
             entries = list(os.scandir(root / prefix))
         except OSError:
@@ -157,14 +206,15 @@ def walk(root: Path, tally: Tally) -> list[str]:
             name = prefix + entry.name
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                if depth < MAX_DEPTH:
-                    pending.append((name + "/", depth + 1))
+            if os.path.isdir(entry):  # of a circle of links, no
+                here = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
+                if entry.is_symlink() and any(folder.is_relative_to(here) for folder in above):
+                    tally.dropped["linked folder"] += 1
+                elif len(above) <= MAX_DEPTH:
+                    pending.append((name + "/", (*above, here)))
                 else:
                     tally.dropped["too deep"] += 1
-            elif entry.is_symlink() and os.path.isdir(entry):
-                tally.dropped["linked folder"] += 1
-            elif CANDIDATE.search(entry.name):
+            elif wanted.search(entry.name):
                 names.append(name)
     return sorted(names)
 
@@ -205,7 +255,7 @@ def admit(drafts: Iterable[Item], tally: Tally, name: str) -> list[Item]:
                 if verdict.reason:
                     tally.dropped[verdict.reason] += 1
                 else:
-                    source = partial(drawn, draft.image) if verdict.drawing else draft.image
+                    source = Raster(draft.image) if verdict.drawing else draft.image
                     items.append(replace(draft, key=verdict.key, image=source))
                 progress.update()
     verdicts.save()

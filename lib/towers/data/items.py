@@ -15,8 +15,9 @@ from jaxtyping import Int, Shaped
 from PIL import Image
 
 from towers.data.errors import DataError
-from towers.data.images import on_white, open_image, shrink
+from towers.data.images import on_white, open_image
 from towers.data.languages import language_code
+from towers.data.svg import Raster, Scaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,8 +122,8 @@ class Report:
                 f"expected found = kept + dropped, got {self.found} = {self.kept} + "
                 f"{sum(self.dropped.values())}; count every candidate once"
             )
-        object.__setattr__(self, "dropped", Counter(self.dropped))
-        object.__setattr__(self, "mended", Counter(self.mended))
+        object.__setattr__(self, "dropped", +Counter(self.dropped))
+        object.__setattr__(self, "mended", +Counter(self.mended))
 
     @classmethod
     def of(
@@ -138,6 +139,15 @@ class Report:
             Counter(self.dropped) + Counter(other.dropped),
             Counter(self.mended) + Counter(other.mended),
         )
+
+    def line(self) -> str:
+        """What was left out and mended, in one line; empty if everything was kept as it was."""
+        parts = []
+        if self.dropped:
+            parts.append(f"left out {self.dropped.total()} of {self.found} ({_told(self.dropped)})")
+        if self.mended:
+            parts.append(f"mended {_told(self.mended)}")
+        return "; ".join(parts)
 
     def frame(self) -> "pd.DataFrame":
         """A table with columns outcome, reason and count: found, kept, then the commonest drops."""
@@ -160,7 +170,6 @@ class Collection(Sequence[Item]):
         report: of the loading; a part keeps the report of the whole.
         licence: of the data, in a word or two.
         version: of the data (and of what draws it, where it is drawn).
-        size: longest side in pixels of what `image` returns; None: as it is.
         class_names: the classes in the order of their numbers; None: the sorted labels. A part
             keeps the classes of the whole, so that numbers mean the same in all parts.
     """
@@ -170,7 +179,6 @@ class Collection(Sequence[Item]):
     report: Report
     licence: str = ""
     version: str = ""
-    size: int | None = 256
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -188,16 +196,23 @@ class Collection(Sequence[Item]):
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, {len(self)} items, digest {self.digest[:12]})"
 
-    def image(self, index: int) -> Image.Image:
-        """The picture of one item: RGB, opaque on white, longest side at most `size`.
+    def image(self, index: int, scaled: Scaled | None = None) -> Image.Image:
+        """The picture of one item: RGB, opaque on white, every pixel of its file.
+
+        Args:
+            index: of the item.
+            scaled: width and height of a picture -> those that the caller will scale it to; a
+                drawing is then drawn so large that this enlarges nothing. None: at 256 pixels.
 
         Raises:
             BadImage: it is refused, or was damaged after loading.
         """
         source = self.items[index].image
+        if isinstance(source, Raster):
+            return source(scaled)
         if callable(source):
-            return shrink(on_white(source()), self.size)
-        return open_image(source, size=self.size)
+            return on_white(source())
+        return open_image(source)
 
     def captions(self, language: str = "en") -> list[tuple[str, ...]]:
         """Each item's captions in one language, in either spelling of its code (`language_code`);
@@ -230,10 +245,10 @@ class Collection(Sequence[Item]):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over version, size, classes, and each item's key, words and labels, in order."""
+        """SHA-256 over version, classes, and each item's key, words and labels, in order."""
         content = hashlib.sha256()
         for part in (
-            [self.version, self.size, self.classes],
+            [self.version, self.classes],
             *(
                 [item.key, list(item.captions.items()), item.label, item.category, item.style]
                 for item in self.items
@@ -245,7 +260,13 @@ class Collection(Sequence[Item]):
     @cached_property
     def picture_keys(self) -> tuple[str, ...]:
         """Identity of each picture as `image` returns it, whatever is said about it."""
-        return tuple(f"{self.version} {self.size} {item.key}" for item in self.items)
+        return tuple(f"{self.version} {item.key}" for item in self.items)
+
+    @property
+    def picture_modules(self) -> list[str]:
+        """Module that gives each picture: that of its function, or of `open_image` for a file."""
+        sources = (getattr(item.image, "func", item.image) for item in self.items)
+        return [s.__module__ if callable(s) else open_image.__module__ for s in sources]
 
     def split(self, part: str, test: float = 0.2, val: float = 0.0) -> "Collection":
         """One of three parts that never overlap, whatever the order or the other items.
@@ -307,17 +328,8 @@ class Collection(Sequence[Item]):
         return self.of(order[:n], f"{n} of seed {seed}")
 
     def concat(self, *others: "Collection") -> "Collection":
-        """This collection followed by others; classes are united, reports added.
-
-        Raises:
-            DataError: the sizes of their pictures differ.
-        """
+        """This collection followed by others; classes are united, reports added."""
         parts = (self, *others)
-        if len({part.size for part in parts}) > 1:
-            raise DataError(
-                f"expected one picture size, got {[part.size for part in parts]}; "
-                "load all with the same size"
-            )
         same = all(part.classes == self.classes for part in others)
         return Collection(
             name="+".join(part.name for part in parts),
@@ -325,7 +337,6 @@ class Collection(Sequence[Item]):
             report=sum((part.report for part in others), self.report),
             licence=_joined(part.licence for part in parts),
             version=_joined(part.version for part in parts),
-            size=self.size,
             class_names=self.classes
             if same
             else tuple(sorted({name for part in parts for name in part.classes})),
@@ -336,6 +347,12 @@ class Collection(Sequence[Item]):
         return replace(
             self, name=f"{self.name}[{name}]", items=tuple(items), class_names=self.classes
         )
+
+
+def _told(counts: Counter) -> str:
+    """Counts with their reasons, the commonest first."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{count} {reason}" for reason, count in ordered)
 
 
 def _joined(texts: Iterable[str]) -> str:

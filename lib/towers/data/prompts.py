@@ -13,6 +13,8 @@ quotes around a number that is to be read, and vary the context for an ensemble.
 import importlib.util
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -145,7 +147,7 @@ def class_names(name: str) -> tuple[str, ...]:
         DataError: there are none of that name; the message lists the names.
     """
     if name == "imagenet":
-        names = list(_metadata().IMAGENET_CLASSNAMES)
+        names = list(imagenet_as_listed())
         for index, second in _SECOND_NAMES.items():
             names[index] = second
         return tuple(names)
@@ -155,6 +157,44 @@ def class_names(name: str) -> tuple[str, ...]:
         known = ", ".join(sorted([*table, *_SAME_CLASSES, "imagenet"]))
         raise DataError(f"expected class names of one of {known}; got {name!r}; name one of them")
     return table[name_of_list]
+
+
+def imagenet_as_listed() -> tuple[str, ...]:
+    """ImageNet's 1,000 names as open_clip and CLIP_benchmark list them, two of them repeated."""
+    return tuple(_metadata().IMAGENET_CLASSNAMES)
+
+
+def wordnet_names(ids: Sequence[str]) -> tuple[str, ...]:
+    """English names of WordNet ids such as "n01440764": ImageNet's own where it has the class.
+
+    Others, as in ImageNet-21k, are the first of the words of their WordNet entry, or all of them
+    where two classes share the first.
+
+    Raises:
+        DataError: something that is no id, an id that WordNet 3.0 lacks, or two of one name.
+    """
+    folder = _package("timm").parent / "data/_info"
+    own = (folder / "imagenet_synsets.txt").read_text().split()
+    known = dict(zip(own, class_names("imagenet"), strict=True))
+    if others := set(ids) - set(known):
+        lines = (folder / "imagenet_synset_to_lemma.txt").read_text().split("\n")
+        entries = {key: words for key, _, words in (line.partition("\t") for line in lines)}
+        firsts = {key: entries[key].split(",")[0] for key in others & set(entries)}
+        shared = Counter([*firsts.values(), *(known[each] for each in ids if each in known)])
+        known |= {key: name if shared[name] == 1 else entries[key] for key, name in firsts.items()}
+    if unknown := [each for each in ids if each not in known]:
+        raise DataError(
+            f"expected WordNet ids as class names throughout, got {unknown[0]!r}; use English "
+            "names for all classes"
+        )
+    names = tuple(known[each] for each in ids)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        both = ", ".join(each for each in ids if known[each] == twice[0])
+        raise DataError(
+            f"expected WordNet ids of different names, got {both}, which are all {twice[0]!r}; "
+            "give their folders English names that differ"
+        )
+    return names
 
 
 def prompt_sets(name: str, most: int = 0) -> dict[str, tuple[str, ...]]:
@@ -206,12 +246,17 @@ def _class_table() -> dict[str, tuple[str, ...]]:
 @cache
 def _metadata() -> ModuleType:
     """open_clip's module of names and templates alone; the package itself would import torch."""
-    package = importlib.util.find_spec("open_clip")
-    if package is None or package.origin is None:
-        raise DataError("expected the package open_clip_torch for ImageNet's prompts; install it")
     spec = importlib.util.spec_from_file_location(
-        "towers_open_clip_metadata", Path(package.origin).with_name("zero_shot_metadata.py")
+        "towers_open_clip_metadata", _package("open_clip").with_name("zero_shot_metadata.py")
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _package(name: str) -> Path:
+    """The file of a package that has names of ours, found without importing it (and torch)."""
+    package = importlib.util.find_spec(name)
+    if package is None or package.origin is None:
+        raise DataError(f"expected the package {name} for ImageNet's class names; install it")
+    return Path(package.origin)

@@ -5,17 +5,18 @@ VQAv2 from local files is in `towers.data.vqav2`.
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Int, Shaped
 from PIL import Image
 
-from towers.data.errors import DataError
+from towers.data.errors import BadImage, DataError
 from towers.data.items import Collection
 from towers.data.scenes import chance
 from towers.data.scenes.sets import Scenes
@@ -139,6 +140,18 @@ class Questions(Sequence[Asked]):
         return content.hexdigest()
 
 
+def readable(read: Callable[[int], Image.Image], numbers: Sequence[int]) -> list[Image.Image]:
+    """Pictures by their numbers; one that cannot be read is a white one, which a line tells."""
+    pictures = []
+    for number in numbers:
+        try:
+            pictures.append(read(number))
+        except BadImage as error:
+            print(f"towers: a white page stands for picture {number} ({error})", file=sys.stderr)
+            pictures.append(_WHITE)
+    return pictures
+
+
 def of_scenes(scenes: Scenes, like: Sequence[str] = ("*",)) -> Questions:
     """All questions about some scenes, each with its one answer.
 
@@ -196,7 +209,7 @@ def of_classes(
             Asked(row, f"is this {nouns[said]}?", "yes/no", (answer,)),
         ]
     return Questions(
-        collection.name, tuple(asked), lambda rows: [collection.image(row) for row in rows],
+        collection.name, tuple(asked), partial(readable, collection.image),
         collection.digest, groups=dict(enumerate(collection.groups.tolist())),
     )  # fmt: skip
 

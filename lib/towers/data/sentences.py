@@ -32,6 +32,7 @@ from jaxtyping import Float, Int
 from towers import files
 from towers.data import clipart, sources
 from towers.data.errors import DataError
+from towers.data.intake import text_lines
 
 SEPARATOR = "[SEP]"
 """Stands before the second sentence of a page, as in the paper."""
@@ -153,7 +154,7 @@ def rated_pairs(name: str) -> Examples:
     if name not in WORD_PAIRS:
         raise DataError(f"expected rated pairs of {', '.join(WORD_PAIRS)}; got {name!r}")
     path = sources.fetch("word-pairs") / WORD_PAIRS[name]
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text_lines(path.read_text(encoding="utf-8"))
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     firsts, seconds, ratings = zip(*rows, strict=True)
     numbers = tuple(map(str, range(len(rows))))
@@ -176,7 +177,7 @@ def _rated(name: str) -> list[_Rated]:
     with tarfile.open(path) as archive:
         content = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt").read()
     found, seen = [], set()
-    for line in content.decode("utf-8-sig").splitlines():
+    for line in text_lines(content.decode("utf-8-sig")):
         number, rating, text = line.split("\t")
         text = " ".join(text.replace("&amp;", "&").split())
         article, _, place = number.rpartition("_")

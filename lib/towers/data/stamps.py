@@ -10,6 +10,7 @@ from PIL import Image
 from towers.data import catalogue, sources
 from towers.data.catalogue import Draft, Found
 from towers.data.images import read_bytes
+from towers.data.intake import text_lines
 from towers.data.items import Collection
 
 LANGUAGE_ENDING = ".utf8"
@@ -83,7 +84,7 @@ def flatness(picture: Path) -> float:
 
 def read_captions(text: str) -> dict[str, str]:
     """Language -> caption: the first line is English, others read `fr.utf8=...`."""
-    lines = [" ".join(line.split()) for line in text.replace("\ufeff", "").splitlines()]
+    lines = [" ".join(line.split()) for line in text_lines(text.replace("\ufeff", ""))]
     captions = {"en": lines[0]} if lines and lines[0] else {}
     for line in lines[1:]:
         code, equals, caption = line.partition("=")

@@ -5,23 +5,25 @@ whatever font the drawing asks for, so that it looks the same everywhere.
 """
 
 import io
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import resvg_py
 from PIL import Image
-from tqdm import tqdm
 
 from towers.data.errors import BadImage
-from towers.data.images import on_white, open_image
+from towers.data.images import on_white, open_image, read_bytes
 from towers.data.renderer import render
 from towers.data.svg_clean import Drawing, clean
 from towers.files import cache_home, keep, sha256
+from towers.progress import tqdm
 
 SIZE = 256
+"""Longest side in pixels of a drawing, where nobody needs a larger one."""
 STRETCH = 16
 """A picture more than so many times as long as wide is refused."""
 RENDERER = f"resvg {resvg_py.__version__}, 1"
@@ -35,6 +37,8 @@ MARGIN = 0.04
 """White around a trimmed drawing, of its longer side."""
 
 Box = tuple[float, float, float, float]
+Scaled = Callable[[int, int], tuple[int, int]]
+"""Width and height of a picture -> those that it will be scaled to."""
 
 
 def rasterise(svg: bytes, size: int = SIZE, trim: bool = False) -> Image.Image:
@@ -121,7 +125,13 @@ def _common(first: Box, second: Box) -> Box:
 
 @dataclass(frozen=True)
 class Raster:
-    """The picture of an SVG file, through the cache; a picklable source for `Item.image`."""
+    """The picture of an SVG file, through the cache; a picklable source for `Item.image`.
+
+    Attributes:
+        path: of the file.
+        size: longest side in pixels, where nobody needs a larger picture.
+        trim: as of `rasterise`.
+    """
 
     path: Path
     size: int = SIZE
@@ -129,19 +139,34 @@ class Raster:
 
     def content(self) -> bytes:
         """The original's bytes."""
-        return self.path.read_bytes()
+        return read_bytes(self.path)
 
-    def __call__(self) -> Image.Image:
+    def __call__(self, scaled: Scaled | None = None) -> Image.Image:
         """The picture; rendered now if the cache has none that is whole.
+
+        Args:
+            scaled: what the picture will be scaled to; it is drawn so large that no side has to be
+                enlarged.
 
         Raises:
             BadImage: as `rasterise`.
         """
-        svg = self.content()
-        place = _place(svg, self.size, self.trim)
+        svg, size = self.content(), self.size
+        picture = self._drawn(svg, size)
+        for _ in range(2 * (scaled is not None)):  # again where the first sides were round numbers
+            wanted = scaled(*picture.size)
+            ratio = max(new / old for new, old in zip(wanted, picture.size, strict=True))
+            if ratio <= 1:
+                break
+            size = math.ceil(size * ratio)
+            picture = self._drawn(svg, size)
+        return picture
+
+    def _drawn(self, svg: bytes, size: int) -> Image.Image:
+        place = _place(svg, size, self.trim)
         if (found := _cached(place)) is not None:
             return found
-        picture = rasterise(svg, self.size, self.trim)
+        picture = rasterise(svg, size, self.trim)
         buffer = io.BytesIO()
         picture.save(buffer, "png")
         png = buffer.getvalue()

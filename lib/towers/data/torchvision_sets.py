@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from towers.data.errors import DataError
 from towers.data.folders import local_path
@@ -21,6 +20,7 @@ from towers.data.intake import Tally
 from towers.data.items import Item, content_key
 from towers.data.prompts import class_names
 from towers.files import cache_home
+from towers.progress import tqdm
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def from_torchvision(
     root = local_path(given) if given else cache_home() / "torchvision"
     items: list[Item] = []
     names: tuple[str, ...] = ()
-    for part, dataset in _datasets(kind, root, parts):
+    for part, dataset in _datasets(kind, root, parts, tally):
         names = _names(kind, dataset)
         items += _items(kind, part, dataset, names, tally)
     tally.refuse_if_bad(f"torchvision:{name}")
@@ -100,7 +100,7 @@ def from_torchvision(
 
 
 def _datasets(
-    kind: str, root: Path, parts: tuple[str, ...] | None
+    kind: str, root: Path, parts: tuple[str, ...] | None, tally: Tally
 ) -> list[tuple[str | None, object]]:
     import torchvision
 
@@ -115,7 +115,8 @@ def _datasets(
         try:
             found.append((part, build(root, **chosen, **options)))
         except (OSError, RuntimeError, ImportError, ValueError, EOFError):
-            continue  # not there, not whole, or its reader (h5py, scipy) is not installed
+            # not there, not whole, or its reader (h5py, scipy) is not installed
+            tally.dropped[f"part {part} that is not whole"] += 1
     if not found:
         can = "download" in accepted
         call = f"torchvision.datasets.{kind}({str(root)!r}, download=True)"

@@ -5,16 +5,16 @@ import os
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from towers.data.errors import BadImage, absent
 from towers.data.images import image_type, open_image, read_bytes
 from towers.data.items import content_key
 from towers.data.svg import rasterise
 from towers.files import cache_home, keep, sha256
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when the check becomes stricter or looser: older verdicts are then forgotten."""
+_PASSING = ("out of memory", "too slow", "kills the renderer")
+"""Reasons that may lie in the machine as it was: the file is looked at again next time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Verdicts:
         name, stamp = os.path.abspath(path), [status.st_size, status.st_mtime_ns]
         known = self._known.get(name)
         verdict = Verdict(*known[2:]) if known and known[:2] == stamp else check(path)
-        self._now[name] = [*stamp, *astuple(verdict)]
+        if verdict.reason not in _PASSING:
+            self._now[name] = [*stamp, *astuple(verdict)]
         return verdict
 
     def save(self) -> None:
@@ -72,30 +73,16 @@ def check(path: Path) -> Verdict:
     """
     try:
         data = read_bytes(path)
-        drawing = _is_drawing(data)
-        # at an eighth a JPEG is still decoded to its last byte; a drawing may look blank there
-        picture(data, size=256 if drawing else 32)
+        drawing = image_type(data) is None and b"<svg" in data[:4096]
+        if drawing:
+            rasterise(data)
+        else:  # at an eighth of its size a JPEG is still decoded to its last byte
+            open_image(data, size=32)
     except BadImage as error:
         return Verdict(reason=error.reason)
+    except MemoryError:
+        return Verdict(reason="out of memory")
     return Verdict(content_key(data), drawing=drawing)
-
-
-def picture(data: bytes, size: int = 256) -> Image.Image:
-    """The picture in a file's bytes, SVG included, its longest side at most `size` pixels.
-
-    Raises:
-        BadImage: it is refused.
-    """
-    return rasterise(data, size) if _is_drawing(data) else open_image(data, size=size)
-
-
-def drawn(path: Path) -> Image.Image:
-    """The picture of a file that may be SVG; the image source of items that are drawings."""
-    return picture(read_bytes(path))
-
-
-def _is_drawing(data: bytes) -> bool:
-    return image_type(data) is None and b"<svg" in data[:4096]
 
 
 def _read(path: Path) -> dict[str, list]:

@@ -10,7 +10,7 @@ https://cocodataset.org. Answers to the test parts are nowhere: they are scored 
 Source: Goyal et al. 2017; Tschannen et al. 2023, sections 4.2 and B.1.
 """
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +19,7 @@ from towers.data.annotations import read_json
 from towers.data.errors import DataError
 from towers.data.folders import existing_folder
 from towers.data.images import open_image
-from towers.data.questions import Asked, Questions
+from towers.data.questions import Asked, Questions, readable
 from towers.files import sha256
 
 PARTS = ("train", "val")
@@ -55,10 +55,11 @@ def load(path: str, part: str) -> Questions:
             f"missing, {missing[0].name} among them; unpack {year}.zip there"
         )
 
-    def pictures(numbers: Sequence[int]) -> list[Image.Image]:
-        return [open_image(files[number]) for number in numbers]
+    def picture(number: int) -> Image.Image:
+        return open_image(files[number])
 
-    return Questions(f"vqav2:{part}", asked, pictures, sha256(f"VQAv2 {part}".encode()))
+    version = sha256(f"VQAv2 {part}".encode())
+    return Questions(f"vqav2:{part}", asked, partial(readable, picture), version)
 
 
 def _entries(file: Path, field: str) -> list[dict]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from towers import data, losses, metrics, models
+from towers.data.images import shrink
 from towers.evaluation import embeds
 from towers.models.features import Precision
 from towers.records import Measurement
@@ -21,7 +22,7 @@ class Batch:
     """A batch as the loss sees it; row i is picture i, column j is text j.
 
     Attributes:
-        images: the pictures.
+        images: the pictures, small enough for a figure.
         texts: one caption each.
         sims: cosine similarities.
         of_texts: each picture's probabilities of the texts; rows add up to 1.
@@ -69,7 +70,7 @@ def view(
     scale = dual.logit_scale.detach().cpu()
     sims = of_pictures @ of_captions.T
     return Batch(
-        [collection.image(index) for index in range(len(texts))],
+        [shrink(collection.image(index), 256) for index in range(len(texts))],
         texts,
         sims.numpy(),
         (scale * sims).softmax(1).numpy(),

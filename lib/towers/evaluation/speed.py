@@ -18,9 +18,9 @@ from types import ModuleType
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from towers import files
+from towers.progress import tqdm
 from towers.records import Measurement
 
 SIZES = ("full", "laptop", "smoke")

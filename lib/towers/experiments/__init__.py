@@ -5,7 +5,7 @@ calls `run`; the notebook itself calls `begin`.
 """
 
 from towers.experiments.catalogue import find, get, in_order, names
-from towers.experiments.execution import RunFailed, run
+from towers.experiments.execution import RunFailed, left_out, run
 from towers.experiments.experiment import Experiment, from_text, resolve
 from towers.experiments.fingerprints import fingerprint
 from towers.experiments.freshness import last_run, staleness
@@ -24,6 +24,7 @@ __all__ = [
     "get",
     "in_order",
     "last_run",
+    "left_out",
     "names",
     "resolve",
     "run",

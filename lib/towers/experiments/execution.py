@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import math
 import shutil
 import sys
 import time
@@ -19,7 +18,9 @@ from towers import files, records
 from towers.experiments import catalogue, freshness
 from towers.experiments.experiment import Experiment, resolve
 from towers.experiments.fingerprints import fingerprint
+from towers.experiments.limits import Limits, limits
 from towers.experiments.parameters import ExperimentError
+from towers.progress import ALIVE
 from towers.records import RecordsError
 
 
@@ -38,6 +39,11 @@ def run(
 ) -> Path:
     """Execute an experiment's notebook and publish its results, all or nothing.
 
+    A run takes as long as it takes: the YAML's `minutes` are what is expected of it, not a limit.
+    It is stopped when nothing has moved for ten minutes, or for a tenth of those minutes where that
+    is longer: no cell has ended, nothing was printed, and no loop of the library has taken a step.
+    `TOWERS_STALL_MINUTES` sets another number.
+
     Args:
         experiment: itself or its name.
         scale: smoke, laptop or paper.
@@ -45,7 +51,7 @@ def run(
             is the notebook's too.
         results: folder of all results; default: the checkout's (or `TOWERS_RESULTS`).
         progress: whether to show a bar over its cells, on a terminal.
-        minutes: wall-clock limit; default: the YAML's.
+        minutes: stop after so long, even if it moves; default: never.
         anyway: run without a GPU what would take one.
 
     Returns:
@@ -55,16 +61,15 @@ def run(
     Raises:
         ExperimentError: unknown experiment, scale or parameter, a value of a wrong kind, a scale
             that takes a GPU where there is none, or something it needs has never run.
-        RunFailed: a cell raised, the kernel died, the time is over, or the notebook did not write
-            what it must. Earlier results stand untouched; the failed notebook lies beside them.
+        RunFailed: a cell raised, the kernel died, nothing moved any more, the time is over, or
+            the notebook did not write what it must. Earlier results stand untouched; the failed
+            notebook lies beside them.
         OSError: the disk is full or fails; earlier results stand untouched.
     """
     if isinstance(experiment, str):
         experiment = catalogue.get(experiment)
     values = resolve(experiment, scale, overrides)
-    limit = experiment.minutes[scale] if minutes is None else minutes
-    if not (math.isfinite(limit) and limit > 0):
-        raise ExperimentError(f"expected minutes as a number > 0, got {limit}")
+    stops = limits(experiment, scale, minutes)
     if scale in experiment.gpu and not anyway and not _has_gpu():
         raise ExperimentError(
             f"{experiment.name} at scale {scale} trains for days on GPUs, and this machine has "
@@ -82,13 +87,31 @@ def run(
         code = fingerprint(experiment, scale, overrides)
         started = time.monotonic()
         try:
-            _execute(experiment, values, staging, results, limit * 60, progress)
+            _execute(experiment, values, staging, results, stops, progress)
             _complete(experiment, values, staging, code, time.monotonic() - started)
         except RunFailed as failure:
             raise RunFailed(_keep(failure, staging, folder, scale)) from failure
         files.publish(staging, folder, scale)
         (folder / f"{scale}.failed.ipynb").unlink(missing_ok=True)
     return folder / f"{scale}.json"
+
+
+def left_out(results: Path) -> list[str]:
+    """What the data of a run left out: the lines that loading printed into its notebook.
+
+    Args:
+        results: the results file that `run` gives.
+    """
+    cells = json.loads(results.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    printed = [
+        line
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if output.get("name") == "stderr"
+        for line in "".join(output["text"]).split("\n")
+        if line.startswith("towers: ") and "left out" in line
+    ]
+    return list(dict.fromkeys(printed))
 
 
 def _has_gpu() -> bool:
@@ -135,7 +158,7 @@ def _execute(
     values: dict[str, Any],
     staging: Path,
     results: Path,
-    seconds: float,
+    stops: Limits,
     progress: bool,
 ) -> None:
     from towers.experiments import kernel  # papermill takes a second to import
@@ -144,7 +167,10 @@ def _execute(
     root = experiment.notebook.parents[2]
     source = staging / "source.ipynb"
     files.atomic_write(source, json.dumps(_prepared(experiment, values)))
+    alive = staging / "alive"
+    alive.touch()
     environment = {
+        ALIVE: str(alive),
         "TOWERS_STAGING": str(staging),
         "TOWERS_RESULTS": str(results),
         "TOWERS_ROOT": str(root),
@@ -152,11 +178,11 @@ def _execute(
     label = f"{experiment.name} ({scale})" if progress else None
     output, log = staging / f"{scale}.ipynb", staging / "kernel.log"
     try:
-        kernel.execute(source, output, log, environment, Path.cwd(), seconds, label)
+        kernel.execute(source, output, log, environment, Path.cwd(), stops, label)
     except kernel.CellFailed as error:
         raise RunFailed(f"{experiment.name} ({scale}) failed in {error}") from error
-    source.unlink()
-    log.unlink()
+    for used in (source, log, alive):
+        used.unlink()
 
 
 def _prepared(experiment: Experiment, values: dict[str, Any]) -> dict:

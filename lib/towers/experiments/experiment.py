@@ -25,7 +25,7 @@ class Experiment:
         serves: the paper's tables and figures that it reproduces.
         needs: experiments whose results it reads.
         gpu: scales that end in no sensible time without one.
-        minutes: scale -> limit of the whole run, wall time.
+        minutes: scale -> budget, what a run is expected to take; nothing is stopped by it.
         scales: scale -> parameters that differ from the parameters cell.
         choices: parameter -> the only values it may take.
         needed: parameters that may not be empty, such as the tasks of an evaluation.

@@ -1,46 +1,32 @@
-"""What an experiment's numbers rest on, in code: one digest, found without importing anything.
+"""What results rest on, in code: one digest, found without importing anything.
 
-The digest covers the notebook's code (an edit of its prose runs nothing), its YAML (time limits
-apart), the parameters, and every module of `towers` that the notebook reaches through imports,
-also those inside functions. Modules count by their syntax tree without docstrings, so comments and
-formatting change nothing; other files in the packages around them (tables, templates) count by
-their bytes. A package's face counts where it is asked for a name, not where one of its modules is.
+An experiment's covers the notebook's code (an edit of its prose runs nothing), its YAML (time
+limits apart), the parameters, and every module of `towers` that computes something for it: see
+`chosen`. Modules count by their syntax tree without docstrings, so comments and formatting change
+nothing; other files in the packages around them (tables, templates) count by their bytes.
 """
 
 import ast
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from towers import files
-from towers.experiments import modules, strict_yaml
+from towers.experiments import chosen, modules, strict_yaml
 from towers.experiments.experiment import Experiment, notebook_cells, resolve
+from towers.experiments.modules import Package
 
-# These decide when, where and with which parameters a notebook runs (the parameters are in the
-# digest themselves), and compute nothing that it reports.
-NOT_FOLLOWED = frozenset(
-    f"towers.experiments.{module}"
-    for module in (
-        "catalogue",
-        "execution",
-        "experiment",
-        "fingerprints",
-        "freshness",
-        "kernel",
-        "modules",
-        "parameters",
-        "strict_yaml",
-    )
-)
+FOLDER = Path(__file__).parents[1]
+"""Of the `towers` that runs."""
 
 
 def fingerprint(
     experiment: Experiment,
     scale: str = "laptop",
     overrides: Mapping[str, Any] | None = None,
-    package: Path | None = None,
+    package: Path = FOLDER,
 ) -> str:
     """Digest of the code and parameters behind an experiment's results.
 
@@ -56,75 +42,125 @@ def fingerprint(
     Raises:
         ExperimentError: the notebook cannot be read, or a parameter is wrong.
     """
-    package = package or Path(__file__).parents[1]
-    cells = notebook_cells(experiment.notebook)
-    entries = strict_yaml.load(experiment.yaml.read_text(encoding="utf-8"))
-    parts = {
-        "cells": [cell["source"] for cell in cells if cell.get("cell_type") == "code"],
-        "yaml": {key: entries[key] for key in entries if key not in ("gpu", "minutes", "scales")},
-        "parameters": resolve(experiment, scale, overrides),
-        "modules": _digests(package, reached(experiment, package)),
-    }
-    modules.remember()
-    return files.sha256(json.dumps(parts, sort_keys=True).encode())
+    return _sum(_parts(experiment, scale, overrides, package))
 
 
-def reached(experiment: Experiment, package: Path | None = None) -> list[str]:
-    """The modules of `towers` that a notebook's code cells reach through imports, sorted.
+def noted(
+    experiment: Experiment, scale: str = "laptop", overrides: Mapping[str, Any] | None = None
+) -> str:
+    """`fingerprint`, of which the cache keeps the parts, so that `changed` can compare them."""
+    parts = _parts(experiment, scale, overrides, FOLDER)
+    with contextlib.suppress(OSError):
+        files.atomic_write(_note(_sum(parts)), json.dumps(parts["modules"]))
+    return _sum(parts)
+
+
+def changed(experiment: Experiment, scale: str, then: str) -> str | None:
+    """A module that changed since a fingerprint was `noted`; None if none did, or nobody knows."""
+    try:
+        before = json.loads(_note(then).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    now = _parts(experiment, scale, None, FOLDER)["modules"]
+    return next((name for name in {**now, **before} if now.get(name) != before.get(name)), None)
+
+
+def reached(
+    experiment: Experiment,
+    scale: str = "laptop",
+    overrides: Mapping[str, Any] | None = None,
+    package: Path = FOLDER,
+) -> list[str]:
+    """The modules of `towers` that compute an experiment's results, sorted; see `fingerprint`."""
+    return _reached(experiment, resolve(experiment, scale, overrides), Package(package))
+
+
+def of_code(roots: Iterable[str], settings: Mapping[str, Any], package: Path = FOLDER) -> str:
+    """Digest of the modules of `towers` that compute something from settings that say all of it.
 
     Args:
-        experiment: whose notebook is read from disk.
-        package: folder of the `towers` package; default: the one that runs.
-    """
-    package = package or Path(__file__).parents[1]
-    cells = notebook_cells(experiment.notebook)
-    code = [cell["source"] for cell in cells if cell.get("cell_type") == "code"]
-    return _reached([name for text in code for name in modules.imports(_tree(text), "")], package)
-
-
-def of_module(name: str, package: Path | None = None) -> str:
-    """Digest of a module of `towers` and of all that it reaches through imports.
-
-    Args:
-        name: dotted, for example "towers.training.runs".
+        roots: modules that compute it, with what they reach, for example
+            "towers.training.runs"; those of other packages are left out.
+        settings: such as a recipe's fields; their texts, and names of fields that are set, choose
+            among towers, readers, languages and objectives.
         package: folder of the `towers` package; default: the one that runs.
 
     Returns:
         Hex SHA-256; another one where any of these modules does something else.
     """
-    package = package or Path(__file__).parents[1]
-    parts = _digests(package, _reached([name], package))
-    modules.remember()
+    return _sum(_digests(computing(roots, settings, package), Package(package)))
+
+
+def computing(
+    roots: Iterable[str], settings: Mapping[str, Any], package: Path = FOLDER
+) -> list[str]:
+    """The modules that `of_code` covers, sorted."""
+    named = [name for name in roots if name.split(".")[0] == "towers"]
+    return chosen.reached(Package(package), named, _texts(settings), alone=True)
+
+
+def _texts(settings: Any) -> Iterator[str]:
+    """All texts in nested settings, and the names of those that are set to something."""
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, Mapping):
+        for name, value in settings.items():
+            yield from [str(name)] if value else []
+            yield from _texts(value)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _texts(value)
+
+
+def _parts(
+    experiment: Experiment, scale: str, overrides: Mapping[str, Any] | None, package: Path
+) -> dict[str, Any]:
+    entries = strict_yaml.load(experiment.yaml.read_text(encoding="utf-8"))
+    values, ours = resolve(experiment, scale, overrides), Package(package)
+    return {
+        "cells": _code(experiment),
+        "yaml": {key: entries[key] for key in entries if key not in ("gpu", "minutes", "scales")},
+        "parameters": values,
+        "modules": _digests(_reached(experiment, values, ours), ours),
+    }
+
+
+def _sum(parts: Mapping[str, Any]) -> str:
     return files.sha256(json.dumps(parts, sort_keys=True).encode())
 
 
-def _reached(waiting: list[str], package: Path) -> list[str]:
-    found: set[str] = set()
-    while waiting:
-        name = modules.target(package, waiting.pop())
-        if name in found or name in NOT_FOLLOWED:
-            continue
-        if module := modules.read(package, name):
-            found.add(name)
-            waiting += module.imports
-    return sorted(found)
+def _note(digest: str) -> Path:
+    return files.cache_home() / "fingerprints" / f"{digest}.json"
 
 
-def _digests(package: Path, names: Iterable[str]) -> dict[str, str]:
+def _reached(experiment: Experiment, values: Mapping[str, Any], package: Package) -> list[str]:
+    code = ast.Module([line for text in _code(experiment) for line in _tree(text).body], [])
+    asked = {*_texts(values), *modules.words(code)}
+    return chosen.reached(package, modules.imports(code, ""), asked)
+
+
+def _code(experiment: Experiment) -> list[str]:
+    cells = notebook_cells(experiment.notebook)
+    return [cell["source"] for cell in cells if cell.get("cell_type") == "code"]
+
+
+def _digests(names: Iterable[str], package: Package) -> dict[str, str]:
     """Of modules by name, and of the files that are not Python in all packages around them."""
-    found = {name: modules.read(package, name).digest for name in names}
-    around = {parent for name in names for parent in modules.locate(package, name).parents}
-    for folder in sorted(each for each in around if package in each.parents):
+    found = {name: package[name].digest for name in names}
+    package.remember()
+    top = package.folder
+    around = {parent for name in found for parent in modules.locate(top, name).parents}
+    for folder in sorted(each for each in around if top in each.parents):
         data = [
-            (str(item.relative_to(package)), files.sha256(item))
+            (str(item.relative_to(top)), files.sha256(item))
             for item in sorted(folder.rglob("*"))
             if item.is_file() and item.suffix not in (".py", ".pyc")
         ]
-        found[str(folder.relative_to(package))] = files.sha256(json.dumps(data).encode())
+        found[str(folder.relative_to(top))] = files.sha256(json.dumps(data).encode())
     return found
 
 
-def _tree(source: str) -> ast.AST:
+def _tree(source: str) -> ast.Module:
     """A code cell's syntax; lines of IPython magic are left out, a broken cell imports nothing."""
     plain = [
         line[: len(line) - len(line.lstrip())] + "pass" if line.lstrip()[:1] in ("%", "!") else line

@@ -8,7 +8,7 @@ from pathlib import Path
 from towers import files, records
 from towers.experiments import catalogue
 from towers.experiments.experiment import Experiment, resolve
-from towers.experiments.fingerprints import fingerprint
+from towers.experiments.fingerprints import changed, fingerprint
 from towers.records import Provenance, RecordsError
 
 NEVER = "never run"
@@ -40,8 +40,9 @@ def staleness(
         results: folder of all results; default: the checkout's.
 
     Returns:
-        None if the results are fresh; else the reason, for example "never run", "code changed",
-        "parameters changed (seed)", "laptop.ipynb is missing" or "needs clip/x, which is stale".
+        None if the results are fresh; else the reason, for example "never run", "code changed
+        (towers.losses.tiled)", "parameters changed (seed)", "laptop.ipynb is missing" or "needs
+        clip/x, which is stale".
     """
     results = results or files.results_home()
     try:
@@ -52,7 +53,8 @@ def staleness(
         return NEVER
     reason = _parameters(experiment, scale, run) or _artifacts(results / experiment.name, run)
     if reason is None and run.code != fingerprint(experiment, scale):
-        reason = "code changed"
+        module = changed(experiment, scale, run.code)
+        reason = f"code changed ({module})" if module else "code changed"
     return reason or _needs(experiment, scale, results, run)
 
 

@@ -1,4 +1,10 @@
-"""One notebook in one kernel of this very Python: papermill's engine, with limits that hold."""
+"""One notebook in one kernel of this very Python: papermill's engine, with limits that hold.
+
+A healthy run on a busy machine is slow, and a run that hangs may keep a processor busy. So neither
+the clock nor the processor says that a run has stalled, but the files in its folder: the notebook
+is saved there after each cell and message, and `towers.progress` touches one for every step of a
+loop. When none of them changes for long enough, the run is stopped.
+"""
 
 import contextlib
 import json
@@ -8,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +23,8 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import LocalHandler, papermill_io
+
+from towers.experiments.limits import Limits
 
 COMMAND = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
            "--InteractiveShellApp.ignore_cwd=True"]  # fmt: skip
@@ -51,7 +60,7 @@ class _Kernel:
     def __init__(self, environment: dict[str, str], cwd: Path, log: Path):
         self.process: subprocess.Popen | None = None
         self.doomed = False
-        self.expired = False
+        self.expired: str | None = None
         kernel = self
 
         class Manager(AsyncKernelManager):
@@ -73,8 +82,8 @@ class _Kernel:
 
         self.manager = Manager
 
-    def expire(self) -> None:
-        self.expired = True
+    def expire(self, why: str) -> None:
+        self.expired = why
         self.kill()
 
     def kill(self) -> None:
@@ -90,28 +99,29 @@ def execute(
     log: Path,
     environment: dict[str, str],
     cwd: Path,
-    seconds: float,
+    limits: Limits,
     progress: str | None = None,
 ) -> None:
-    """Execute a notebook, cell by cell, within a time limit for the whole of it.
+    """Execute a notebook, cell by cell, as long as it moves.
 
     Args:
         notebook: the file, parameters already in place.
-        output: the executed notebook, written after every cell, also when a cell fails.
+        output: the executed notebook, written after every cell, also when a cell fails; whatever
+            changes in its folder is a sign of life.
         log: what the kernel's process itself prints.
         environment: added to ours.
         cwd: the kernel's working directory.
-        seconds: wall-clock limit.
+        limits: when to stop it.
         progress: label of a progress bar over cells, shown on a terminal; None: no bar.
 
     Raises:
-        CellFailed: a cell raised, the kernel died, or the limit is over.
+        CellFailed: a cell raised, the kernel died, or a limit is reached.
     """
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what matters is in the exceptions
     for attempt in (1, 2):
         kernel = _Kernel(environment, cwd, log)
         try:
-            with _limits(kernel, seconds):
+            with _limited(kernel, output.parent, limits):
                 return _through_papermill(notebook, output, kernel, progress)
         except PapermillExecutionError as error:
             message = " ".join(f"{error.ename}: {error.evalue}".split())
@@ -122,7 +132,7 @@ def execute(
             if attempt == 1 and cell == 0 and BUSY in words and not kernel.expired:
                 log.unlink()
                 continue
-            raise CellFailed(f"cell {cell}: {_cause(kernel, seconds, error, words)}") from error
+            raise CellFailed(f"cell {cell}: {_cause(kernel, error, words)}") from error
 
 
 def _through_papermill(notebook: Path, output: Path, kernel: _Kernel, progress: str | None) -> None:
@@ -133,6 +143,7 @@ def _through_papermill(notebook: Path, output: Path, kernel: _Kernel, progress: 
             output,
             kernel_name="python3",
             progress_bar=bar,
+            autosave_cell_every=1,  # after a message; less often where saving takes long
             start_timeout=120,
             kernel_manager_class=kernel.manager,
             iopub_timeout=60,
@@ -143,10 +154,10 @@ def _through_papermill(notebook: Path, output: Path, kernel: _Kernel, progress: 
 
 
 @contextlib.contextmanager
-def _limits(kernel: _Kernel, seconds: float) -> Iterator[None]:
-    """Kill the kernel when its time is over, and before a signal ends this process."""
-    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), kernel.expire)
-    timer.daemon = True
+def _limited(kernel: _Kernel, folder: Path, limits: Limits) -> Iterator[None]:
+    """Kill the kernel when a limit is reached, and before a signal ends this process."""
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(kernel, folder, limits, ended), daemon=True)
 
     def on_signal(number: int, _frame: object) -> None:
         kernel.kill()
@@ -156,18 +167,39 @@ def _limits(kernel: _Kernel, seconds: float) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             before[number] = signal.signal(number, on_signal)
-    timer.start()
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
+        watcher.join()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _cause(kernel: _Kernel, seconds: float, error: Exception, words: str) -> str:
+def _watch(kernel: _Kernel, folder: Path, limits: Limits, ended: threading.Event) -> None:
+    """Look at a run's folder until the run ends or is stopped."""
+    look = min(1.0, limits.stall / 20, limits.whole / 20)
+    start, still, seen = time.monotonic(), 0.0, None
+    while not ended.wait(look):
+        now = _signs(folder)
+        # Looks are counted, not time: while a machine sleeps, or is too busy to look, none is lost.
+        still, seen = (still + look if now == seen else 0.0), now
+        if why := limits.reached(still, time.monotonic() - start):
+            return kernel.expire(why)
+
+
+def _signs(folder: Path) -> set[tuple[str, int]]:
+    """The files in a folder with their times."""
+    found = set()
+    with contextlib.suppress(OSError):  # files come and go
+        found = {(str(path), path.stat().st_mtime_ns) for path in folder.rglob("*")}
+    return found
+
+
+def _cause(kernel: _Kernel, error: Exception, words: str) -> str:
     if kernel.expired:
-        return f"the time limit of {seconds / 60:g} min is over"
+        return kernel.expired
     code = kernel.process.returncode if kernel.process else None
     if code is not None and code < 0:
         name = signal.Signals(-code).name

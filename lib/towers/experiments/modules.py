@@ -1,4 +1,4 @@
-"""A module of the house, read as text: a digest of what it does, and what it imports.
+"""A module of the house, read as text: a digest of what it does, what it imports and names.
 
 Parsing takes about 20 microseconds a line, so what is found is remembered in the user's cache, by
 the module's text; what is remembered wrongly, or not at all, is worked out again.
@@ -8,8 +8,9 @@ import ast
 import contextlib
 import functools
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +21,69 @@ MOST = 5000  # entries of the memory; beyond, it starts afresh
 
 
 class Module(NamedTuple):
-    """What a module does, as a digest of its syntax tree without docstrings; what it imports."""
+    """What a module does, as a digest of its syntax tree without docstrings; what it imports; what
+    it names, in strings without spaces, keywords and imports; whether it is a package's face."""
 
     digest: str
     imports: tuple[str, ...]
+    words: tuple[str, ...]
+    face: bool
+
+
+class Package(dict):
+    """The modules of `towers` by their dotted names, each read once; None where there is none.
+
+    Args:
+        folder: of the package.
+
+    Raises:
+        ExperimentError: a module that is asked for is no Python.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.memory = _memory(files.cache_home())
+
+    def __missing__(self, name: str) -> Module | None:
+        path = locate(self.folder, name)
+        if path is None:
+            return self.setdefault(name, None)
+        source = path.read_bytes()
+        key = files.sha256(f"{_version()}\0{name}\0{path.name}\0".encode() + source)
+        if key not in self.memory:
+            try:
+                self.memory[key] = _parse(source, name, path.name == "__init__.py")
+            except (SyntaxError, ValueError, RecursionError) as error:
+                raise ExperimentError(f"{path}: expected Python: {error}") from error
+            self.memory.grown = True
+        return self.setdefault(name, self.memory[key])
+
+    def target(self, imported: str) -> str:
+        """The module that an import brings: the one that is named, else that which has the name.
+
+        A package's face counts where it has the name itself. Where it takes it from another module,
+        or is asked for one of its modules, it runs, but what else it gathers goes nowhere.
+
+        Args:
+            imported: as `imports` gives it.
+        """
+        name = imported.replace(":", ".")
+        if "." not in name or self[name]:
+            return name
+        base, _, last = name.rpartition(".")
+        found = self[base]
+        if found is None:
+            return self.target(base)
+        brought = [each for each in found.imports if found.face and each.endswith(f":{last}")]
+        return self.target(brought[0]) if brought else base
+
+    def remember(self) -> None:
+        """Keep what was found out for the next process; a full disk is no matter."""
+        if self.memory.grown:
+            with contextlib.suppress(OSError):
+                files.atomic_write(self.memory.path, json.dumps(self.memory))
+            self.memory.grown = False
 
 
 def locate(package: Path, name: str) -> Path | None:
@@ -40,41 +100,6 @@ def locate(package: Path, name: str) -> Path | None:
     return None
 
 
-def read(package: Path, name: str) -> Module | None:
-    """A module of `towers`, or None where the name is none of a module.
-
-    Args:
-        package: folder of the `towers` package.
-        name: dotted, for example "towers.data.images".
-
-    Raises:
-        ExperimentError: its source is no Python.
-    """
-    path = locate(package, name)
-    if path is None:
-        return None
-    source = path.read_bytes()
-    whole = path.name == "__init__.py"
-    key = files.sha256(f"{_version()}\0{name}\0{whole}\0".encode() + source)
-    memory = _memory(files.cache_home())
-    if key not in memory:
-        try:
-            memory[key] = _parse(source, name if whole else name.rpartition(".")[0])
-        except (SyntaxError, ValueError, RecursionError) as error:
-            raise ExperimentError(f"{path}: expected Python: {error}") from error
-        memory.grown = True
-    return memory[key]
-
-
-def remember() -> None:
-    """Keep what this process has found out for the next one; a full disk is no matter."""
-    memory = _memory(files.cache_home())
-    if memory.grown:
-        with contextlib.suppress(OSError):
-            files.atomic_write(memory.path, json.dumps(memory))
-        memory.grown = False
-
-
 def imports(tree: ast.AST, package: str) -> Iterator[str]:
     """Everything of `towers` that some code may import.
 
@@ -83,34 +108,40 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
         package: dotted name of the package it stands in; "" outside packages.
 
     Returns:
-        "towers.data" for `import towers.data`, "towers.data:load" for `from towers.data import
-        load`, which may be a module or a name that the package's face brings: see `target`.
+        "towers.data" for `import towers.data`; "towers.data:load" for `from towers.data import
+        load`; "towers.data.load" for `data.load` where `data` was imported and nothing else is done
+        with it; see `Package.target`.
     """
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    uses: dict[str, set[str]] = {}  # name -> what it is asked for; "" where it stands alone
+    owners = {id(node.value): node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            uses.setdefault(node.id, set()).add(owners.get(id(node), ""))
+    for node in nodes:
         if isinstance(node, ast.Import):
-            found: Iterable[str] = [alias.name for alias in node.names]
+            found = [(alias.name, alias.asname or "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             around = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
             base = ".".join([*around, *([node.module] if node.module else [])])
-            found = [f"{base}:{alias.name}" for alias in node.names]
+            found = [(f"{base}:{alias.name}", alias.asname or alias.name) for alias in node.names]
         else:
             continue
-        yield from (name for name in found if name.partition(":")[0].split(".")[0] == "towers")
+        for name, bound in found:
+            if name.partition(":")[0].split(".")[0] == "towers":
+                asked = uses.get(bound, {""})
+                whole = name.replace(":", ".")
+                yield from [name] if "" in asked else (f"{whole}.{each}" for each in asked)
 
 
-def target(package: Path, imported: str) -> str:
-    """The module that an import brings: the one that is named, else what is asked for a name.
-
-    A package's face is not counted where one of its modules is imported by name: it runs, but what
-    it gathers from other modules goes nowhere.
-
-    Args:
-        package: folder of the `towers` package.
-        imported: as `imports` gives it.
-    """
-    base, _, name = imported.partition(":")
-    module = f"{base}.{name}"
-    return module if name and locate(package, module) else base
+def words(tree: ast.AST) -> Iterator[str]:
+    """What some code names: strings without spaces, and keywords of its calls."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if not re.search(r"\s", node.value):
+                yield node.value
+        elif isinstance(node, ast.keyword) and node.arg:
+            yield node.arg
 
 
 class _Memory(dict):
@@ -123,7 +154,8 @@ class _Memory(dict):
             found = json.loads(path.read_text(encoding="utf-8"))
             if len(found) < MOST:
                 self |= {
-                    key: Module(digest, tuple(names)) for key, (digest, names) in found.items()
+                    key: Module(digest, tuple(imports), tuple(words), face)
+                    for key, (digest, imports, words, face) in found.items()
                 }
 
 
@@ -138,12 +170,13 @@ def _version() -> str:
     return f"{sys.version_info[:2]} {files.sha256(Path(__file__))}"
 
 
-def _parse(source: bytes, package: str) -> Module:
+def _parse(source: bytes, name: str, face: bool) -> Module:
     tree = ast.parse(source)
-    names = tuple(sorted(set(imports(tree, package))))
+    names = tuple(sorted(set(imports(tree, name if face else name.rpartition(".")[0]))))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[isinstance(first.value.value, str) :]
-    return Module(files.sha256(ast.dump(tree).encode()), names)
+    said = {re.split("[.:]", name)[-1] for name in names} | set(words(tree))
+    return Module(files.sha256(ast.dump(tree).encode()), names, tuple(sorted(said)), face)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from towers import files, records
 from towers.experiments import catalogue, parameters, provenance
 from towers.experiments.experiment import Experiment, resolve
-from towers.experiments.fingerprints import fingerprint
+from towers.experiments.fingerprints import noted
 from towers.experiments.parameters import ExperimentError
 from towers.records import Measurement, Provenance, Record
 
@@ -57,7 +57,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
     scale = given.pop("scale")
     values = resolve(experiment, scale, given)
     _seed(values["seed"])
-    return Run(experiment, values, fingerprint(experiment, scale, given))
+    return Run(experiment, values, noted(experiment, scale, given))
 
 
 def _seed(seed: int) -> None:

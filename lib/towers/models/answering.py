@@ -22,6 +22,8 @@ from towers.rendering import render_question
 
 KEPT = 2**29
 """Bytes of pages that are held; more of them are drawn whenever they are looked at."""
+AT_ONCE = 16
+"""Pictures, of whatever size, that are held while their pages are drawn."""
 HEAD_STD = 0.01
 """Of the new layer's first weights; its biases begin at 0."""
 
@@ -74,8 +76,12 @@ class Pages:
         return self._kept[rows]
 
     def _draw(self, rows: np.ndarray) -> UInt8[np.ndarray, "rows size size 3"]:
-        both = zip(*self.questions.seen(rows.tolist()), strict=True)
-        return np.stack([render_question(picture, text, self.size) for picture, text in both])
+        pages = []
+        for start in range(0, len(rows), AT_ONCE):
+            seen = self.questions.seen(rows[start : start + AT_ONCE].tolist())
+            both = zip(*seen, strict=True)
+            pages += [render_question(picture, text, self.size) for picture, text in both]
+        return np.stack(pages)
 
 
 class Answerer(nn.Module):

@@ -239,3 +239,11 @@ class TextTower(Tower):
     def forward(self, tokens: Mapping[str, Tensor]) -> Float[Tensor, "batch width"]:
         """Text features: what the tower's own pipeline gives."""
         return self.encoder(**tokens)
+
+
+def made_of(model: nn.Module) -> set[str]:
+    """Python modules of all parts of a tower or a pair, preprocessing and tokenizer included."""
+    parts = [*model.modules()]
+    parts += [part.transform for part in parts if isinstance(part, ImageTower)]
+    parts += [part._tokenizer for part in parts if isinstance(part, TextTower)]
+    return {part.__module__ for part in parts}

@@ -1,15 +1,16 @@
 """Features of pictures and texts: computed once each, then read from the cache.
 
-The cache has a folder for each way to compute: a hash of the tower (name, weights, preprocessing),
-the number type, and the versions of this module and of the libraries that compute. In it a row
-lies under the identity of its picture or text, so that collections that share pictures, parts of
-them and lists that share texts share rows as well. Files carry their own checksums; the rows of a
-damaged file are computed again.
+The cache has a folder for each way to compute: a hash of the tower (name, weights, preprocessing,
+code), the number type, this module's code and the versions of the libraries that compute. In it a
+row lies under the identity of its text, or of its picture with the code that gives the picture, so
+that collections that share pictures, parts of them and lists that share texts share rows as well.
+Files carry their own checksums; the rows of a damaged file are computed again.
 """
 
 import contextlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -24,16 +25,24 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
-from tqdm import tqdm
 
 from towers import files
-from towers.models.encoders import ImageTower, TextTower, Tower
+from towers.data.errors import BadImage
+from towers.experiments import fingerprints
+from towers.models.encoders import ImageTower, TextTower, Tower, made_of
+from towers.models.preprocessing import WHITE
+from towers.progress import tqdm
 
-FEATURES_VERSION = 2
-"""Raise it when a change of this module or of the towers changes features."""
+CODE = "towers.models.features"
+"""What computes, beside the tower's own modules."""
 
 ROWS_PER_FILE = 4096
 """So many new rows are kept at a time: what an interruption can cost, and the least full file."""
+
+FORGIVEN = 10
+"""Unreadable pictures that never stop a call, whatever their share."""
+MAX_BAD = 0.05
+"""Share of unreadable pictures above which a call is refused."""
 
 Precision = Literal["fp32", "bf16"]
 _LIBRARIES = ("timm", "transformers", "open_clip_torch", "torch", "torchvision", "pillow")
@@ -43,14 +52,18 @@ class Pictures(Protocol):
     """What an image tower needs of a collection.
 
     Attributes:
-        picture_keys: identity of each picture, as its pixels are.
+        picture_keys: identity of each original; what a tower makes of it has the tower's key too.
+        picture_modules: module that gives each picture.
     """
 
     picture_keys: Sequence[str]
+    picture_modules: Sequence[str]
 
     def __len__(self) -> int: ...
 
-    def image(self, index: int) -> Image.Image: ...
+    def image(
+        self, index: int, scaled: Callable[[int, int], tuple[int, int]] | None = None
+    ) -> Image.Image: ...
 
 
 def features(
@@ -60,12 +73,15 @@ def features(
     batch: int | None = None,
     dtype: Precision | None = None,
     progress: bool = True,
+    bad: dict[int, str] | None = None,
 ) -> Float[np.ndarray, "inputs width"]:
     """Features of all inputs by a frozen tower, in their order, from the cache if they are there.
 
     Only what the cache lacks is computed, and kept every few thousand rows, so that an
     interrupted call goes on where it was. Processes that ask for the same features at the same
     time compute them once. A row may differ by rounding with the batch it was computed in.
+    A picture that cannot be read, though its collection was loaded, gets the features of a white
+    page, which are not kept; a line on standard error counts such pictures.
 
     Args:
         tower: frozen; it computes where its weights are.
@@ -76,31 +92,59 @@ def features(
         dtype: "bf16" computes under autocast, "fp32" in full; None: `quick_dtype` of the tower's
             device. The features are float32 either way.
         progress: whether to show a bar.
+        bad: filled with the indices of the pictures that cannot be read -> the reason; equal
+            pictures count once.
 
     Returns:
         One row per input, float32, all finite.
 
     Raises:
-        ValueError: inputs that do not suit the tower, a trainable tower, an unknown dtype, or
-            features that are not finite.
+        ValueError: inputs that do not suit the tower, a trainable tower, an unknown dtype,
+            features that are not finite, or too many pictures that cannot be read.
+        OSError: the disk fails.
     """
     dtype = quick_dtype(tower.device) if dtype is None else dtype
     batch = _batch(tower) if batch is None else batch
     _check(tower, inputs, batch, dtype)
     of_texts = isinstance(tower, TextTower)
-    names = [f"text {text}" for text in inputs] if of_texts else inputs.picture_keys
+    names = [f"text {text}" for text in inputs] if of_texts else _pictures(inputs)
     keys = [files.sha256(name.encode()) for name in names]
     folder = files.cache_home() / "features" / _key(tower, dtype)
-    rows = _stored(folder, tower.width)
+    rows, bad = _stored(folder, tower.width), {} if bad is None else bad
     if not rows.keys() >= set(keys):
         with files.cache_lock(folder):
             _drop_damaged(folder, tower.width)
             rows = _stored(folder, tower.width)
             distinct = {key: index for index, key in enumerate(keys)}
             missing = sorted(index for key, index in distinct.items() if key not in rows)
-            for chosen, computed in _computed(tower, inputs, missing, batch, dtype, progress):
-                rows |= _keep(folder, [keys[index] for index in chosen], computed)
+            for chosen, computed in _computed(tower, inputs, missing, batch, dtype, progress, bad):
+                rows |= dict(zip([keys[index] for index in chosen], computed, strict=True))
+                good = [index not in bad for index in chosen]
+                _keep(folder, [keys[index] for index in chosen if index not in bad], computed[good])
+            _report(bad, len(distinct), tower)
     return np.stack([rows[key] for key in keys]) if keys else np.empty((0, tower.width), np.float32)
+
+
+def square_of(
+    tower: ImageTower, pictures: Pictures, index: int, bad: dict[int, str]
+) -> UInt8[np.ndarray, "size size 3"]:
+    """One picture as the tower takes it, before it is normalised.
+
+    Args:
+        tower: whose preparation is used.
+        pictures: a collection.
+        index: of the picture.
+        bad: gets the reason where the picture cannot be read; the square is white then.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    transform = tower.transform
+    try:
+        return transform.pixels(pictures.image(index, transform.scaled))
+    except (BadImage, MemoryError) as error:
+        bad[index] = getattr(error, "reason", "out of memory")
+    return np.full((transform.size, transform.size, 3), WHITE, np.uint8)
 
 
 def quick_dtype(device: torch.device | str = "cpu") -> Precision:
@@ -147,8 +191,19 @@ def _check(tower: Tower, inputs: object, batch: int, dtype: str) -> None:
 def _key(tower: Tower, dtype: str) -> str:
     """SHA-256 of everything that features depend on beside the inputs."""
     versions = {library: metadata.version(library) for library in _LIBRARIES}
-    parts = [FEATURES_VERSION, tower.name, tower.checksum, tower.recipe, dtype, versions]
+    code = fingerprints.of_code([CODE, *made_of(tower)], {"tower": tower.name})
+    parts = [code, tower.name, tower.checksum, tower.recipe, dtype, versions]
     return files.sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def _pictures(pictures: Pictures) -> list[str]:
+    """Identities of pictures, with the code that gives them."""
+    code = {
+        name: fingerprints.of_code(["towers.data.items", name], {})
+        for name in {*pictures.picture_modules}
+    }
+    both = zip(pictures.picture_keys, pictures.picture_modules, strict=True)
+    return [f"{key} {code[module]}" for key, module in both]
 
 
 def _computed(
@@ -158,13 +213,14 @@ def _computed(
     batch: int,
     dtype: Precision,
     progress: bool,
+    bad: dict[int, str],
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """Features of the inputs that are missing, so many at a time as a file takes."""
     if isinstance(tower, TextTower):  # the longest first: a batch holds texts of about one length
         missing = sorted(missing, key=lambda index: (-len(inputs[index].encode()), inputs[index]))
         prepared, unit = _tokens(tower, inputs), "texts"
     else:
-        prepared, unit = _images(tower, inputs), "images"
+        prepared, unit = _images(tower, inputs, bad), "images"
     with _bar(tower, len(missing), unit, progress) as bar:
         for start in range(0, len(missing), ROWS_PER_FILE):
             chosen = missing[start : start + ROWS_PER_FILE]
@@ -205,12 +261,28 @@ def _rows(
     return out
 
 
-def _images(tower: ImageTower, pictures: Pictures) -> Callable[[list[int]], Tensor]:
+def _images(
+    tower: ImageTower, pictures: Pictures, bad: dict[int, str]
+) -> Callable[[list[int]], Tensor]:
     def prepared(part: list[int]) -> Tensor:
-        pixels = np.stack([tower.transform.pixels(pictures.image(index)) for index in part])
-        return tower.transform.normalised(torch.from_numpy(pixels).to(tower.device))
+        squares = np.stack([square_of(tower, pictures, index, bad) for index in part])
+        return tower.transform.normalised(torch.from_numpy(squares).to(tower.device))
 
     return prepared
+
+
+def _report(bad: dict[int, str], count: int, tower: Tower) -> None:
+    """Say how many pictures could not be read; too many are refused."""
+    if not bad:
+        return
+    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(bad.values()).most_common(5))
+    if len(bad) > max(FORGIVEN, MAX_BAD * count):
+        raise ValueError(
+            f"expected at most {MAX_BAD:.0%} unreadable pictures for {tower.name}, got {len(bad)} "
+            f"of {count} ({reasons}); check the data"
+        )
+    print(f"towers: {len(bad)} of {count} pictures cannot be read ({reasons}); {tower.name} sees "
+          "white pages in their place", file=sys.stderr)  # fmt: skip
 
 
 def _tokens(tower: TextTower, texts: Sequence[str]) -> Callable[[list[int]], dict[str, Tensor]]:
@@ -251,21 +323,22 @@ def _bar(tower: Tower, count: int, unit: str, progress: bool) -> tqdm:
     )  # fmt: skip
 
 
-def _keep(folder: Path, keys: list[str], computed: np.ndarray) -> dict[str, np.ndarray]:
-    """Write new rows, together with those of files that are not full yet; gives the new ones."""
+def _keep(folder: Path, keys: list[str], computed: np.ndarray) -> None:
+    """Write new rows, together with those of files that are not full yet."""
+    if not keys:
+        return
     small = {}
     for path in _segments(folder):
         found = _read(path, computed.shape[1])
         if len(found) < ROWS_PER_FILE:
             small[path] = found
-    fresh = dict(zip(keys, computed, strict=True))
-    merged = {key: row for found in small.values() for key, row in found.items()} | fresh
+    merged = {key: row for found in small.values() for key, row in found.items()}
+    merged |= zip(keys, computed, strict=True)
     content = _packed(merged)
     written = folder / f"{files.sha256(content)[:16]}.safetensors"
     if files.keep(written, content):
         for path in small.keys() - {written}:
             path.unlink()
-    return fresh
 
 
 def _packed(rows: dict[str, np.ndarray]) -> bytes:

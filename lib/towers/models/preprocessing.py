@@ -7,13 +7,14 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-import torchvision.transforms.functional as TF
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 Resize = Literal["crop", "pad", "squash"]
 WHITE = 255
+WHOLE = 16
+"""A scaled picture is made whole, as other libraries make it, up to so many times its square."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,27 @@ class Preprocessing:
         """The picture resized and made square, not normalised yet."""
         if image.mode != "RGB":
             image = image.convert("RGB")
-        mode = TF.InterpolationMode(self.interpolation)
-        image = TF.resize(image, self._scaled(*image.size), mode)
+        way = Image.Resampling[self.interpolation.upper()]
+        width, height = scaled = self.scaled(*image.size)
         if self.resize == "pad":
             page = Image.new("RGB", (self.size, self.size), (WHITE,) * 3)
-            page.paste(image, ((self.size - image.width) // 2, (self.size - image.height) // 2))
-            image = page
-        return np.array(TF.center_crop(image, [self.size, self.size]))
+            page.paste(
+                image.resize(scaled, way), ((self.size - width) // 2, (self.size - height) // 2)
+            )
+            return np.array(page)
+        middle = round((width - self.size) / 2), round((height - self.size) / 2)
+        return np.array(square(image, scaled, middle, self.size, way))
+
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height that a picture is scaled to before it is cut or padded."""
+        side = math.floor(self.size / self.crop_fraction)
+        if self.resize == "squash":
+            return side, side
+        if self.resize == "pad":
+            ratio = side / max(width, height)
+            return max(1, round(width * ratio)), max(1, round(height * ratio))
+        shorter = min(width, height)
+        return int(side * width / shorter), int(side * height / shorter)
 
     def normalised(
         self, pixels: UInt8[Tensor, "batch size size 3"]
@@ -89,13 +104,30 @@ class Preprocessing:
         """All of the above in one canonical line, for keys and provenance."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    def _scaled(self, width: int, height: int) -> list[int]:
-        """The (height, width) that the picture is scaled to before the cut."""
-        side = math.floor(self.size / self.crop_fraction)
-        if self.resize == "squash":
-            return [side, side]
-        if self.resize == "pad":
-            ratio = side / max(width, height)
-            return [max(1, round(height * ratio)), max(1, round(width * ratio))]
-        shorter = min(width, height)
-        return [int(side * height / shorter), int(side * width / shorter)]
+
+def square(
+    image: Image.Image,
+    scaled: tuple[int, int],
+    corner: tuple[int, int],
+    size: int,
+    way: Image.Resampling,
+) -> Image.Image:
+    """One square of a scaled picture. Of a very long picture nothing else is scaled.
+
+    Args:
+        image: to be scaled.
+        scaled: its width and height then, both at least `size`.
+        corner: left and top of the square in the scaled picture.
+        size: side of the square in pixels.
+        way: to interpolate, antialiased.
+
+    Returns:
+        `size` x `size` pixels. Up to `WHOLE` times as many, the scaled picture is made and cut, as
+        torchvision does it; beyond, the numbers of the square are rounded in another order.
+    """
+    (left, top), (width, height) = corner, scaled
+    box = (left, top, left + size, top + size)
+    if width * height <= WHOLE * size**2:
+        return image.resize(scaled, way).crop(box)
+    x, y = image.width / width, image.height / height
+    return image.resize((size, size), way, box=(box[0] * x, box[1] * y, box[2] * x, box[3] * y))

@@ -10,6 +10,9 @@ from PIL import Image
 
 from towers.plots.style import INK, RIGHT, WIDTH, WRONG, shorten
 
+SHOWN = 256
+"""Longest side in pixels of a picture in a figure."""
+
 
 class Labelled(Protocol):
     """Pictures with labels, such as a collection."""
@@ -68,14 +71,21 @@ def pictures(
 
 def show(axis: mpl.axes.Axes, image: Image.Image, edge: str | None = None) -> None:
     """Draw a picture fitted into a square of white, with a thin frame."""
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), "white")
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    axis.imshow(square)
+    axis.imshow(on_square(image))
     axis.set(xticks=[], yticks=[])
     axis.grid(visible=False)
     for spine in axis.spines.values():
         spine.set(visible=True, color=edge or "#cbd2d9", linewidth=2.2 if edge else 0.6)
+
+
+def on_square(image: Image.Image) -> Image.Image:
+    """A picture of at most `SHOWN` pixels, in the middle of a square of white."""
+    small = image.copy()
+    small.thumbnail((SHOWN, SHOWN))
+    side = max(small.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
+    return square
 
 
 def predictions(

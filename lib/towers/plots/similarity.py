@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from towers.plots.pictures import on_square
 from towers.plots.style import INK, RIGHT, WIDTH, shorten
 
 
@@ -40,7 +41,8 @@ def similarity(
     large.set_xticks(range(count), names, **slanted)
     large.tick_params(axis="y", pad=30)
     for row, image in enumerate(images):
-        thumbnail = mpl.offsetbox.OffsetImage(_square(image, 96), zoom=0.27)
+        pixels = np.asarray(on_square(image).resize((96, 96), Image.Resampling.LANCZOS))
+        thumbnail = mpl.offsetbox.OffsetImage(pixels, zoom=0.27)
         box = mpl.offsetbox.AnnotationBbox(
             thumbnail, (0, row), xybox=(-18, 0), xycoords=("axes fraction", "data"),
             boxcoords="offset points", frameon=False,
@@ -82,10 +84,3 @@ def _matrix(
                     corner, 0.94, 0.94, fill=False, edgecolor=RIGHT, linewidth=1.8
                 )
             )
-
-
-def _square(image: Image.Image, side: int) -> np.ndarray:
-    """A picture fitted into a square of white, as pixels."""
-    square = Image.new("RGB", (max(image.size),) * 2, "white")
-    square.paste(image, tuple((square.width - length) // 2 for length in image.size))
-    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))

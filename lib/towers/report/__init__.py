@@ -1,11 +1,13 @@
 """The report: run what is stale, then build the book from what ran."""
 
-from towers.report.book import assemble, build
+from towers.report.assembly import assemble
+from towers.report.book import build
 from towers.report.pages import (
     ledger_markdown,
     picture_markdown,
     provenance_markdown,
     status_markdown,
+    verdicts_text,
 )
 from towers.report.quotes import cite, quote
 
@@ -18,4 +20,5 @@ __all__ = [
     "provenance_markdown",
     "quote",
     "status_markdown",
+    "verdicts_text",
 ]

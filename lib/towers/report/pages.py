@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 
 from towers import experiments, files, published, records
+from towers.experiments.freshness import NEVER
+from towers.report.chapters import failure, log_of
 
 VERDICT_MARKS = {
     "reproduced": "●",
@@ -23,6 +25,38 @@ def finishing_cells(name: str) -> list[nbformat.NotebookNode]:
     """The cells that the book appends to an executed notebook."""
     text = f"## Provenance\n\n```{{provenance}} {name}\n```"
     return [nbformat.v4.new_markdown_cell(text)]
+
+
+def missing_markdown(experiment: experiments.Experiment, scale: str) -> str:
+    """The page of an experiment that has no result: why, and how to run it.
+
+    Args:
+        experiment: of the page.
+        scale: that is shown.
+
+    Returns:
+        Markdown, from the heading on.
+    """
+    name, again = experiment.name, f"`towers run {experiment.name} --scale {scale}`"
+    failed = failure(name, scale)
+    results = files.results_home()
+    without = [n for n in experiment.needs if not (results / f"{n}/{scale}.json").is_file()]
+    lines = [f"# {experiment.title}", "", "````{admonition} This chapter has no result"]
+    lines += [":class: warning", ""]
+    if failed:
+        log = log_of(name, scale).relative_to(files.repo_root())
+        lines += [f"Its run at {scale} scale failed on {failed.when} UTC:", "", "```text"]
+        lines += [failed.cause.replace("`", "'"), "```", ""]
+        lines += [f"Run it again with {again}, or all that is missing with `make book`: what it"]
+        lines += [f"has trained is kept, and it goes on there. Its output is in `{log}`."]
+    elif without:
+        lines += [f"Not run yet at {scale} scale: it needs {', '.join(without)}, which has no"]
+        lines += [f"result. {again} runs both."]
+    else:
+        reason = experiments.staleness(experiment, scale) or "its notebook cannot be read"
+        words = "Not run yet" if reason == NEVER else reason.capitalize()
+        lines += [f"{words} at {scale} scale: {again}."]
+    return "\n".join([*lines, "````"])
 
 
 def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
@@ -45,6 +79,8 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
     experiment = experiments.get(name)
     stale = experiments.staleness(experiment, scale)
     state = "up to date with the code" if stale is None else f"stale: {stale}"
+    if failed := failure(name, scale):
+        state += f"; a later run failed on {failed.when} UTC"
     commit = f"`{facts.commit[:12]}`" if facts.commit else "none"
     if facts.dirty:
         commit += " with uncommitted changes"
@@ -200,9 +236,8 @@ def ledger_markdown(paper: str, scale: str, page: str) -> str:
     rows = [claim for claim in published.claims() if claim.paper == paper]
     if not rows:
         raise ValueError(f"expected claims of {paper!r} in book/claims.yaml, found none")
-    counts = {v: sum(row.verdict == v for row in rows) for v in VERDICT_MARKS}
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    lines = [summary + ".", "", "````{list-table}", ":header-rows: 1", ":widths: 14 44 26 16", ""]
+    lines = [f"{_counts(rows)}.", "", "````{list-table}", ":header-rows: 1"]
+    lines += [":widths: 14 44 26 16", ""]
     lines += ["* - Item", "  - Claim", "  - Ours", "  - Verdict"]
     for row in rows:
         chapter = ""
@@ -216,6 +251,29 @@ def ledger_markdown(paper: str, scale: str, page: str) -> str:
             f"  - {VERDICT_MARKS[row.verdict]} {row.verdict}",
         ]
     return "\n".join([*lines, "````"])
+
+
+def verdicts_text(paper: str) -> str:
+    """How far the book is with a paper, counted from its chapters and its rows in the ledger.
+
+    Args:
+        paper: key of the paper, such as `clip`.
+
+    Returns:
+        For example "6 chapters; of 15 tables and figures 1 reproduced, 9 partly, 5 not run"; "to
+        come" if the ledger holds nothing of it yet.
+    """
+    rows = [claim for claim in published.claims() if claim.paper == paper]
+    if not rows:
+        return "to come"
+    chapters = sum(name.startswith(f"{paper}/") for name in experiments.names())
+    several = "s" * (chapters != 1)
+    return f"{chapters} chapter{several}; of {len(rows)} tables and figures {_counts(rows)}"
+
+
+def _counts(rows: list[published.Claim]) -> str:
+    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICT_MARKS}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
 def _inline(text: str | None) -> str:
@@ -251,5 +309,7 @@ def status_markdown(page: str) -> str:
                 ]
             else:
                 lines += ["  - –", "  - –", "  - –", "  - –"]
-            lines.append(f"  - {stale or 'fresh'}")
+            failed = failure(name, scale)
+            lost = f"; its last run failed on {failed.when} UTC" if failed else ""
+            lines.append(f"  - {stale or 'fresh'}{lost}")
     return "\n".join([*lines, "````"])

@@ -1,10 +1,12 @@
 """Numbers in sentences: one record, selected by words, as text."""
 
+import contextlib
 from functools import cache
 from pathlib import Path
 
 from towers import experiments, files, published, records
 
+NOT_RUN = "(not run yet)"
 SELECTORS = ("model", "data", "metric", "seed")
 
 
@@ -63,7 +65,8 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
 
     Returns:
         The number as text, and a one-line description of its record for a tooltip. Of an
-        experiment that has not run at this scale, "(not run yet)".
+        experiment that has not run at this scale, or whose last good run is stale and lacks the
+        record, "(not run yet)".
 
     Raises:
         ValueError: the words are malformed, name no experiment, or select no record or several.
@@ -79,19 +82,38 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
     path = (results or files.results_home()) / f"{experiment}/{scale}.json"
     if not path.is_file():
         experiments.get(experiment)
-        return "(not run yet)", f"{experiment} has no records at {scale} scale"
+        return NOT_RUN, f"{experiment} has no records at {scale} scale"
+    try:
+        return _quoted(path, chosen, show, over, f"{words!r} at scale {scale}")
+    except ValueError:
+        if stale := _stale(experiment, scale, results):
+            return NOT_RUN, f"{experiment} at {scale} scale lacks this record; it is stale: {stale}"
+        raise
+
+
+def _stale(experiment: str, scale: str, results: Path | None) -> str | None:
+    """Why an experiment's records may lack what its code of today records; None if they may not."""
+    with contextlib.suppress(ValueError):
+        return experiments.staleness(experiments.get(experiment), scale, results)
+    return None
+
+
+def _quoted(
+    path: Path, chosen: dict[str, str], show: str, over: str | None, what: str
+) -> tuple[str, str]:
+    """The text of one record of a file, and its description."""
     rows = _rows(path, path.stat().st_mtime_ns)
-    row = _only(rows, chosen, f"{words!r} at scale {scale}")
+    row = _only(rows, chosen, what)
     text = FORMATS[show](row)
     if over:
         same = {key: str(getattr(row, key)) for key in SELECTORS} | {"metric": over}
-        base = _only(rows, same, f"{words!r} at scale {scale}, its over={over}")
+        base = _only(rows, same, f"{what}, its over={over}")
         if not base.value > 0:
             raise ValueError(f"expected {over!r} above 0 to divide by, it is {base.value}")
         text = f"{row.value / base.value:.0f} times"
     seed = "" if row.seed is None else f", seed {row.seed}"
     return text, (
-        f"{experiment} at {scale} scale: {row.metric} of {row.model} on {row.data}, "
+        f"{row.experiment} at {row.scale} scale: {row.metric} of {row.model} on {row.data}, "
         f"n = {row.n}{seed}" + (f"; divided by {over}" if over else "")
     )
 

@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from towers.data.questions import Questions
 from towers.metrics.vqa import vqa_accuracies
 from towers.models.answering import Answerer, Pages, frequent
 from towers.models.encoders import ImageTower
+from towers.progress import tqdm
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
 

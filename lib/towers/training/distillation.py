@@ -17,17 +17,18 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from towers import data, files, models
 from towers.experiments import fingerprints
 from towers.metrics.intervals import Interval, bootstrap
 from towers.models import weights
+from towers.models.features import square_of
+from towers.progress import tqdm
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.schedules import cosine
 
 CODE = "towers.training.distillation"
-"""What trains, with all that it reaches."""
+"""What trains, with what it reaches for its settings: see `experiments.chosen`."""
 READERS = 4
 """Threads that read pictures."""
 
@@ -196,7 +197,7 @@ def _squares(
     """All pictures as the tower takes them."""
 
     def read(row: int) -> np.ndarray:
-        return tower.transform.pixels(pictures.image(row))
+        return square_of(tower, pictures, row, {})  # `models.features` says what is bad
 
     shown = {"desc": f"reading {pictures.name}", "disable": None if progress else True}
     with ThreadPoolExecutor(READERS) as pool:
@@ -212,5 +213,5 @@ def _key(how: Distillation, teacher: models.ImageTower, pictures: list[data.Coll
     """Hash of everything that the distilled weights depend on."""
     settings = {field.name: getattr(how, field.name) for field in fields(how)}
     found = [teacher.checksum, teacher.recipe, [part.digest for part in pictures]]
-    code = fingerprints.of_module(CODE)
+    code = fingerprints.of_code([CODE], settings)
     return files.sha256(json.dumps([settings, found, code]).encode())[:32]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from towers import files
+from towers.progress import beat
 from towers.training import logs
 from towers.training.errors import TrainingFailed
 from towers.training.folder import FINAL
@@ -60,6 +61,7 @@ class Followed:
             records = logs.read(self.folder)
             seen = min(seen, len(records))  # a run that was killed goes on from a checkpoint
             for record in records[seen:]:
+                beat()
                 yield record
                 if steps is not None and record["step"] >= steps:
                     return

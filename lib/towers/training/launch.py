@@ -19,6 +19,7 @@ import psutil
 import yaml
 
 from towers import files
+from towers.progress import beat
 from towers.training import logs
 from towers.training.errors import TrainingError
 from towers.training.folder import working
@@ -211,6 +212,7 @@ class Queued(Followed):
     @property
     def running(self) -> bool:
         """Whether the job waits or runs, as far as the cluster has told."""
+        beat()  # the cluster ends what hangs; to wait in its queue is no stall
         return not self.job.done()
 
     def stop(self) -> None:

@@ -2,7 +2,8 @@
 
 A file of any size is read once from end to end; from then on a line costs one seek. What is indexed
 are the places where a pair of texts can be taken: a document of two sentences or more, a line with
-two columns, or two lines of the same number in two files.
+two columns, or two lines of the same number in two files. Lines that ought to have one and do not
+are counted; with too many of them the file is refused.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +20,22 @@ import numpy as np
 from jaxtyping import Int
 
 from towers import files
+from towers.data import Report
+from towers.data.intake import MIN_BAD, say_left_out, text_lines
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.order import drawn, key
 
-VERSION = 1
+MAX_BAD = 0.05
+"""Share of bad lines above which a file is refused; nine are always forgiven."""
+VERSION = 2
 """Raise it when other places are found, or other texts at a place."""
 
 _SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？।]+|$)")
 _WHICH = key("sentence")
+_END = re.compile(rb"\r\n|\r|\n")
 
 Texts = tuple[str, str]
-Parse = Callable[[list[bytes]], list[str] | None]
+Parse = Callable[[list[bytes]], list[str]]
 
 
 def sentences(text: str) -> list[str]:
@@ -36,7 +43,7 @@ def sentences(text: str) -> list[str]:
 
     So "Dr. Who" is cut in two; the paper does not say how its corpus was split.
     """
-    found = (each.strip() for line in text.splitlines() for each in _SENTENCE.findall(line))
+    found = (each.strip() for line in text_lines(text) for each in _SENTENCE.findall(line))
     return [each for each in found if each]
 
 
@@ -74,9 +81,12 @@ class Places:
         for path, offset in zip(self.paths, self.offsets[place].tolist(), strict=True):
             with path.open("rb") as file:
                 file.seek(offset)
-                lines.append(file.readline())
-        texts = KINDS[self.kind](lines)
-        if texts is None:
+                lines.append(_END.split(file.readline(), maxsplit=1)[0])
+        try:
+            texts = KINDS[self.kind](lines)
+        except _BadLine:
+            texts = []
+        if len(texts) < 2:
             raise TrainingFailed(
                 f"expected texts at byte {offset} of {files.shown(path)} as when it was indexed, "
                 "got others; leave files alone while a run reads them"
@@ -94,7 +104,7 @@ def places(paths: tuple[Path, ...], kind: str) -> Places:
 
     Raises:
         TrainingError: a file is missing or compressed, two files differ in their number of lines,
-            or there is no pair.
+            too many lines are bad, or there is no pair.
     """
     about = json.dumps([VERSION, kind, *(_stated(path) for path in paths)])
     index = files.cache_home() / "lines" / f"{files.sha256(about.encode())[:32]}.npy"
@@ -104,8 +114,8 @@ def places(paths: tuple[Path, ...], kind: str) -> Places:
             found = _indexed(paths, kind)
             _write(index, *found)
     try:
-        offsets, digest = found or _read(index)
-    except (ValueError, OSError) as error:
+        offsets, digest, left_out = found or _read(index)
+    except (ValueError, OSError, KeyError) as error:
         raise TrainingError(
             f"expected the index {files.shown(index)}, got {error}; remove it"
         ) from None
@@ -113,6 +123,7 @@ def places(paths: tuple[Path, ...], kind: str) -> Places:
         raise TrainingError(
             f"expected {WANTED[kind]} in {', '.join(map(str, paths))}, got none; check its layout"
         )
+    say_left_out(", ".join(map(str, paths)), Report.of(len(offsets), left_out))
     return Places(paths, kind, offsets, digest)
 
 
@@ -129,70 +140,102 @@ def _stated(path: Path) -> list:
     return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
 
 
-def _indexed(paths: tuple[Path, ...], kind: str) -> tuple[np.ndarray, str]:
+def _indexed(paths: tuple[Path, ...], kind: str) -> tuple[np.ndarray, str, Counter]:
     digests = [hashlib.sha256(f"{VERSION} {kind}".encode()) for _ in paths]
     streams = [_lines(path, digest) for path, digest in zip(paths, digests, strict=True)]
-    found = []
+    found, left_out = [], Counter()
     try:
         for lines in zip(*streams, strict=True):
-            if KINDS[kind]([content for _, content in lines]) is not None:
+            contents = [content for _, content in lines]
+            try:
+                texts = KINDS[kind](contents) if any(map(bytes.strip, contents)) else []
+            except _BadLine as fault:
+                left_out[str(fault)] += 1
+                continue
+            if len(texts) > 1:
                 found.append([offset for offset, _ in lines])
     except ValueError:
         raise TrainingError(
             f"expected as many lines in {paths[0]} as in {paths[-1]}, got other numbers of them; "
             "give two files that belong together"
         ) from None
+    bad, total = left_out.total(), left_out.total() + len(found)
+    if bad >= MIN_BAD and bad > MAX_BAD * total:
+        raise TrainingError(
+            f"expected {WANTED[kind]} in {', '.join(map(str, paths))}, got {bad} bad lines of "
+            f"{total} ({Report.of(len(found), left_out).line()}); repair them"
+        )
     digest = files.sha256("".join(each.hexdigest() for each in digests).encode())
-    return np.array(found, dtype=np.int64).reshape(-1, len(paths)), digest
+    return np.array(found, dtype=np.int64).reshape(-1, len(paths)), digest, left_out
 
 
 def _lines(path: Path, digest) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as file:
         offset = 0
-        for line in file:
-            digest.update(line)
-            yield offset, line
-            offset += len(line)
+        for stretch in file:  # to the next \\n; a lone \\r ends a line as well
+            digest.update(stretch)
+            start = 0
+            for end in _END.finditer(stretch):
+                yield offset + start, stretch[start : end.start()]
+                start = end.end()
+            if start < len(stretch):
+                yield offset + start, stretch[start:]
+            offset += len(stretch)
 
 
-def _write(index: Path, offsets: np.ndarray, digest: str) -> None:
+def _write(index: Path, offsets: np.ndarray, digest: str, left_out: Counter) -> None:
     content = io.BytesIO()
     np.save(content, offsets)
-    if files.keep(index.with_suffix(".sha256"), digest):
+    about = {"digest": digest, "left_out": left_out}
+    if files.keep(index.with_suffix(".json"), json.dumps(about)):
         files.keep(index, content.getvalue())
 
 
-def _read(index: Path) -> tuple[np.ndarray, str]:
-    return np.load(index, mmap_mode="r"), index.with_suffix(".sha256").read_text()
+def _read(index: Path) -> tuple[np.ndarray, str, Counter]:
+    about = json.loads(index.with_suffix(".json").read_text())
+    return np.load(index, mmap_mode="r"), about["digest"], Counter(about["left_out"])
+
+
+class _BadLine(ValueError):
+    """A line that is not of its file's layout; the text is a reason to count."""
 
 
 def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace").strip()
-
-
-def _document(lines: list[bytes]) -> list[str] | None:
-    """Sentences of a line of JSON with "text", as C4 has them; two at least."""
     try:
-        text = json.loads(lines[0])["text"]
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _BadLine("not UTF-8") from None
+
+
+def _document(lines: list[bytes]) -> list[str]:
+    """Sentences of a line of JSON with "text", as C4 has them."""
+    try:
+        text = json.loads(_text(lines[0]))["text"]
+    except _BadLine:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    found = sentences(text) if isinstance(text, str) else []
-    return found if len(found) > 1 else None
+        raise _BadLine('no JSON with "text"') from None
+    if not isinstance(text, str):
+        raise _BadLine('no JSON with "text"')
+    return sentences(text)
 
 
-def _paragraph(lines: list[bytes]) -> list[str] | None:
-    found = sentences(_text(lines[0]))
-    return found if len(found) > 1 else None
+def _paragraph(lines: list[bytes]) -> list[str]:
+    return sentences(_text(lines[0]))
 
 
-def _columns(lines: list[bytes]) -> list[str] | None:
-    found = [part.strip() for part in _text(lines[0]).split("\t")[:2]]
-    return found if len(found) == 2 and all(found) else None
+def _columns(lines: list[bytes]) -> list[str]:
+    found = [part.strip() for part in _text(lines[0]).split("\t")]
+    if len(found) != 2 or not all(found):
+        raise _BadLine("not two columns")
+    return found
 
 
-def _parallel(lines: list[bytes]) -> list[str] | None:
-    found = [_text(line) for line in lines]
-    return found if all(found) else None
+def _parallel(lines: list[bytes]) -> list[str]:
+    found = [_text(line).strip() for line in lines]
+    if not all(found):
+        raise _BadLine("empty on one side")
+    return found
 
 
 KINDS: dict[str, Parse] = {
@@ -201,7 +244,7 @@ KINDS: dict[str, Parse] = {
     "columns": _columns,
     "parallel": _parallel,
 }
-"""How lines are read: what can be paired in them, or None."""
+"""How lines are read: what can be paired in them, less than two texts where nothing can."""
 
 SPLIT = ("documents", "paragraphs")
 """Kinds whose places have several pairs, each of two neighbours."""

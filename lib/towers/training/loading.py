@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int, UInt64
@@ -74,16 +74,23 @@ class FeatureSamples(Items):
     """Items whose pictures a frozen tower has looked at once and for all.
 
     Attributes:
-        collection: see `Items`; a picture that cannot be read has no features, and stops the run.
+        collection: see `Items`; none whose picture the tower could not read.
         features: of its pictures, one row each.
         tower: checksum and recipe of the tower that gave them.
         languages: see `Items`.
+        unreadable: reason -> pictures that were left out.
     """
 
     collection: data.Collection
     features: Float[np.ndarray, "items width"]
     tower: str
     languages: tuple[str, ...]
+    unreadable: Counter = field(default_factory=Counter)
+
+    @property
+    def left_out(self) -> Counter:
+        """Pictures that the tower could not read."""
+        return self.unreadable
 
     @property
     def digest(self) -> str:
@@ -122,10 +129,15 @@ def featured(
         )
     parts = []
     for name in names:
-        chosen = captioned(name, languages)
-        computed = models.features(tower, chosen, dtype=dtype)
+        chosen, bad = captioned(name, languages), {}
+        computed = models.features(tower, chosen, dtype=dtype, bad=bad)
+        lost = {chosen.picture_keys[index] for index in bad}
+        good = [index for index, key in enumerate(chosen.picture_keys) if key not in lost]
+        if lost:
+            chosen = chosen.of([chosen[index] for index in good], "readable")
         about = f"{tower.checksum} {tower.recipe} {dtype}"
-        parts.append(FeatureSamples(chosen, computed, about, languages))
+        unreadable = Counter(bad.values())
+        parts.append(FeatureSamples(chosen, computed[good], about, languages, unreadable))
     return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
 

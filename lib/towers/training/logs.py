@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from towers import files
+from towers.progress import tqdm
 from towers.training.loop import Update
 
 NAME = "log.jsonl"

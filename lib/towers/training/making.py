@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from towers import models
+from towers.data import Report
+from towers.data.intake import say_left_out
 from towers.models import trainable
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
 from towers.training import loading, samples, texts
@@ -91,6 +93,7 @@ def parts(
     if count := recipe.batch - recipe.text_batch:
         data = source or _samples(recipe, pair)
         _refuse_if_bad(recipe, data)
+        say_left_out(recipe.title, Report.of(len(data), data.left_out))
         images = Part(data, Order(data.blocks, count, recipe.seed, recipe.accumulate))
     if count := recipe.text_batch:
         data = pairs or texts.load(recipe.text_pairs, recipe.languages)
@@ -107,7 +110,7 @@ def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
 
 
 def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
-    bad = sum(n for reason, n in data.left_out.items() if reason not in samples.NO_FAULT)
+    bad = data.left_out.total()
     if samples.too_many_bad(bad, bad + len(data), recipe.max_bad):
         reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.most_common())
         raise TrainingError(

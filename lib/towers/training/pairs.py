@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from towers import models
+from towers.progress import tqdm
 from towers.training import processes
 from towers.training.batches import Batch, stream
 from towers.training.errors import TrainingError

@@ -17,7 +17,7 @@ from towers.training.pairs import History, fit
 from towers.training.samples import texts_in
 
 CODE = "towers.training.projections"
-"""What trains, with all that it reaches."""
+"""What trains, with what it reaches for its settings: see `experiments.chosen`."""
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,11 @@ def _key(
     collections: list[data.Collection],
 ) -> str:
     """Hash of everything that the trained weights depend on."""
+    settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"}
     parts = {
-        "config": {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"},
+        "config": settings,
         "towers": [image.checksum, image.recipe, text.checksum, text.recipe],
         "data": [part.digest for part in collections],
-        "code": fingerprints.of_module(CODE),
+        "code": fingerprints.of_code([CODE], settings),
     }
     return files.sha256(json.dumps(parts).encode())

@@ -189,10 +189,14 @@ class Recipe:
         return json.loads(json.dumps(asdict(self)))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The fields that the trained weights depend on, as plain values."""
+        return {name: value for name, value in self.mapping().items() if name not in FREE}
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the fields that the trained weights depend on."""
-        parts = {name: value for name, value in self.mapping().items() if name not in FREE}
-        return files.sha256(json.dumps(parts, sort_keys=True).encode())
+        return files.sha256(json.dumps(self.settings, sort_keys=True).encode())
 
     @property
     def text_batch(self) -> int:

@@ -18,6 +18,7 @@ from PIL import Image
 from towers import data, files
 from towers.data import BadImage
 from towers.models import Preprocessing
+from towers.models.preprocessing import square
 from towers.training.errors import TrainingFailed
 from towers.training.order import drawn, key
 from towers.training.stretches import Stretches
@@ -27,9 +28,6 @@ TRIES = 32
 
 FORGIVEN = 10
 """Unreadable samples that never stop a run, whatever their share."""
-
-NO_FAULT = ("no caption", "no picture")
-"""Reasons to leave a sample out that say nothing bad about it."""
 
 _CAPTION, _CROP, _OTHER = (key(word) for word in ("caption", "crop", "other"))
 
@@ -94,14 +92,21 @@ class Squares:
         """The square; of those that a crop may take, the one that `pick` draws."""
         if not self.crop:
             return self.transform.pixels(image)
-        size = self.transform.size
-        ratio = size / min(image.size)
-        scaled = [max(size, round(side * ratio)) for side in image.size]
-        pixels = np.asarray(image.convert("RGB").resize(scaled, Image.Resampling.BICUBIC))
+        size, scaled = self.transform.size, self.scaled(*image.size)
         top, left = (
-            drawn(pick, key(_CROP, axis), pixels.shape[axis] - size + 1) for axis in (0, 1)
+            drawn(pick, key(_CROP, axis), side - size + 1)
+            for axis, side in enumerate(reversed(scaled))
         )
-        return np.ascontiguousarray(pixels[top : top + size, left : left + size])
+        rgb = image.convert("RGB")
+        return np.array(square(rgb, scaled, (left, top), size, Image.Resampling.BICUBIC))
+
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height that a picture is scaled to before it is cut or padded."""
+        if not self.crop:
+            return self.transform.scaled(width, height)
+        size = self.transform.size
+        ratio = size / min(width, height)
+        return max(size, round(width * ratio)), max(size, round(height * ratio))
 
     def keeps(self, size: int) -> bool:
         """Whether a square picture of a size comes out as it is."""
@@ -171,7 +176,8 @@ class CollectionSamples(Items):
         return one_by_one(self._one, rows, picks, len(self))
 
     def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
-        return self.squares(self.collection.image(row), pick), caption(self.texts(row), pick)
+        picture = self.collection.image(row, self.squares.scaled)
+        return self.squares(picture, pick), caption(self.texts(row), pick)
 
 
 class Joined(Stretches[Samples]):
@@ -221,13 +227,16 @@ def one_by_one(
     """Rows read one at a time, each bad one replaced by another that its pick draws.
 
     Args:
-        read: square pixels and caption of a row, drawn by its pick; raises BadImage.
+        read: square pixels and caption of a row, drawn by its pick. What it raises counts as one
+            bad sample; but for an error of the disk or of the whole data set, which ends the run.
         rows: wanted.
         picks: of the rows.
         count: of all rows, among which replacements are drawn.
 
     Raises:
         TrainingFailed: a row and `TRIES` others in its place are all unreadable.
+        OSError: the disk fails.
+        DataError: the data are others than before.
     """
     bad: Counter = Counter()
     found = [
@@ -270,9 +279,15 @@ def _readable(
         try:
             return read(row, pick)
         except BadImage as error:
-            bad[error.reason] += 1
-            row = drawn(pick, key(_OTHER, attempt), count)
+            reason, cause = error.reason, error
+        except (OSError, data.DataError, TrainingFailed):
+            raise  # the disk fails, or the data were changed: that says nothing of this sample
+        except Exception as error:
+            reason = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+            cause = error
+        bad[reason] += 1
+        row = drawn(pick, key(_OTHER, attempt), count)
     raise TrainingFailed(
         f"expected a readable sample, got {TRIES + 1} bad ones in a row "
         f"({', '.join(sorted(bad))}); check the data"
-    )
+    ) from cause

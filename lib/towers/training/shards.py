@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,27 +18,28 @@ import numpy as np
 from jaxtyping import Int, UInt64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
-from tqdm import tqdm
 
 from towers import files
 from towers.data import BadImage, DataError
 from towers.data.errors import absent
-from towers.data.images import MAX_BYTES, open_image
-from towers.data.intake import Tally, safe_name
+from towers.data.images import open_image
+from towers.data.intake import Tally
 from towers.data.shards import (
-    MAX_TEXT_BYTES,
+    DAMAGE,
     PICTURES,
     Sample,
+    beyond,
     draft,
     expanded,
-    parted,
+    picture_of,
+    samples,
     shard_paths,
 )
-from towers.data.tars import entries
+from towers.progress import tqdm
 from towers.training.remote import Ahead, Remote, tidy
 from towers.training.samples import Read, Samples, Squares, caption, one_by_one, texts_in
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 SCANS = 8  # shards fetched and scanned at a time
 _COLUMNS = ("picture", "txt", "json")
 """Members of a sample that are read; the index holds the offset and the length of each."""
@@ -94,8 +93,11 @@ class ShardSamples(Samples):
 
     @property
     def left_out(self) -> Counter:
-        """Samples whose headers show that they are none."""
-        return sum((shard.left_out for shard in self._scanned), Counter())
+        """Samples whose headers show that they are none, and those lost with damaged shards."""
+        found = sum((shard.left_out for shard in self._scanned), Counter())
+        counts = [len(shard.places) + shard.left_out.total() for shard in self._scanned]
+        whole = [not DAMAGE & set(shard.left_out) for shard in self._scanned]
+        return found + Counter({"in a damaged shard": beyond(counts, whole)})
 
     @cached_property
     def digest(self) -> str:
@@ -156,8 +158,7 @@ class ShardSamples(Samples):
                 raise
             raise BadImage("missing", f"cannot open shard {str(self.tars[shard])!r}") from None
         picture = parts.pop("picture")
-        sample = Sample("", {"png": picture, **parts})
-        return picture, texts_in(draft(sample, [], Tally())[1].captions, self.languages)
+        return picture, texts_in(draft("", parts, (), Tally()).captions, self.languages)
 
     def _opened(self, shard: int) -> BinaryIO:
         tar, size = self.tars[shard], self._scanned[shard].size
@@ -232,50 +233,26 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _scan(file: BinaryIO) -> Index:
-    """Neighbouring members of one name are a sample."""
+    """The places of all sound samples of a shard, and what is wrong with the others."""
     found: list[list[tuple[int, int]]] = []
     left_out: Counter = Counter()
-    for _, members in groupby(_members(file, left_out), key=itemgetter(0)):
-        places: dict[str, tuple[int, int]] = {}
-        faults = [wrong for member in members if (wrong := _add(places, *member[1:]))]
-        if not faults and not ("picture" in places and len(places) > 1):
-            faults = ["no caption" if "picture" in places else "no picture"]
-        if faults:
-            left_out[faults[0]] += 1
+    for sample in samples(file, left_out):
+        if fault := _fault(sample):
+            left_out[fault] += 1
         else:
-            found.append([places.get(column, (0, 0)) for column in _COLUMNS])
-    places_of_all = np.array(found, dtype=np.int64).reshape(-1, len(_COLUMNS), 2)
-    return Index(places_of_all, left_out, os.fstat(file.fileno()).st_size)
+            picture = sample.places[picture_of(sample)]
+            found.append([picture, *(sample.places.get(name, (0, 0)) for name in _COLUMNS[1:])])
+    places = np.array(found, dtype=np.int64).reshape(-1, len(_COLUMNS), 2)
+    return Index(places, left_out, os.fstat(file.fileno()).st_size)
 
 
-def _members(
-    file: BinaryIO, left_out: Counter
-) -> Iterator[tuple[str, str, tuple[int, int], str | None]]:
-    """Sample, kind and place of each member that matters, and what is wrong with it."""
-    for entry in entries(file):
-        place = entry.offset, entry.length
-        if entry.fault and not entry.name:
-            left_out[entry.fault] += 1
-            continue
-        try:
-            name, ending = parted(safe_name(entry.name))
-        except BadImage as error:
-            yield entry.name, "", place, error.reason
-            continue
-        kind = "picture" if ending in PICTURES else ending
-        if entry.fault or kind in _COLUMNS:
-            yield name, kind or "", place, entry.fault
-
-
-def _add(
-    places: dict[str, tuple[int, int]], kind: str, place: tuple[int, int], fault: str | None
-) -> str | None:
-    """Note where a member lies; what is wrong with it, if anything."""
-    if fault:
-        return fault
-    if kind in places:
-        return "duplicate member"
-    if place[1] > (MAX_BYTES if kind == "picture" else MAX_TEXT_BYTES):
-        return "too many bytes"
-    places[kind] = place
-    return None if place[1] else "empty"
+def _fault(sample: Sample) -> str | None:
+    """What is wrong with a sample, as far as its headers tell."""
+    try:
+        picture_of(sample)
+    except BadImage as error:
+        return error.reason
+    used = [place for name, place in sample.places.items() if name in (*PICTURES, *_COLUMNS)]
+    if not any(name in sample.places for name in _COLUMNS[1:]):
+        return "no caption"
+    return None if all(length for _, length in used) else "empty"

@@ -14,10 +14,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from towers import metrics
 from towers.models import DualTower
+from towers.progress import tqdm
 from towers.records import Measurement
 from towers.training import making, processes
 from towers.training.batches import Batch

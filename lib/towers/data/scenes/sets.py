@@ -241,7 +241,7 @@ class Scenes:
         )
         return Collection(
             self.name, items, Report.of(self.count, {}), "Apache-2.0", f"scenes {VERSION}",
-            size=self.size, class_names=self.classes(self.label),
+            class_names=self.classes(self.label),
         )  # fmt: skip
 
     def _dice(self, purpose: str, rows: np.ndarray, number: int) -> list[list[int]]:

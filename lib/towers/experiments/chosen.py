@@ -1,0 +1,144 @@
+"""Which modules compute something: those that code reaches through imports, but for two lists.
+
+`CHOSEN`: some modules choose by name, as `data.load("emoji")` never looks at clip art. These of
+their imports count only where a word asks for them, in a recipe, in a notebook's parameters and
+code, or in a module that it reaches. What they do by default always counts.
+
+`ASIDE`: modules that cannot change a result.
+
+Whatever is in neither list counts, so that a module that nobody thought of makes too much stale,
+never too little. Readers of data count although a collection's digest covers captions and the
+originals of pictures, for they also decode pictures. The digest of `scenes` covers their settings
+alone, so their world counts, and the grammar of each language that is asked for.
+"""
+
+import re
+from collections.abc import Iterable
+
+from towers.experiments.modules import Package
+
+_ADAPTERS = r"layerwise\b|deep\b|file:"
+_FAMILY = r"shared:|scratch:(map|pixels|words)\b|big_vision:|file:"
+_POLICIES = "everything|projections|nothing|locked|layer-norms|bitfit|random"
+_WORDS = "bag-of-words|captions$"
+_TRAINED = "(?!)"  # bounds of a scale: they matter where an objective trains it, which counts then
+CHOSEN = {
+    "data": {
+        "data.bundled": r"digits\b|samples\b",
+        "data.clipart": r"clipart\b",
+        "data.custom": r"(folder|imagefolder|shards|coco|flickr30k|torchvision):",
+        "data.emoji": r"emoji\b",
+        "data.scenes": r"scenes\b",
+        "data.stamps": r"stamps\b",
+    },
+    "data.scenes.languages": {
+        "data.scenes.german": r"de\b",
+        "data.scenes.japanese": r"ja\b",
+        "data.scenes.romance": r"(es|fr|it)\b",
+        "data.scenes.russian": r"ru\b",
+    },
+    "models.checkpoints": {"models.adapters": _ADAPTERS},
+    "models.duals": {"losses": _TRAINED},
+    "models.encoders": {"losses": _TRAINED, "models.adapters": _ADAPTERS},
+    "models.family": {
+        "models.readers": r"(scratch|shared):(pixels|words)\b|big_vision:|file:",
+        "models.vocabularies": r"(scratch|shared):words\b|file:",
+    },
+    "models.pretrained": {
+        "models.adapters": _ADAPTERS,
+        "models.big_vision": "big_vision:",
+        "models.family": _FAMILY,
+        "models.libraries": "open_clip:|timm:|file:",
+        "models.packaged": "package:|file:",
+        "models.resolution": r"open_clip:|continued\b|file:",
+        "models.scratch": "scratch:|shared:|file:",
+        "models.sentences": "hf:|file:",
+    },
+    "models.readers": {"rendering": r"(scratch|shared):pixels\b|big_vision:|file:"},
+    "models.scratch": {"models.family": _FAMILY},
+    "models.trainable": {"models.terms": rf"{_POLICIES}|{_ADAPTERS}"},
+    "models.vocabularies": {"data": r"of_collections\b"},
+    "training.loading": {
+        "data.scenes": r"scenes\b",
+        "models.features": r"cache_features\b",
+        "training.shards": "shards:",
+    },
+    "training.loop": {"training.caching": r"chunk\b"},
+    "training.making": {"models.objectives": _WORDS},
+    "training.objectives": {"losses.predictive": _WORDS, "models.objectives": _WORDS},
+    "training.optimisers": {"training.adafactor": "adafactor"},
+    "training.runs": {"training.logs": "(?!)", "training.validation": r"validation\b"},
+    "training.texts": {
+        "data.sources": r"news\b",
+        "training.lines": r"(sentences|parallel|backtranslation):|news\b",
+    },
+}
+"""Module that chooses -> module -> expression for the beginning of a word, or of a part of one."""
+
+ASIDE = {
+    "files": "where files lie, and that they are written whole",
+    "data.archives": "bring bytes that are used only if their hash is the pinned one",
+    "data.debs": "the same",
+    "training.folder": "whose folder a run is",
+    "training.processes": "starts ranks, and lets all of them stop",
+    "training.stopping": "listens to signals",
+    **dict.fromkeys([
+        "experiments.catalogue", "experiments.chosen", "experiments.execution",
+        "experiments.experiment", "experiments.fingerprints", "experiments.freshness",
+        "experiments.kernel", "experiments.modules", "experiments.parameters",
+        "experiments.provenance", "experiments.strict_yaml",
+    ], "when, where and with which parameters a notebook runs; these are in the digest themselves"),
+}  # fmt: skip
+"""Module -> why it cannot change a result."""
+
+LISTS = {
+    *CHOSEN, "data.pins", "data.prompts", "training.kept_runs", "training.planning",
+    "training.pretrained_runs", "training.recipe",
+}  # fmt: skip
+"""Modules that list names without asking for what they name."""
+
+
+def reached(
+    package: Package, roots: Iterable[str], words: Iterable[str], alone: bool = False
+) -> list[str]:
+    """The modules that compute what some modules compute, sorted.
+
+    Args:
+        package: the `towers` package.
+        roots: what is imported, as `modules.imports` gives it.
+        words: that are asked for.
+        alone: whether these words are all; else those of the modules that are reached count too.
+
+    Raises:
+        ExperimentError: a module is no Python.
+    """
+    roots, words = list(roots), set(words)
+    while True:
+        found = _closure(package, roots, "\n".join(words))
+        more = words.union(*(package[name].words for name in found if name[7:] not in LISTS))
+        if alone or more == words:
+            return sorted(found)
+        words = more
+
+
+def _closure(package: Package, roots: list[str], words: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [("", name) for name in roots]
+    while waiting:
+        importer, imported = waiting.pop()
+        name = package.target(imported)
+        asked = (each for each in CHOSEN.get(importer, {}).items() if _within(name[7:], each[0]))
+        if name in found or name[7:] in ASIDE or not package[name]:
+            continue
+        if all(_occurs(each, words) for _, each in asked):
+            found.add(name)
+            waiting += [(name[7:], each) for each in package[name].imports]
+    return found
+
+
+def _within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def _occurs(asked: str, words: str) -> bool:
+    return re.search(rf"(?m)(?<![\w-])(?:{asked})", words) is not None
