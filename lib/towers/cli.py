@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import importlib.metadata
 import os
+import signal
 import sys
 import time
 import traceback
@@ -349,9 +350,17 @@ def _report(arguments: argparse.Namespace) -> int:
         raise UsageError(f"expected --jobs as a whole number > 0, got {arguments.jobs}")
     from towers import report
 
-    page = report.build(
-        scale=arguments.scale, part=arguments.part, jobs=arguments.jobs, force=arguments.force
-    )
+    def end(number: int, _: Any) -> None:
+        sys.exit(128 + number)  # so that what was started ends with us
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        page = report.build(
+            scale=arguments.scale, part=arguments.part, jobs=arguments.jobs, force=arguments.force
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     print(page)
     return 0
 

@@ -352,6 +352,10 @@ def test_paths_with_brackets_braces_and_question_marks_are_read_as_they_are(tmp_
         data.load(f"folder:{tmp_path}/birds[val]")
 
 
+def test_parts_of_collections_without_a_path_are_asked_for_as_ever():
+    assert len(data.load("digits[test]")) + len(data.load("digits[train]")) == 1797
+
+
 # ---- lines
 
 

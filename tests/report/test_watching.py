@@ -1,10 +1,38 @@
 """What a report shows while its chapters run, and the first pages that come before the last."""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
 import pytest
 
 from tests import made_up_book
 from towers.report import book, graph, html
 from towers.report.chapters import Chapter, failure, log_of
+
+SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_report_that_is_stopped_leaves_nothing_running(checkout, number):
+    made_up_book.add(checkout, "first/slow", "import time; time.sleep(600)")
+    (checkout / "_toc.yml").write_text("- file: book/run/first/slow\n")
+    (checkout / "Snakefile").write_text(SNAKEFILE.read_text())
+    command = [sys.executable, "-m", "towers.cli", "report", "--scale", "smoke"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    us, started = psutil.Process(process.pid), []
+    while not any("ipykernel_launcher" in each.cmdline() for each in started):
+        assert process.poll() is None
+        time.sleep(0.2)
+        started = us.children(recursive=True)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1].startswith("towers: error: ")
+    assert not psutil.wait_procs(started, timeout=20)[1]
 
 
 @pytest.fixture

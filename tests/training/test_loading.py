@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tests import toy_towers
+from tests.data.made_up_files import fill
 from tests.training import toy_runs
 from tests.training.toy_shards import members, tar, three_tars
 from towers import models, training
@@ -307,6 +308,13 @@ class TestShards:
         lost = {"dotted": 48, "apart": 96, "cut": 64}[kind]
         with pytest.raises(training.TrainingError, match=f"got {lost} of "):
             toy_runs.train(tmp_path / "run", dual, source=given)
+
+    def test_captions_in_other_languages_are_told(self, tmp_path, capsys):
+        fill(tmp_path, ["a.png", "b.png"], text=None)
+        table = "image,caption,language\na.png,a cup,en\nb.png,une tasse,fr\n"
+        (tmp_path / "captions.csv").write_text(table)
+        assert len(loading.load([f"folder:{tmp_path}"], PREPARED)) == 1
+        assert "left out 1 of 2 (1 no caption in en)" in capsys.readouterr().err
 
     def test_a_run_says_in_one_line_what_it_leaves_out(self, tmp_path, capsys):
         lone = [("90.png", toy_towers.picture(1)), ("91.txt", b"words")]

@@ -93,7 +93,8 @@ def load(
 
 def exists(name: str) -> bool:
     """Whether what follows the prefix of a name is a path that is there, whatever signs it has."""
-    return os.path.exists(local_path(name.partition(":")[2]))
+    path = name.partition(":")[2]
+    return bool(path) and os.path.exists(local_path(path))
 
 
 def _read(

@@ -1,6 +1,7 @@
 """Stale chapters run by Snakemake, and followed by the marks and logs that they leave."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,8 +52,9 @@ def follow(
     environment = _environment(min(jobs, len(chapters)))
     with log.open("w") as sink:
         process = subprocess.Popen(
-            command, cwd=root, stdout=sink, stderr=subprocess.STDOUT, env=environment
-        )
+            command, cwd=root, stdout=sink, stderr=subprocess.STDOUT, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
     seen: dict[str, float] = {}
     try:
         while process.poll() is None:
@@ -62,8 +64,8 @@ def follow(
             _skip(chapters)
             yield
     finally:
-        if process.poll() is None:
-            process.terminate()
+        if process.poll() is None:  # with the chapters that it runs, which it would wait for
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait()
     _settle(chapters, seen, root, scale, log)
     yield

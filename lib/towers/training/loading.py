@@ -9,7 +9,8 @@ from jaxtyping import Float, Int, UInt64
 from PIL import Image
 
 from towers import data, files, models
-from towers.data import scenes
+from towers.data import Report, custom, scenes
+from towers.data.intake import say_left_out
 from towers.data.scenes import Scenes
 from towers.models import Preprocessing
 from towers.training.errors import TrainingError
@@ -188,6 +189,9 @@ def captioned(name: str, languages: tuple[str, ...]) -> data.Collection:
             f"expected captions in {', '.join(languages)} in {name}, "
             f"got {', '.join(loaded.languages()) or 'no captions'}"
         )
+    if name.startswith(tuple(f"{prefix}:" for prefix in custom.PREFIXES)):
+        reason = f"no caption in {' or '.join(languages)}"
+        say_left_out(name, Report.of(len(kept), Counter({reason: len(loaded) - len(kept)})))
     return kept
 
 
