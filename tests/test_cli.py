@@ -29,13 +29,15 @@ def fake_run(experiment, scale="laptop", overrides=None, results=None, minutes=N
     """What `experiments.run` leaves behind, without a kernel."""
     values = experiments.resolve(experiment, scale, overrides)
     folder = (results or files.results_home()) / experiment.name
-    files.atomic_write(folder / f"{scale}.ipynb", "{}")
+    said = ["towers: warning: one\n", "towers: two left out\nthree\n"] if values["rate"] > 5 else []
+    notebook = json.dumps({"cells": [{"outputs": [{"name": "stderr", "text": said}]}]})
+    files.atomic_write(folder / f"{scale}.ipynb", notebook)
     source = Provenance(
         experiment=experiment.name, scale=scale, commit=None, dirty=None, parameters=values,
         seeds=[0], checksums={}, versions={}, hardware={}, wall_seconds=0.0,
         started=f"2026-01-02T10:00:{len(list(folder.parents[1].rglob('*.json'))):02}+00:00",
         peak_memory_bytes=1, code=experiments.fingerprint(experiment, scale, overrides),
-        artifacts={f"{scale}.ipynb": files.sha256(b"{}")},
+        artifacts={f"{scale}.ipynb": files.sha256(notebook.encode())},
     )  # fmt: skip
     row = Record(experiment=experiment.name, scale=scale, model="m", data="d", metric="r",
                  value=values["rate"], n=1)  # fmt: skip
@@ -61,6 +63,10 @@ def ran(output: str) -> list[str]:
 
 
 class TestRun:
+    def test_says_what_the_notebook_left_out_and_warned_of(self, book, capsys):
+        code, _, err = answer(capsys, "run", "clip/first", "-p", "rate=6")
+        assert (code, err) == (0, "towers: warning: one\ntowers: two left out\n")
+
     def test_prints_a_line_with_time_and_place(self, book, capsys):
         code, out, err = answer(capsys, "run", "clip/first", "--scale", "smoke", "-p", "rate=1")
         assert (code, err) == (0, "")

@@ -97,7 +97,7 @@ def run(
 
 
 def left_out(results: Path) -> list[str]:
-    """What the data of a run left out: the lines that loading printed into its notebook.
+    """What the data of a run left out, and what it warned of, as printed into its notebook.
 
     Args:
         results: the results file that `run` gives.
@@ -109,7 +109,7 @@ def left_out(results: Path) -> list[str]:
         for output in cell.get("outputs", ())
         if output.get("name") == "stderr"
         for line in "".join(output["text"]).split("\n")
-        if line.startswith("towers: ") and "left out" in line
+        if line.startswith("towers: ") and ("left out" in line or "warning: " in line)
     ]
     return list(dict.fromkeys(printed))
 
