@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt64
 from PIL import Image
 
 from towers import data, files, models
-from towers.data import Report, custom, scenes
+from towers.data import Report, scenes
 from towers.data.intake import say_left_out
 from towers.data.scenes import Scenes
 from towers.models import Preprocessing
@@ -189,7 +189,7 @@ def captioned(name: str, languages: tuple[str, ...]) -> data.Collection:
             f"expected captions in {', '.join(languages)} in {name}, "
             f"got {', '.join(loaded.languages()) or 'no captions'}"
         )
-    if name.startswith(tuple(f"{prefix}:" for prefix in custom.PREFIXES)):
+    if ":" in name and name.partition(":")[0] not in data.EMBEDDED:  # somebody's own
         reason = f"no caption in {' or '.join(languages)}"
         say_left_out(name, Report.of(len(kept), Counter({reason: len(loaded) - len(kept)})))
     return kept
