@@ -220,7 +220,8 @@ class TestFailure:
         assert "in cell 2: nothing has moved for 0.05 min, no output and no step" in line
         assert "TOWERS_STALL_MINUTES" in line
 
-    def test_of_a_kernel_that_dies_is_seen_within_five_seconds(self, checkout, capsys):
+    def test_of_a_kernel_that_dies_is_seen_within_five_seconds(self, checkout, capsys, monkeypatch):
+        monkeypatch.chdir(checkout)
         cell = "import os, pathlib, time\npathlib.Path('died').write_text(repr(time.time()))\n"
         made_up_book.add(checkout, "a/one", cell + "os.kill(os.getpid(), 9)")
         self.fails(checkout, capsys)
@@ -249,7 +250,8 @@ def test_a_signal_ends_the_run_and_its_kernel_at_once(checkout, number):
     assert [path.name for path in (checkout / "results/a/one").iterdir()] == [".laptop.run.lock"]
 
 
-def test_what_a_dying_kernel_leaves_running_ends_with_the_run(checkout):
+def test_what_a_dying_kernel_leaves_running_ends_with_the_run(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
     cell = "import os, pathlib, subprocess\nchild = subprocess.Popen(['sleep', '300'])\n"
     cell += "pathlib.Path('child').write_text(str(child.pid))\nos._exit(1)"
     made_up_book.add(checkout, "a/one", ADD, cell)
