@@ -287,7 +287,7 @@ def test_processes_compute_the_same_features_once(home):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     assert sorted(process.exitcode for process in processes) == [0, 0, 40]
     assert len(cached(home)) == 1
 

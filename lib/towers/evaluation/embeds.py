@@ -27,7 +27,7 @@ def check(model: object, *collections: object, ks: Sequence[int] = (1,)) -> None
 
 
 def of_images(
-    dual: models.DualTower, collection: data.Collection, dtype: Precision
+    dual: models.DualTower, collection: data.Collection, dtype: Precision | None
 ) -> Float[np.ndarray, "images embed"]:
     """One embedding per item; the image tower runs only where the cache has no answer."""
     features = models.features(dual.image, collection, dtype=dtype)
@@ -35,7 +35,7 @@ def of_images(
 
 
 def of_texts(
-    dual: models.DualTower | models.TextTower, texts: Sequence[str], dtype: Precision
+    dual: models.DualTower | models.TextTower, texts: Sequence[str], dtype: Precision | None
 ) -> Float[np.ndarray, "texts embed"]:
     """One embedding per text; equal texts get equal embeddings, whatever batch they come in.
 

@@ -54,7 +54,7 @@ def hits(
     templates: Sequence[str] = (),
     pairs: Sequence[tuple[str, str]] = (),
     *,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> pd.DataFrame:
     """What records of `MEASURES` average, query by query: for comparisons on the same queries.
 

@@ -62,7 +62,7 @@ def evaluate(
     shots: Sequence[int] = (1, 5, 10, 25),
     draws: int = 3,
     seed: int = 0,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> list[Measurement]:
     """Accuracy after so many labelled pictures of each class, over several draws of them.
 

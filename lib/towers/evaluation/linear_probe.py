@@ -86,7 +86,7 @@ def evaluate(
     test: data.Collection,
     *,
     seed: int = 0,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
     progress: bool = True,
 ) -> list[Measurement]:
     """Accuracy of a supervised linear classifier on an image tower's frozen features.

@@ -25,7 +25,7 @@ def embedded(
     dual: models.DualTower,
     collection: data.Collection,
     language: str = "en",
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> tuple[Float[np.ndarray, "pairs embed"], Float[np.ndarray, "pairs embed"]]:
     """Unit-norm embeddings of pictures and of their first captions, row by row.
 

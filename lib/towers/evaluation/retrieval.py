@@ -53,7 +53,7 @@ def evaluate(
     ks: Sequence[int] = (1, 5, 10),
     prompt: str = "",
     seed: int = 0,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> list[Measurement]:
     """Recall at k of both directions, beside chance.
 
@@ -109,7 +109,7 @@ def hits(
     language: str = "en",
     k: int = 10,
     prompt: str = "",
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> pd.DataFrame:
     """What `evaluate` averages, query by query: for comparisons on the same pictures.
 
@@ -155,7 +155,7 @@ def neighbours(
     language: str = "en",
     prompt: str = "",
     seed: int = 0,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> list[Neighbours]:
     """The nearest candidates of some queries, drawn at random: for a gallery, not for numbers.
 
@@ -190,7 +190,7 @@ class _Pairs:
         collection: data.Collection,
         language: str,
         prompt: str,
-        dtype: Precision,
+        dtype: Precision | None,
         ks: Sequence[int] = (1,),
     ):
         embeds.check(dual, collection, ks=ks)

@@ -37,7 +37,7 @@ def evaluate(
     name: str,
     ks: Sequence[int] = (1, 5, 10),
     seed: int = 0,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> list[Measurement]:
     """Recall at k of each text's partner, both ways together.
 
@@ -76,7 +76,7 @@ def hits(
     pairs: Sequence[tuple[str, str]],
     *,
     k: int = 10,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> Float[np.ndarray, " pairs"]:
     """What `evaluate` averages, pair by pair: for comparisons on the same pairs.
 
@@ -99,7 +99,7 @@ def _found(
     dual: models.DualTower | models.TextTower,
     pairs: Sequence[tuple[str, str]],
     ks: Sequence[int],
-    dtype: Precision,
+    dtype: Precision | None,
 ) -> tuple[dict[int, Float[np.ndarray, " pairs"]], list[int]]:
     """For each k the hits of each pair, both ways averaged; the right candidates of each query."""
     embeds.check(dual, ks=ks)

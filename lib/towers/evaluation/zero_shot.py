@@ -38,7 +38,7 @@ def class_embeddings(
     dual: models.DualTower,
     class_names: Sequence[str],
     templates: Sequence[str],
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> Float[Tensor, "classes embed"]:
     """One unit-norm embedding per class: the ensemble of its templates in embedding space.
 
@@ -78,7 +78,7 @@ def predict(
     collection: data.Collection,
     class_names: Sequence[str],
     templates: Sequence[str],
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> Float[np.ndarray, "images classes"]:
     """Probability of each class for each picture; rows sum to 1.
 
@@ -104,7 +104,7 @@ def evaluate(
     class_names: Sequence[str] | None = None,
     ks: Sequence[int] = (1, 5),
     seed: int = 0,
-    dtype: Precision = "bf16",
+    dtype: Precision | None = None,
 ) -> list[Measurement]:
     """Accuracy of each set of templates, beside chance and beside the first set.
 

@@ -9,7 +9,7 @@ ReLU all point in about one direction).
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Distillation:
         warmup: updates until the peak.
         seed: of the linear map, the order and the mirroring; the student's first weights are its
             name's own.
-        dtype: in which the teacher computes.
+        dtype: in which the teacher computes; the quicker one of this machine.
     """
 
     student: str = "scratch:vit?image=64&patch=8&width=128&depth=4&heads=4"
@@ -60,7 +60,7 @@ class Distillation:
     weight_decay: float = 0.05
     warmup: int = 50
     seed: int = 0
-    dtype: str = "bf16"
+    dtype: str = field(default_factory=models.quick_dtype)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", tuple(self.data))

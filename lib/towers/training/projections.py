@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ class Projections:
         warmup: updates until the peak.
         dropout: share of the features set to zero in each pair.
         seed: of the projections' first weights, the order, the drawn captions and the dropout.
-        dtype: in which the towers compute the features.
+        dtype: in which the towers compute the features; the quicker one of this machine.
         name: of the pair in records; where empty, `title` makes one from towers and data.
     """
 
@@ -59,7 +59,7 @@ class Projections:
     warmup: int = 50
     dropout: float = 0.4
     seed: int = 0
-    dtype: str = "bf16"
+    dtype: str = field(default_factory=models.quick_dtype)
     name: str = ""
 
     def __post_init__(self):
