@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(("count", "told"), [(1, (0,)), (2, (0,)), (2, (1,)), (2, (0, 1))])
 def test_a_stop_loses_no_update_whichever_rank_hears_of_it(tmp_path, whole, count, told):
-    options = {"checkpoint_every": SELDOM, "ranks": count, "within": 20}
+    options = {"checkpoint_every": SELDOM, "ranks": count, "within": 60}
     ended = ranks.run(toy_runs.asked, tmp_path, signal.SIGTERM, told, **options)
     assert [one.code for one in ended] == [-signal.SIGTERM] * count, ended
     assert (kept(tmp_path), reached(tmp_path)) == ([6], 6)
