@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -286,5 +287,7 @@ def test_ctrl_c_exits_at_once_without_a_traceback(book):
         time.sleep(0.05)
     process.send_signal(2)
     assert process.communicate(timeout=10)[1] == "towers: error: interrupted\n"
-    assert process.returncode == 130
+    # Python ends itself by the signal if it came while it evaluated text (a dataclass, an import);
+    # shells call both 130.
+    assert process.returncode in (130, -signal.SIGINT)
     assert [path.name for path in staging.iterdir()] == [".laptop.run.lock"]
