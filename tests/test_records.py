@@ -45,6 +45,11 @@ def rows(draw) -> Record:
         model=draw(LINE), data=draw(LINE), metric=draw(LINE), value=value,
         low=draw(st.sampled_from([None, low])), high=draw(st.sampled_from([None, high])),
         n=draw(st.integers(0, 2**60)), seed=draw(st.none() | st.integers(0, 2**32)),
+        chance=draw(st.none() | FINITE),
+        at=draw(st.dictionaries(
+            st.sampled_from(["k", "language", "shots"]),
+            LINE | st.integers(-9, 9) | st.booleans() | FINITE,
+        )),
     )  # fmt: skip
 
 
@@ -69,6 +74,15 @@ class TestRows:
             ("metric", 3, "metric as one line of text, got 3"),
             ("experiment", None, "experiment as one line"),
             ("scale", "large", "scale as one of smoke, laptop, paper, got 'large'"),
+            ("chance", math.nan, "chance as a finite number"),
+            ("at", ["k"], "at as a mapping of conditions"),
+            ("at", {"seed": 1}, "other than a record's own fields, got 'seed'"),
+            ("at", {"K": 1}, "named by small letters"),
+            ("at", {3: 1}, "named by small letters"),
+            ("at", {"k": None}, "k as a text, a finite number or a truth, got None"),
+            ("at", {"k": ""}, "k as a text"),
+            ("at", {"k": math.inf}, "k as a text"),
+            ("at", {"k": [1]}, "k as a text"),
         ],
     )
     def test_a_wrong_field_is_refused_by_name(self, field, value, message):
@@ -81,6 +95,18 @@ class TestRows:
         assert made == row(value=0.5, low=0.25, n=7, seed=1)
         assert {type(made.value), type(made.low)} == {float}
         assert {type(made.n), type(made.seed)} == {int}
+
+    def test_numpy_conditions_become_plain_ones_and_their_order_does_not_count(self):
+        made = row(at={"k": np.int64(5), "share": np.float64(0.5), "direction": "text"})
+        assert {name: type(value) for name, value in made.at.items()} == {
+            "k": int, "share": float, "direction": str,
+        }  # fmt: skip
+        assert made.key == row(at={"direction": "text", "share": 0.5, "k": 5}).key
+        assert made.key != row(at={"direction": "text", "share": 0.5, "k": 1}).key
+
+    def test_a_record_says_what_it_is(self):
+        made = row(at={"direction": "text retrieval", "k": 1})
+        assert str(made) == "top-1 of m on d, direction text retrieval, k 1, seed 0"
 
     def test_fields_are_given_by_name(self):
         with pytest.raises(TypeError, match="positional"):
@@ -127,7 +153,7 @@ class TestFile:
         assert not (tmp_path / "x.json").exists()
 
     def test_two_values_for_one_key_are_refused(self, tmp_path):
-        with pytest.raises(RecordsError, match=r"expected one record of 'top-1'.*got two"):
+        with pytest.raises(RecordsError, match="expected one record of top-1 of m on d, seed 0"):
             records.write(tmp_path / "x.json", source(), [row(), row(value=0.55)])
 
     def test_provenance_that_is_no_json_is_refused(self, tmp_path):
@@ -178,8 +204,36 @@ class TestTable:
     def test_has_one_row_a_record_and_its_columns_are_the_fields(self, results):
         table = records.table(results)
         assert len(table) == 8
-        assert set(table.columns) == {field.name for field in dataclasses.fields(Record)}
+        assert {*table.columns, "at"} == {field.name for field in dataclasses.fields(Record)}
         assert table["seed"].tolist()[:2] == [0, pd.NA]
+
+    def test_conditions_are_columns_of_their_kind(self):
+        table = records.frame(
+            [
+                row(at={"k": 5, "language": "fr"}),
+                row(at={"radius": 0.5, "sure": True}, chance=0.1),
+                row(at={"k": 1, "radius": 2}),
+            ]
+        )
+        assert table.k.tolist() == [5, pd.NA, 1]
+        assert table.language.tolist() == ["fr", "", ""]
+        assert table.dtypes[["k", "radius", "sure"]].map(str).tolist() == [
+            "Int64", "float64", "boolean",
+        ]  # fmt: skip
+        assert table.query("k == 5").language.tolist() == ["fr"]
+        assert table.chance.tolist()[1] == 0.1
+
+    def test_rows_are_selected_by_what_they_have_and_what_they_lack(self):
+        table = records.frame(
+            [row(at={"k": k} | at) for k in (1, 5) for at in ({}, {"prompt": "a photo of"})]
+            + [row(metric="other")]
+        )
+        select = records.select
+        assert select(table, metric="top-1", k=1).prompt.tolist() == ["", "a photo of"]
+        assert select(table, k=5, prompt=None).index.tolist() == [2]
+        assert select(table, k=None).metric.tolist() == ["other"]
+        assert len(select(table, shots=None)) == 5
+        assert select(table, shots=10).empty
 
     def test_selects_scale_and_experiment(self, results):
         assert set(records.table(results, scale="paper")["scale"]) == {"paper"}

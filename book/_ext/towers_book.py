@@ -24,7 +24,7 @@ from towers import report
 
 
 class RecordRole(SphinxRole):
-    """``{record}`clip/retrieval; data=stamps/test; metric=text retrieval R@1; show=interval` ``."""
+    """``{record}`clip/retrieval; in-domain; recall; text retrieval; k=10; interval` ``."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Replace the role by the one record that its words select."""
@@ -38,7 +38,8 @@ class RecordRole(SphinxRole):
 
     def look_up(self) -> tuple[str, str]:
         """The number as text, and where it comes from."""
-        return report.quote(self.text, scale=shown_scale())
+        page = self.env.docname.partition("book/run/")[2]
+        return report.quote(self.text, scale=shown_scale(), page=page)
 
 
 class PublishedRole(RecordRole):

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import numbers
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCALES = ("smoke", "laptop", "paper")
+KINDS = {
+    frozenset({str}): "str", frozenset({int}): "Int64", frozenset({bool}): "boolean",
+    frozenset({float}): "float64", frozenset({int, float}): "float64",
+}  # fmt: skip
+"""Types of a condition's values -> type of its column."""
 
 
 class RecordsError(ValueError):
@@ -34,12 +40,16 @@ class Measurement:
 
     Attributes:
         model: name of the model, as `models.load` takes it or as the notebook calls it.
-        data: name of the data, for example "stamps:fr".
-        metric: what was measured, for example "text retrieval R@1"; fractions, not percent.
+        data: name of the data, for example "stamps[test]".
+        metric: what was measured, for example "recall"; fractions, not percent.
         value: finite.
         low, high: ends of the interval around `value`, where there is one.
         n: how many items the value rests on.
         seed: of the run that gave the value, where there is one.
+        chance: what guessing gives, where that is known.
+        at: the conditions under which it was measured, each a text, a finite number or a truth:
+            {"direction": "text retrieval", "k": 10, "language": "fr"}. A table of records has a
+            column for each.
     """
 
     model: str
@@ -50,13 +60,16 @@ class Measurement:
     high: float | None = None
     n: int
     seed: int | None = None
+    chance: float | None = None
+    at: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("model", "data", "metric"):
             _text(self, name)
         _real(self, "value")
-        for name in ("low", "high"):
+        for name in ("low", "high", "chance"):
             _real(self, name, optional=True)
+        _conditions(self)
         _whole(self, "n")
         _whole(self, "seed", optional=True)
         if not (self.low is None or self.low <= self.value) or not (
@@ -83,7 +96,14 @@ class Record(Measurement):
     @property
     def key(self) -> tuple:
         """What tells two records apart: everything but the numbers."""
-        return self.experiment, self.scale, self.model, self.data, self.metric, self.seed
+        where = tuple(sorted(self.at.items()))
+        return self.experiment, self.scale, self.model, self.data, self.metric, self.seed, where
+
+    def __str__(self) -> str:
+        """What was measured, of whom, on what and how, without the numbers."""
+        where = [f"{name} {value}" for name, value in self.at.items()]
+        where += [] if self.seed is None else [f"seed {self.seed}"]
+        return ", ".join([f"{self.metric} of {self.model} on {self.data}", *where])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +235,7 @@ def table(
         experiment: only this experiment, for example "clip/zero_shot".
 
     Returns:
-        One row a record; columns are the fields of `Record`, also where there is no row.
+        As `frame`.
 
     Raises:
         RecordsError: a results file is damaged.
@@ -230,15 +250,49 @@ def table(
 
 
 def frame(rows: Sequence[Record]) -> "pd.DataFrame":
-    """Records as a table with one row each and stable column types."""
+    """Records as a table with one row each.
+
+    Returns:
+        The columns experiment, scale, model, data, metric, value, low, high, n, seed and chance,
+        also where there is no row, and one for each condition that a row was measured at. A row
+        without it has "" where the others have texts, and a missing number otherwise.
+    """
     import pandas as pd
 
     columns = {
         "experiment": "str", "scale": "str", "model": "str", "data": "str", "metric": "str",
         "value": "float64", "low": "float64", "high": "float64", "n": "int64", "seed": "Int64",
+        "chance": "float64",
     }  # fmt: skip
     plain = [{name: getattr(row, name) for name in columns} for row in rows]
-    return pd.DataFrame(plain, columns=list(columns)).astype(columns)
+    table = pd.DataFrame(plain, columns=list(columns)).astype(columns)
+    for name in dict.fromkeys(name for row in rows for name in row.at):
+        kinds = {type(row.at[name]) for row in rows if name in row.at}
+        empty = "" if str in kinds else None
+        values = [row.at.get(name, empty) for row in rows]
+        table[name] = pd.Series(values, dtype=KINDS.get(frozenset(kinds), "object"))
+    return table
+
+
+def select(table: "pd.DataFrame", **wanted: object) -> "pd.DataFrame":
+    """The rows of a table of records that have these values.
+
+    Args:
+        table: as `frame` gives it.
+        wanted: column -> value, `metric="recall", k=10` for example; None: no such condition. A
+            column that the table lacks is one that none of its rows has.
+    """
+    import pandas as pd
+
+    keep = pd.Series(True, index=table.index)
+    for name, value in wanted.items():
+        if name not in table:
+            keep &= value is None
+        elif value is None:
+            keep &= table[name].isna() | (table[name] == "")
+        else:
+            keep &= (table[name] == value).fillna(False).astype(bool)
+    return table[keep]
 
 
 def export(table: "pd.DataFrame", path: Path) -> None:
@@ -273,10 +327,7 @@ def _check_rows(rows: list[Record], provenance: Provenance) -> None:
                 f"got one of {row.experiment} at scale {row.scale}"
             )
         if row.key in seen:
-            raise RecordsError(
-                f"expected one record of {row.metric!r} for {row.model!r} on {row.data!r} "
-                f"with seed {row.seed}, got two"
-            )
+            raise RecordsError(f"expected one record of {row}, got two")
         seen.add(row.key)
 
 
@@ -288,7 +339,9 @@ def _build(kind: type, content: Any) -> Any:
 def _exact(content: Any, names: Sequence[str]) -> None:
     if not isinstance(content, Mapping) or set(content) != set(names):
         found = sorted(map(str, content)) if isinstance(content, Mapping) else _short(content)
-        raise RecordsError(f"expected the fields {sorted(names)}, got {found}")
+        raise RecordsError(
+            f"expected the fields {sorted(names)}, got {found}; run the experiment again"
+        )
 
 
 def _listed(content: Any) -> list:
@@ -307,6 +360,28 @@ def _text(row: object, name: str) -> None:
     odd = {"Cc", "Cs", "Zl", "Zp"}  # controls, halves of characters, ends of lines and paragraphs
     if not isinstance(value, str) or not value.strip() or odd & set(map(category, value)):
         raise RecordsError(f"expected {name} as one line of text, got {_short(value)}")
+
+
+def _conditions(row: Measurement) -> None:
+    """Check and tidy what a measurement was measured at."""
+    if not isinstance(row.at, Mapping):
+        raise RecordsError(f"expected at as a mapping of conditions, got {_short(row.at)}")
+    taken = {item.name for item in fields(Record)}
+    tidy: dict[str, str | int | float | bool] = {}
+    for name, value in row.at.items():
+        if not isinstance(name, str) or not re.fullmatch("[a-z][a-z_]*", name) or name in taken:
+            raise RecordsError(
+                f"expected conditions named by small letters, other than a record's own fields, "
+                f"got {_short(name)}"
+            )
+        plain = value.item() if hasattr(value, "item") else value  # numpy's scalars
+        fine = isinstance(plain, str | int) or (isinstance(plain, float) and math.isfinite(plain))
+        if not fine or plain == "":
+            raise RecordsError(
+                f"expected {name} as a text, a finite number or a truth, got {_short(value)}"
+            )
+        tidy[name] = plain
+    object.__setattr__(row, "at", tidy)
 
 
 def _scale(value: object) -> None:

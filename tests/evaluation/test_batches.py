@@ -61,9 +61,12 @@ def test_measurements_say_who_finds_whom():
     of_images = np.array([[0.9, 0.6, 0.0], [0.1, 0.3, 0.6], [0.0, 0.1, 0.4]])
     sims = np.array([[0.5, 0.1, 0.0], [0.1, 0.2, 0.3], [0.0, 0.1, 0.5]])
     batch = batches.Batch([], ["a", "b", "c"], sims, of_texts, of_images, 10.0, 0.7)
-    rows = {row.metric: row for row in batches.evaluate(batch, "model", "three")}
-    assert rows["right (picture to text)"].value == pytest.approx(2 / 3)
-    assert rows["right (text to picture)"].value == pytest.approx(1 / 3)
+    rows = {
+        " ".join([row.metric, *map(str, row.at.values())]): row
+        for row in batches.evaluate(batch, "model", "three")
+    }
+    assert rows["right picture to text"].value == pytest.approx(2 / 3)
+    assert rows["right text to picture"].value == pytest.approx(1 / 3)
     assert rows["mean similarity of partners"].value == pytest.approx(0.4)
     assert rows["mean similarity of others"].value == pytest.approx(0.1)
     assert rows["loss at chance"].value == pytest.approx(np.log(3))

@@ -34,8 +34,9 @@ def test_counts_are_those_made_by_hand():
     assert found["languages"].value == 2
     assert found["captions per item"].value == pytest.approx(4 / 3)
     assert found["words per caption"].value == pytest.approx(5 / 3)
-    assert found["dropped: blank"].value == 1 / 4
-    assert found["dropped: blank"].low < 1 / 4 < found["dropped: blank"].high
+    row = found["dropped"]
+    assert (row.at, row.value) == ({"reason": "blank"}, 1 / 4)
+    assert row.low < 1 / 4 < row.high
 
 
 def test_intervals_take_neither_captions_nor_near_duplicates_for_independent():
@@ -55,9 +56,11 @@ def test_intervals_take_neither_captions_nor_near_duplicates_for_independent():
 def test_overlap_counts_pictures_and_words_in_both_directions():
     first = toys([("An owl.",), ("the sea",), ("tea",)], name="first")
     second = toys([("an OWL",), ("coal",)], name="second")
-    found = {(m.data, m.metric): m.value for m in census.overlaps([first, second], 0)}
+    found = {
+        (m.data, m.at["within"], m.metric): m.value for m in census.overlaps([first, second], 0)
+    }
     # toy pictures are numbered: the first two of each collection are the same
-    assert found["first in second", "near-duplicate pictures"] == pytest.approx(2 / 3)
-    assert found["second in first", "near-duplicate pictures"] == 1
-    assert found["first in second", "identical captions"] == pytest.approx(1 / 3)
-    assert found["second in first", "identical captions"] == 1 / 2
+    assert found["first", "second", "near-duplicate pictures"] == pytest.approx(2 / 3)
+    assert found["second", "first", "near-duplicate pictures"] == 1
+    assert found["first", "second", "identical captions"] == pytest.approx(1 / 3)
+    assert found["second", "first", "identical captions"] == 1 / 2

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 
 from tests import toy_towers
+from towers import records
 from towers.evaluation import family, retrieval, text_pairs, zero_shot
 
 
@@ -22,47 +22,31 @@ def test_losses_are_averaged_over_equal_stretches():
     assert found.query("model == 'b'").pairs.tolist() == [15, 35]
 
 
+def record(model, seed, data, metric, value, chance, at):
+    return records.Record(
+        experiment="clippo/one_tower", scale="smoke", model=model, seed=seed, data=data,
+        metric=metric, value=value, chance=chance, n=9, at=at,
+    )  # fmt: skip
+
+
 def test_each_measure_has_the_chance_of_its_own_run():
-    recall, chance = "text retrieval R@10", "text retrieval chance R@10"
+    recall = {"direction": "text retrieval", "language": "en", "k": 10}
+    zero_shot = {"prompt": "sentences", "k": 1}
     rows = [
-        ("a", 0, "d:en", recall, 0.5), ("a", 0, "d:en", chance, 0.1),
-        ("a", 1, "d:en", recall, 0.7), ("a", 1, "d:en", chance, 0.2),
-        ("b", 0, "d", "top-1 accuracy (sentences)", 0.3), ("b", 0, "d", "top-1 chance", 0.05),
-        ("a", 0, "d2", recall, 0.9),
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["model", "seed", "data", "metric", "value"])
-    found = family.measures(frame, "d")
+        record("a", 0, "d", "recall", 0.5, 0.1, recall),
+        record("a", 1, "d", "recall", 0.7, 0.2, recall),
+        record("a", 0, "d", "recall", 0.4, 0.1, recall | {"k": 5}),
+        record("b", 0, "d", "accuracy", 0.3, 0.05, zero_shot),
+        record("b", 0, "d", "accuracy", 0.6, 0.25, zero_shot | {"k": 5}),
+        record("a", 0, "d2", "recall", 0.9, 0.1, recall),
+        record("a", None, "d", "recall", 0.6, 0.1, recall | {"averaged": "seeds"}),
+    ]
+    found = family.measures(records.frame(rows), "d")
     assert found.chance.tolist() == [0.1, 0.2, 0.05]
     assert found.run.tolist() == ["seed 0", "seed 1", "seed 0"]
     table = family.table(found)
     assert table.loc["a", "I→T R@10"] == pytest.approx(0.6)
     assert list(table.columns) == ["I→T R@10", "zero-shot"]
-
-
-def asked(metric, hits, groups=None):
-    groups = groups or [str(row) for row in range(len(hits))]
-    return pd.DataFrame({"metric": metric, "group": groups, "hit": hits})
-
-
-def test_a_gain_is_paired():
-    """Each is right in half of 40 queries, one of them in one more: sure, as all others agree."""
-    base = [1.0, 0.0] * 20
-    ahead = [1.0] * 8 + base[8:]
-    (row,) = family.gains(asked("m", ahead), asked("m", base), model="a", over="b", name="d")
-    assert (row.model, row.metric, row.n) == ("a", "m gain over b", 40)
-    assert row.value == pytest.approx(0.1)
-    assert 0 < row.low < row.high < 0.25  # two separate intervals would reach 0.1 +- 0.22
-    (same,) = family.gains(asked("m", base), asked("m", base), model="a", over="b", name="d")
-    assert (same.value, same.low, same.high) == (0, 0, 0)
-
-
-def test_what_only_one_was_asked_has_no_gain_and_other_queries_are_refused():
-    first, second = asked("m", [1.0, 0.0]), asked("m", [1.0, 1.0])
-    more = pd.concat([first, asked("n", [1.0])])
-    found = family.gains(more, second, model="a", over="b", name="d")
-    assert [row.metric for row in found] == ["m gain over b"]
-    with pytest.raises(ValueError, match="expected a and b on the same queries of m"):
-        family.gains(first, asked("m", [1.0, 0.0], ["0", "2"]), model="a", over="b", name="d")
 
 
 def test_hits_average_to_the_records(tmp_path, monkeypatch):
@@ -75,7 +59,7 @@ def test_hits_average_to_the_records(tmp_path, monkeypatch):
     templates = ["a {}"]
     how = {"dtype": "fp32"}
     expected = {
-        row.metric: row.value
+        (row.metric, row.at.get("direction", ""), row.at.get("prompt", ""), row.at.get("k")): row
         for row in (
             *retrieval.evaluate(dual, toys, ks=(10,), **how),
             *zero_shot.evaluate(dual, toys, {"sentences": templates}, **how),
@@ -83,10 +67,9 @@ def test_hits_average_to_the_records(tmp_path, monkeypatch):
         )
     }
     found = family.hits(dual, toys, templates, pairs, **how)
-    means = found.groupby("metric").hit.mean()
+    told = found.fillna({"direction": "", "prompt": ""})
+    means = told.groupby(["metric", "direction", "prompt", "k"]).hit.mean()
     assert len(means) == 4
-    for metric, value in means.items():
-        assert value == pytest.approx(expected[metric])
-    assert set(family.hits(dual, toys, **how).metric) == {
-        "text retrieval R@10", "image retrieval R@10",
-    }  # fmt: skip
+    for key, value in means.items():
+        assert value == pytest.approx(expected[key].value)
+    assert set(family.hits(dual, toys, **how).direction) == {"text retrieval", "image retrieval"}

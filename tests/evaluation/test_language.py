@@ -11,7 +11,7 @@ from tests import toy_towers
 from towers import models, published, rendering, training
 from towers.data import glue
 from towers.data.sentences import Examples, Task
-from towers.evaluation import language
+from towers.evaluation import comparisons, language
 from towers.evaluation.transfer import BERT, Transfer, tuned
 from towers.experiments import catalogue
 from towers.experiments.experiment import resolve
@@ -52,9 +52,10 @@ def test_what_the_features_hold_is_learnt_and_what_they_lack_is_not():
     assert (known.model, known.data, known.metric, known.n) == ("letters", "toy", "accuracy", 300)
     hidden = task(lambda first, _: int(first[2] < "n"))
     (unknown,) = language.evaluate(encode, hidden, QUICK, name="letters")
-    guess = language.guessing(hidden)[0].value
+    guess = language.guessing(hidden)["toy"]
     assert unknown.low < guess + 0.05  # chance, with room for 300 examples
     assert known.low > guess
+    assert unknown.chance == guess
 
 
 @pytest.mark.parametrize("metric", ["F1", "Matthews"])
@@ -133,7 +134,7 @@ def test_a_tower_is_read_through_its_features_and_learns_where_it_may(monkeypatc
     (learnt,) = language.evaluate(tower, vowels, tuned)
     assert frozen.model == learnt.model == "toy:text"
     assert learnt.value >= frozen.value
-    assert learnt.low > language.guessing(vowels)[0].value
+    assert learnt.low > learnt.chance
     assert tower.frozen
     assert tower.checksum == before
 
@@ -177,14 +178,12 @@ def test_a_gain_adds_up_both_errors_and_compares_one_seed():
     rows = [*measured("a", [0.5] * 4, 0.06), *measured("b", [0.4] * 4, 0.08),
             *measured("c", [0.9] * 4, 0.06, seed=1)]  # fmt: skip
     (row,) = language.gains(language.averages(rows, columns), "b")
-    assert (row.model, row.metric, row.seed) == ("a", "gain over b", 0)
+    assert (row.model, row.metric, row.at, row.seed) == ("a", "average gain", {"over": "b"}, 0)
     assert (row.value, row.low, row.high) == pytest.approx((0.1, 0.05, 0.15))  # 0.03, 0.04 -> 0.05
 
 
 def test_only_an_interval_above_guessing_counts():
-    guess = [Measurement(model="guessing", data=f"task {number}", metric="accuracy", value=0.5, n=9)
-             for number in range(3)]  # fmt: skip
-    rows = [*guess, *measured("a", [0.6, 0.51, 0.4], 0.05), *measured("b", [0.9], 0.05, seed=1)]
+    rows = [*measured("a", [0.6, 0.51, 0.4], 0.05), *measured("b", [0.9], 0.05, seed=1)]
     first, second = language.above_guessing(rows)
     assert (first.model, first.value, first.n) == ("a", 1, 3)
     assert (second.model, second.value, second.n) == ("b", 1, 1)
@@ -192,15 +191,12 @@ def test_only_an_interval_above_guessing_counts():
     assert language.above_guessing(again)[0].value == 0  # no task with both seeds
 
 
-def test_seeds_are_averaged_within_all_of_their_intervals():
-    rows = [*measured("a", [0.6], 0.05), *measured("a", [0.5], 0.02, seed=1),
-            *measured("b", [0.9], 0.01, seed=1), *measured("c", [0.5])]  # fmt: skip
-    first, second = language.over_seeds(rows)
-    assert (first.model, first.metric, first.seed) == ("a", "accuracy over seeds", None)
-    assert (first.value, first.low, first.high) == pytest.approx((0.55, 0.48, 0.65))
-    assert (second.value, second.low, second.high) == pytest.approx((0.9, 0.89, 0.91))
-    shown = language.single_runs(pd.DataFrame([asdict(row) for row in [*rows, first]]))
-    assert shown.run.tolist() == ["seed 0", "seed 1", "seed 1", "seed 0"]
+def test_single_runs_are_those_of_one_seed():
+    rows = [*measured("a", [0.6]), *measured("a", [0.5], seed=1), *measured("b", [0.9], seed=1)]
+    means = comparisons.over_seeds(rows, ["accuracy"])
+    assert len(means) == 1
+    shown = language.single_runs(pd.DataFrame([asdict(row) for row in [*rows, *means]]))
+    assert shown.run.tolist() == ["seed 0", "seed 1", "seed 1"]
 
 
 def test_word_counts_know_words_and_not_their_order():
@@ -229,15 +225,16 @@ def test_word_similarity_is_the_correlation_of_cosines_with_ratings():
 def test_guessing_says_the_most_frequent_class_or_always_one():
     three = task(lambda first, _: min(2, (ord(first[0]) - 97) // 5), classes=3)
     counts = np.bincount(three.tests["toy"].targets)
-    assert language.guessing(three)[0].value == counts.max() / counts.sum()
+    assert language.guessing(three) == {"toy": counts.max() / counts.sum()}
     share = task(of_first).tests["toy"].targets.mean()
-    (row,) = language.guessing(task(of_first, metric="F1"))
-    assert row.value == pytest.approx(2 * share / (1 + share))
+    guess = language.guessing(task(of_first, metric="F1"))["toy"]
+    assert guess == pytest.approx(2 * share / (1 + share))
 
 
 def measured(model, values, half=None, seed=0):
     return [
         Measurement(model=model, data=f"task {number}", metric="accuracy", value=value, n=9,
+                    chance=0.5,
                     low=None if half is None else value - half,
                     high=None if half is None else value + half, seed=seed)
         for number, value in enumerate(values)
@@ -252,6 +249,7 @@ def test_the_average_is_plain_and_its_errors_are_independent():
     assert mean.high - mean.value == pytest.approx(0.02 / 2)  # 0.02 / sqrt(4)
     assert mean.value - mean.low == pytest.approx(0.02 / 2)
     assert (other.model, other.low, other.seed) == ("b", None, 1)
+    assert mean.chance == other.chance == 0.5
 
 
 @pytest.mark.parametrize(("number", "wrong"), [(2, 2), (5, 0), (8, 6)])

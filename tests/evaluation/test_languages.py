@@ -29,7 +29,7 @@ def recalls(values=VALUES, seeds=(0,), codes=CODES, reach=0.05):
     return pd.DataFrame(
         [
             {
-                "model": model, "data": f"toys:{code}", "language": code, "seed": seed,
+                "model": model, "data": "toys", "language": code, "seed": seed,
                 "direction": "text retrieval", "k": 1, "chance": chance,
                 "value": value + 0.01 * seed, "low": value + 0.01 * seed - reach,
             }
@@ -41,8 +41,15 @@ def recalls(values=VALUES, seeds=(0,), codes=CODES, reach=0.05):
 
 
 def found(frame):
+    """Records by model and metric, and by what else they were measured at."""
     rows = languages.evaluate(frame)
-    of = {(row.model, row.metric.removeprefix("text retrieval R@1 ")): row for row in rows}
+    of = {}
+    for row in rows:
+        rest = dict(row.at)
+        assert (rest.pop("direction"), rest.pop("k")) == ("text retrieval", 1)
+        averaged = rest.pop("averaged", None)
+        assert averaged == ("languages" if row.metric.startswith("recall") else None)
+        of[(row.model, row.metric, *rest.values())] = row
     assert len(of) == len(rows)
     assert {row.data for row in rows} == {"toys"}
     return of
@@ -50,10 +57,10 @@ def found(frame):
 
 def test_a_mean_counts_each_language_once():
     of = found(recalls())
-    assert of["pixels", "over languages"].value == pytest.approx(sum(VALUES["pixels"]) / 5)
-    assert of["pixels", "over languages"].n == 5
-    assert of["words", "chance over languages"].value == pytest.approx(sum(CHANCE) / 5)
-    gain = of["pixels", "gain over words"]
+    assert of["pixels", "recall"].value == pytest.approx(sum(VALUES["pixels"]) / 5)
+    assert of["pixels", "recall"].n == 5
+    assert of["words", "recall"].chance == pytest.approx(sum(CHANCE) / 5)
+    gain = of["pixels", "recall gain", "words"]
     pairs = zip(*VALUES.values(), strict=True)
     assert gain.value == pytest.approx(sum(ours - theirs for ours, theirs in pairs) / 5)
     assert gain.low <= gain.value <= gain.high
@@ -62,10 +69,9 @@ def test_a_mean_counts_each_language_once():
 def test_agreement_is_pearsons_of_what_is_above_chance():
     of = found(recalls())
     above = [np.array(own) - CHANCE for own in VALUES.values()]
-    assert of["pixels", "correlation with words"].value == pytest.approx(stats.pearsonr(*above)[0])
-    assert of["pixels", "correlation with words"].value != pytest.approx(
-        stats.pearsonr(*VALUES.values())[0]
-    )
+    row = of["pixels", "correlation of recalls", "words"]
+    assert row.value == pytest.approx(stats.pearsonr(*above)[0])
+    assert row.value != pytest.approx(stats.pearsonr(*VALUES.values())[0])
 
 
 def test_a_language_is_above_chance_where_the_interval_is_with_every_seed():
@@ -79,10 +85,10 @@ def test_a_language_is_above_chance_where_the_interval_is_with_every_seed():
 
 def test_seeds_are_averaged_first():
     of = found(recalls(seeds=(0, 1, 2)))
-    assert of["pixels", "over languages"].value == pytest.approx(sum(VALUES["pixels"]) / 5 + 0.01)
-    assert of["pixels", "over languages"].n == 5
+    assert of["pixels", "recall"].value == pytest.approx(sum(VALUES["pixels"]) / 5 + 0.01)
+    assert of["pixels", "recall"].n == 5
     for name, seed in (("lowest", 0), ("highest", 2)):
-        own = of["words", f"over languages, {name} seed"]
+        own = of["words", "recall", f"{name} seed"]
         assert own.value == pytest.approx(sum(VALUES["words"]) / 5 + 0.01 * seed)
 
 
@@ -90,8 +96,8 @@ def test_variants_are_drawn_together():
     apart, together = (
         found(recalls(codes=codes)) for codes in (["en", "de", "pt", "fr", "ru"], CODES)
     )
-    for metric in ("over languages", "gain over words", "correlation with words"):
-        alone, both = (rows["pixels", metric] for rows in (apart, together))
+    for key in (("recall",), ("recall gain", "words"), ("correlation of recalls", "words")):
+        alone, both = (rows["pixels", *key] for rows in (apart, together))
         assert alone.value == both.value
         assert (alone.low, alone.high) != (both.low, both.high)
 
@@ -160,7 +166,7 @@ def test_too_few_captions_are_refused():
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_vocabularies_that_the_prose_quotes_are_made_at_every_scale(scale):
     chapter = experiments.get("clippo/languages")
-    quoted = re.findall(r"model=all pieces, ([\d,]+);", chapter.notebook.read_text("utf-8"))
+    quoted = re.findall(r"`all pieces, ([\d,]+);", chapter.notebook.read_text("utf-8"))
     made = resolve(chapter, scale)["vocabulary_sizes"]
     assert {int(size.replace(",", "")) for size in quoted} == set(made)
 

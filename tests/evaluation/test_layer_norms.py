@@ -62,17 +62,16 @@ def test_r_and_the_ratio_are_those_of_the_formula():
         ]
     )
     rows = layer_norms.evaluate(frame, model="m", data="d", seed=3)
-    found = {row.metric: row for row in rows}
+    found = {(row.metric, row.at["tower"]): row for row in rows}
     x, y = layers - layers.mean(), change - change.mean()
     r = (x @ y) / np.sqrt((x @ x) * (y @ y))
-    image = found["r of change and depth, image tower"]
-    text = found["r of change and depth, text tower"]
+    image, text = (found["r of change and depth", side] for side in ("image", "text"))
     assert image.value == pytest.approx(r)
     assert text.value == pytest.approx(-r)
     reach = 1.959964 / np.sqrt(8 - 3)  # Fisher's
     assert image.low == pytest.approx(np.tanh(np.arctanh(r) - reach))
     assert image.high == pytest.approx(np.tanh(np.arctanh(r) + reach))
-    assert found["deepest over shallowest, image tower"].value == pytest.approx(7.5 / 2)
+    assert found["deepest over shallowest", "image"].value == pytest.approx(7.5 / 2)
     assert {row.n for row in rows} == {8}
     assert {row.seed for row in rows} == {3}
 

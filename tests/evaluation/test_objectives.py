@@ -111,15 +111,15 @@ def made_up(*accuracies: tuple[str, int, float, float]) -> pd.DataFrame:
 def test_the_common_level_is_what_all_runs_reach():
     curves = made_up(("fast", 0, 0.4, 0.8), ("slow", 0, 0.1, 0.2))
     rows = objectives.evaluate(curves, count=10, chance=0.2, data="toys", against=["slow", "fast"])
-    values = {(row.model, row.metric): row.value for row in rows}
+    values = {(row.model, row.metric, *row.at.values()): row.value for row in rows}
     assert values["all", "common level"] == 0.2
-    assert values["all", "chance"] == 0.2
+    assert {row.chance for row in rows if row.metric == "final accuracy"} == {0.2}
     assert values["fast", "pairs to the common level"] == pytest.approx(5)
     assert values["slow", "pairs to the common level"] == pytest.approx(20)
-    assert values["fast", "times fewer pairs than slow"] == pytest.approx(4)
-    assert values["slow", "times fewer pairs than fast"] == pytest.approx(1 / 4)
+    assert values["fast", "times fewer pairs", "slow"] == pytest.approx(4)
+    assert values["slow", "times fewer pairs", "fast"] == pytest.approx(1 / 4)
     assert values["fast", "final accuracy"] == 0.8
-    assert len(values) == 8  # one seed has no mean, and nothing is compared with itself
+    assert len(values) == 7  # one seed has no mean, and nothing is compared with itself
     alone = objectives.evaluate(
         curves, count=10, chance=0.2, data="toys", against=["slow"], level=0.5
     )
@@ -132,13 +132,13 @@ def test_ratios_are_of_the_same_seed_and_averaged_as_ratios():
         ("fast", 1, 0.2, 0.3), ("slow", 1, 0.2, 0.6),  # as many
     )  # fmt: skip
     rows = objectives.evaluate(curves, count=10, chance=0.2, data="toys", against=["slow"])
-    (mean,) = [row for row in rows if row.metric.startswith("geometric")]
-    assert (mean.model, mean.metric) == ("fast", "geometric mean times fewer pairs than slow")
+    (mean,) = [row for row in rows if row.at.get("averaged") == "seeds, geometrically"]
+    assert (mean.model, mean.metric, mean.at["than"]) == ("fast", "times fewer pairs", "slow")
     reach = math.log(4) / 2 * 12.706204736  # of Student with one degree of freedom
     expected = (2, 2 * math.exp(-reach), 2 * math.exp(reach))
     assert (mean.value, mean.low, mean.high) == pytest.approx(expected)
     assert (mean.n, mean.seed) == (2, None)
-    accuracy = {row.model: row.value for row in rows if row.metric == "mean final accuracy"}
+    accuracy = {row.model: row.value for row in rows if row.at.get("averaged") == "seeds"}
     assert accuracy == pytest.approx({"fast": 0.55, "slow": 0.4})
 
 
@@ -148,8 +148,8 @@ def test_there_is_no_mean_of_those_seeds_alone_that_got_there():
     rows = objectives.evaluate(
         curves, count=10, chance=0.2, data="toys", against=["slow"], level=0.5
     )
-    ratios = [row.metric for row in rows if "times fewer" in row.metric]
-    assert ratios == ["times fewer pairs than slow"] * 2
+    ratios = [row.at for row in rows if row.metric == "times fewer pairs"]
+    assert ratios == [{"than": "slow"}] * 2
 
 
 def test_only_objectives_with_curves_are_compared_with():

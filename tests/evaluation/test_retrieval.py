@@ -18,8 +18,13 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
 
 
-def by_metric(rows):
-    return {row.metric: row for row in rows}
+def named(rows):
+    """Rows by "text R@1" or "text candidates"."""
+    short = {"recall": "R@{k}", "candidates": "candidates"}
+    return {
+        f"{row.at['direction'].split()[0]} {short[row.metric].format(**row.at)}": row
+        for row in rows
+    }
 
 
 def embedded(dual, toys, prompt=""):
@@ -42,15 +47,15 @@ def hit(scores, right, k):
 def test_both_directions_equal_a_loop_over_queries(prompt):
     dual, toys = toy_towers.dual(), toy_towers.collection(CAPTIONS)
     images, texts, owner = embedded(dual, toys, f"{prompt} " if prompt else "")
-    found = by_metric(retrieval.evaluate(dual, toys, ks=(1, 2, 3), prompt=prompt, dtype="fp32"))
+    found = named(retrieval.evaluate(dual, toys, ks=(1, 2, 3), prompt=prompt, dtype="fp32"))
     for k in (1, 2, 3):
         of_image = [
             hit(texts @ image, [t for t, o in enumerate(owner) if o == i], k)
             for i, image in enumerate(images)
         ]
         of_text = [hit(images @ text, [owner[t]], k) for t, text in enumerate(texts)]
-        assert found[f"text retrieval R@{k}"].value == np.mean(of_image)
-        assert found[f"image retrieval R@{k}"].value == np.mean(of_text)
+        assert found[f"text R@{k}"].value == np.mean(of_image)
+        assert found[f"image R@{k}"].value == np.mean(of_text)
 
 
 def test_intervals_resample_pictures_and_not_captions():
@@ -58,9 +63,7 @@ def test_intervals_resample_pictures_and_not_captions():
     images, texts, owner = embedded(dual, toys)
     hits = [float(hit(images @ text, [owner[t]], 2)) for t, text in enumerate(texts)]
     assert 0 < sum(hits) < len(hits)
-    row = by_metric(retrieval.evaluate(dual, toys, ks=[2], seed=3, dtype="fp32"))[
-        "image retrieval R@2"
-    ]
+    row = named(retrieval.evaluate(dual, toys, ks=[2], seed=3, dtype="fp32"))["image R@2"]
     assert (row.low, row.high) == intervals.proportion(hits, seed=3, groups=owner)
     assert (row.low, row.high) != intervals.proportion(hits, seed=3)
 
@@ -74,24 +77,24 @@ def test_near_duplicates_are_drawn_together():
     toys = dataclasses.replace(made, items=tuple(items))
     images, texts, owner = embedded(dual, toys)
     hits = [float(hit(images @ text, [owner[t]], 2)) for t, text in enumerate(texts)]
-    rows = by_metric(retrieval.evaluate(dual, toys, ks=[2], seed=3, dtype="fp32"))
-    row = rows["image retrieval R@2"]
+    rows = named(retrieval.evaluate(dual, toys, ks=[2], seed=3, dtype="fp32"))
+    row = rows["image R@2"]
     together = intervals.proportion(hits, groups=np.maximum(owner, 1), seed=3)
     assert (row.low, row.high) == together
     assert together != intervals.proportion(hits, groups=owner, seed=3)
 
 
 def test_counts_chance_and_names_belong_to_the_direction():
-    found = by_metric(retrieval.evaluate(toy_towers.dual(), toy_towers.collection(CAPTIONS)))
-    assert found["text retrieval R@1"].n == 4
-    assert found["text retrieval candidates"].value == 7
-    assert found["image retrieval R@1"].n == 7
-    assert found["image retrieval candidates"].value == 4
-    assert found["text retrieval chance R@5"].value == chance_at_k([2, 1, 3, 1], 7, [5])[5]
-    assert found["image retrieval chance R@1"].value == 1 / 4
-    assert {row.data for row in found.values()} == {"toys:en"}
+    found = named(retrieval.evaluate(toy_towers.dual(), toy_towers.collection(CAPTIONS)))
+    assert found["text R@1"].n == 4
+    assert found["text candidates"].value == 7
+    assert found["image R@1"].n == 7
+    assert found["image candidates"].value == 4
+    assert found["text R@5"].chance == chance_at_k([2, 1, 3, 1], 7, [5])[5]
+    assert found["image R@1"].chance == 1 / 4
+    assert {(row.data, row.at["language"]) for row in found.values()} == {("toys", "en")}
     assert {row.model for row in found.values()} == {"toy"}
-    row = found["image retrieval R@5"]
+    row = found["image R@5"]
     assert (row.value, row.high) == (1, 1)  # five places, four candidates
     assert 0 < row.low < 1  # and yet four pictures prove little
 
@@ -100,27 +103,27 @@ def test_a_collapsed_model_scores_chance():
     dual = toy_towers.dual()
     with torch.no_grad():
         dual.text_proj.weight.zero_()
-    found = by_metric(retrieval.evaluate(dual, toy_towers.collection(CAPTIONS)))
+    found = named(retrieval.evaluate(dual, toy_towers.collection(CAPTIONS)))
     for direction in retrieval.DIRECTIONS:
         for k in (1, 5, 10):
-            chance = found[f"{direction} chance R@{k}"].value
-            assert found[f"{direction} R@{k}"].value == pytest.approx(chance, abs=1e-12)
+            row = found[f"{direction.split()[0]} R@{k}"]
+            assert row.value == pytest.approx(row.chance, abs=1e-12)
 
 
 def test_captions_with_the_same_words_tie_exactly():
     toys = toy_towers.collection([("owl",)] * 5)
-    found = by_metric(retrieval.evaluate(toy_towers.dual(), toys, ks=(1, 2)))
-    assert found["text retrieval R@1"].value == pytest.approx(1 / 5, abs=1e-12)
-    assert found["text retrieval R@2"].value == pytest.approx(2 / 5, abs=1e-12)
+    found = named(retrieval.evaluate(toy_towers.dual(), toys, ks=(1, 2)))
+    assert found["text R@1"].value == pytest.approx(1 / 5, abs=1e-12)
+    assert found["text R@2"].value == pytest.approx(2 / 5, abs=1e-12)
 
 
 def test_a_language_brings_its_own_pictures_and_captions():
     toys = toy_towers.collection(
         [{"en": ("owl",), "fr": ("hibou",)}, {"en": ("cat",)}, {"fr": ("mer", "la mer")}]
     )
-    found = by_metric(retrieval.evaluate(toy_towers.dual(), toys, language="fr"))
-    assert (found["text retrieval R@1"].n, found["image retrieval R@1"].n) == (2, 3)
-    assert found["image retrieval R@1"].data == "toys:fr"
+    found = named(retrieval.evaluate(toy_towers.dual(), toys, language="fr"))
+    assert (found["text R@1"].n, found["image R@1"].n) == (2, 3)
+    assert found["image R@1"].at["language"] == "fr"
     with pytest.raises(ValueError, match=r"^expected at least 2 pictures with captions in 'de'"):
         retrieval.evaluate(toy_towers.dual(), toys, language="de")
 
@@ -132,10 +135,31 @@ def test_tiles_change_nothing(monkeypatch):
     assert retrieval.evaluate(toy_towers.dual(), toys) == whole
 
 
-def test_the_prompt_is_part_of_the_datas_name():
+def test_the_prompt_is_a_condition_where_there_is_one():
     toys = toy_towers.collection(CAPTIONS)
     rows = retrieval.evaluate(toy_towers.dual(), toys, prompt="a photo of")
-    assert {row.data for row in rows} == {'toys:en after "a photo of"'}
+    assert {row.at["prompt"] for row in rows} == {"a photo of"}
+    assert not any("prompt" in row.at for row in retrieval.evaluate(toy_towers.dual(), toys))
+
+
+def test_hits_average_to_the_recalls_and_say_what_they_are():
+    dual, toys = toy_towers.dual(), toy_towers.collection(CAPTIONS)
+    rows = named(retrieval.evaluate(dual, toys, ks=(2,)))
+    hits = retrieval.hits(dual, toys, k=2)
+    assert set(hits.metric) == {"recall"}
+    assert set(hits.k) == {2}
+    for direction, own in hits.groupby("direction"):
+        row = rows[f"{direction.split()[0]} R@2"]
+        assert (own.hit.mean(), own.chance.mean()) == pytest.approx((row.value, row.chance))
+
+
+def test_records_name_a_language_in_one_spelling():
+    toys = toy_towers.collection([{"pt_BR": ("a",)}] * 2)
+    ours, given = (
+        retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,))
+        for code in ("pt_BR", "pt-br")
+    )
+    assert ours == given
 
 
 @pytest.mark.parametrize("direction", retrieval.DIRECTIONS)

@@ -51,12 +51,12 @@ def test_errors_are_what_is_missing_to_the_last_accuracies():
 
 
 def test_the_law_over_models_is_found_at_the_most_pairs():
-    rows = {row.metric: row for row in scaling.evaluate(ladder(), count=10, data="toys")
-            if row.model == "ladder"}  # fmt: skip
-    assert rows["exponent over models"].value == pytest.approx(-0.25)
-    assert rows["exponent over models"].n == 4
-    assert rows["range of compute over models"].value == 30
-    assert rows["r² over models"].value == pytest.approx(1)
+    measured = scaling.evaluate(ladder(), count=10, data="toys")
+    rows = {(row.metric, *row.at.values()): row for row in measured if row.model == "ladder"}
+    assert rows["exponent", "models"].value == pytest.approx(-0.25)
+    assert rows["exponent", "models"].n == 4
+    assert rows["range of compute", "models"].value == 30
+    assert rows["r²", "models"].value == pytest.approx(1)
 
 
 def test_the_frontier_over_compute_leaves_out_what_is_beaten():

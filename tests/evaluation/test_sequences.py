@@ -116,22 +116,24 @@ def test_files_of_t5_and_mt5_stand_among_the_tokenizers(tmp_path, fallback):
 
 def test_records_give_shares_of_languages_with_variants_together(frame):
     rows = sequences.evaluate(frame, "toys")
-    of = {(each.model, each.data, each.metric): each for each in rows}
+    of = {(each.model, each.metric, *each.at.values()): each for each in rows}
     assert len(of) == len(rows)
+    assert {each.data for each in rows} == {"toys"}
+    assert {name for each in rows for name in each.at} == {"language", "unknown"}
     won = frame[(frame.model == "words") & (frame.unknown == "bytes")].efficient
-    share = of["words", "toys", "languages where pixels are shorter, unknown in bytes"]
+    share = of["words", "languages where pixels are shorter", "bytes"]
     assert (share.value, share.n) == (won.mean(), 4)
     assert 0 <= share.low <= share.value <= share.high <= 1
     lengths = frame[frame.model == "pixels"].length.to_numpy()
-    spread = of["pixels", "toys", "spread of lengths"]
+    spread = of["pixels", "spread of lengths"]
     mean = lengths.sum() / 4
     assert spread.value == pytest.approx((((lengths - mean) ** 2).sum() / 3) ** 0.5 / mean)
-    assert of["words", "toys:iu", "unread letters"].value == 1
+    assert of["words", "unread letters", "iu"].value == 1
     letters = {code: sum(map(segments.letters, own)) for code, own in TEXTS.items()}
-    assert of["words", "toys", "unread letters"].value == pytest.approx(
+    assert of["words", "unread letters"].value == pytest.approx(
         letters["iu"] / sum(letters.values())
     )
-    everything = of["letters", "toys", "languages where pixels are shorter"]
+    everything = of["letters", "languages where pixels are shorter"]
     assert (everything.value, everything.high) == (1, 1)
     assert everything.low == pytest.approx(0.025 ** (1 / 3))  # of three families, not four codes
 

@@ -7,8 +7,6 @@ import pytest
 from towers.evaluation import sources
 from towers.metrics import intervals
 
-KEYS = ("model", "data", "metric", "seed", "value")
-
 
 def records(values: dict) -> pd.DataFrame:
     return pd.DataFrame(
@@ -16,9 +14,9 @@ def records(values: dict) -> pd.DataFrame:
             {
                 "model": model,
                 "data": data,
-                "metric": sources.METRICS[0],
                 "seed": seed,
                 "value": value,
+                **sources.ASKED[0],
             }
             for (model, data), of_seeds in values.items()
             for seed, value in enumerate(of_seeds)
@@ -48,7 +46,8 @@ def test_wins_are_counted_and_sure_ones_apart():
     of = {(row.model, row.metric): row.value for row in rows if row.data == "all"}
     assert (of["a", "wins"], of["b", "wins"]) == (1, 1)
     assert (of["a", "sure wins"], of["b", "sure wins"]) == (1, 0)
-    (whole,) = [row for row in rows if row.metric == "average: difference"]
+    (whole,) = [row for row in rows if row.metric == "average gain"]
+    assert (whole.model, whole.at) == ("a", {"over": "b", "averaged": "seeds"})
     of_seeds = np.array([(0.1 - 0.1) / 2, (0.1 + 0.1) / 2, (0.1 - 0.01) / 2])
     assert whole.value == pytest.approx(of_seeds.mean())
     assert (whole.low, whole.high) == pytest.approx(intervals.student(of_seeds))

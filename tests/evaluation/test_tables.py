@@ -1,4 +1,4 @@
-"""What notebooks draw from: records with their names taken apart."""
+"""What notebooks draw from: galleries as rows, and a probe beside zero-shot."""
 
 import numpy as np
 import pandas as pd
@@ -21,26 +21,6 @@ def frame(measurements) -> pd.DataFrame:
     return records.frame(
         [records.Record(**vars(m), experiment="a/b", scale="smoke") for m in measurements]
     )
-
-
-def test_by_prompt_splits_the_metric_and_adds_chance():
-    toys = toy_towers.collection([()] * 6, labels=["owl", "cat", "sea"] * 2)
-    rows = frame(zero_shot.evaluate(toy_towers.dual(), toys, PROMPTS, ks=(1,)))
-    shown = zero_shot.by_prompt(rows, "top-1 accuracy")
-    assert list(shown.prompt) == ["class name", "ensemble"]
-    assert list(shown.chance) == [1 / 3, 1 / 3]
-    gains = zero_shot.by_prompt(rows, "top-1 gain")
-    assert list(gains.prompt) == ["ensemble"]
-    assert gains.value.item() == pytest.approx(shown.value.iloc[1] - shown.value.iloc[0])
-
-
-def test_by_prompt_keeps_the_chance_of_each_model_and_seed():
-    toys = toy_towers.collection([()] * 6, labels=["owl", "cat", "sea"] * 2)
-    rows = frame(zero_shot.evaluate(toy_towers.dual(), toys, PROMPTS, ks=(1,)))
-    other = rows.assign(model="other", seed=7, value=rows.value / 2)
-    shown = zero_shot.by_prompt(pd.concat([rows, other], ignore_index=True), "top-1 accuracy")
-    assert dict(zip(shown.model, shown.chance, strict=True)) == {"toy": 1 / 3, "other": 1 / 6}
-    assert len(shown) == 4
 
 
 def test_guesses_are_the_most_probable_classes_best_first():
@@ -69,45 +49,6 @@ def test_a_gallery_of_neighbours_is_listed_neighbour_by_neighbour():
     assert list(rows["query"]) == [one.text for one in found for _ in range(3)]
     assert list(rows.name) == [toys[item].name for one in found for item in one.items]
     assert list(rows.right) == [right for one in found for right in one.right]
-
-
-def test_recalls_takes_names_apart_and_finds_the_chance_of_each_row():
-    toys = toy_towers.collection([{"en": ("a",), "pt_BR": ("b",)}] * 2 + [{"en": ("c", "d")}] * 2)
-    dual = toy_towers.dual()
-    measured = [
-        m
-        for options in ({}, {"language": "pt_BR"}, {"prompt": "a photo of"})
-        for m in retrieval.evaluate(dual, toys, ks=(1, 2), seed=3, **options)
-    ]
-    rows = retrieval.recalls(frame(measured))
-    assert len(rows) == 3 * 2 * 2
-    assert set(rows.language) == {"en", "pt_BR"}
-    assert set(rows.prompt) == {"", "a photo of"}
-    assert set(rows.k) == {1, 2}
-    for _, row in rows.iterrows():
-        name = f"{row.direction} chance R@{row.k}"
-        (expected,) = [m.value for m in measured if m.metric == name and m.data == row.data]
-        assert row.chance == expected
-
-
-@pytest.mark.parametrize("code", ["ca@valencia", "es_419", "zh_Hant_TW", "x-y"])
-def test_recalls_reads_every_language_code(code):
-    toys = toy_towers.collection([{code: ("a",)}, {code: ("b: c",)}], name="shards:a/{0..1}.tar")
-    for prompt in ("", "photo: of"):
-        found = retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,), prompt=prompt)
-        rows = retrieval.recalls(frame(found))
-        assert set(rows.language) == {code}
-        assert set(rows.prompt) == {prompt}
-        assert rows.chance.notna().all()
-
-
-def test_records_name_a_language_in_one_spelling():
-    toys = toy_towers.collection([{"pt_BR": ("a",)}] * 2)
-    ours, given = (
-        retrieval.evaluate(toy_towers.dual(), toys, language=code, ks=(1,))
-        for code in ("pt_BR", "pt-br")
-    )
-    assert ours == given
 
 
 def test_a_linear_probe_learns_what_is_linear():

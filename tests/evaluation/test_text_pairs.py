@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from tests import toy_towers
@@ -26,30 +25,31 @@ def placed(monkeypatch):
     monkeypatch.setattr(embeds, "of_texts", of_texts)
 
 
-def values(rows):
-    return {row.metric: row.value for row in rows}
+def recalls(rows):
+    """Values by k."""
+    assert {(row.metric, row.at["direction"]) for row in rows} == {("recall", "text to text")}
+    return {row.at["k"]: row.value for row in rows}
 
 
 def test_partners_that_lie_nearest_are_found_both_ways(placed):
     pairs = [("a one", "a two"), ("d one", "d two"), ("h one", "h two")]
-    found = values(text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1, 2)))
-    assert found["text to text R@1"] == found["text to text R@2"] == 1
-    assert found["text to text chance R@1"] == pytest.approx(1 / 3)
+    rows = text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1, 2))
+    assert recalls(rows) == {1: 1, 2: 1}
+    assert rows[0].chance == pytest.approx(1 / 3)
 
 
 def test_a_partner_that_lies_elsewhere_is_missed_one_way(placed):
     """The second text of the first pair lies with the third: only the other way is it near."""
     pairs = [("a", "h far"), ("d", "d two"), ("h", "h two")]
-    found = values(text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1,)))
+    found = recalls(text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1,)))
     # there: a -> d (missed), d -> d, h -> a tie of both h; back: h -> h (missed), d, h
-    assert found["text to text R@1"] == pytest.approx(np.mean([0, 1, 0.5, 0, 1, 1]))
+    assert found[1] == pytest.approx(np.mean([0, 1, 0.5, 0, 1, 1]))
 
 
 def test_any_text_with_the_partners_words_is_right(placed):
     pairs = [("a", "x"), ("b", "x"), ("y", "z")]
-    found = values(text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1,)))
-    chance = metrics.chance_at_k([2, 2, 1, 1, 1, 1], 3, [1])[1]
-    assert found["text to text chance R@1"] == pytest.approx(chance)
+    (row,) = text_pairs.evaluate(Dual(), pairs, name="toys", ks=(1,))
+    assert row.chance == pytest.approx(metrics.chance_at_k([2, 2, 1, 1, 1, 1], 3, [1])[1])
 
 
 def test_one_pair_is_too_few(placed):
@@ -67,7 +67,7 @@ def test_a_text_tower_is_asked_by_itself(tmp_path, monkeypatch):
     rows = text_pairs.evaluate(tower, pairs, name="toys", ks=(1,), dtype="fp32")
     right = (expected[:2] @ expected[2:].T).argmax(1) == [0, 1]
     back = (expected[2:] @ expected[:2].T).argmax(1) == [0, 1]
-    assert values(rows)["text to text R@1"] == pytest.approx(np.mean([right, back]))
+    assert recalls(rows)[1] == pytest.approx(np.mean([right, back]))
     assert rows[0].model == "toy:text"
 
 
@@ -81,11 +81,10 @@ def test_translations_are_first_captions_of_pictures_with_both():
     assert text_pairs.translations(replace(toys, items=tuple(items)), "de") == [("one", "eins")]
 
 
-def test_records_of_a_language_stand_beside_their_chance(placed):
-    rows = []
+def test_records_say_the_language_of_translations(placed):
+    """And have each their own chance."""
     for code, count in (("de", 3), ("ru", 2)):
         pairs = [(f"{letter} one", f"{letter} two") for letter in "adh"[:count]]
-        rows += text_pairs.evaluate(Dual(), pairs, name=f"toys:{code}", ks=(1, 2))
-    found = text_pairs.by_language(pd.DataFrame([vars(row) for row in rows]), k=1)
-    assert list(found.language) == ["de", "ru"]
-    assert list(found.chance) == [pytest.approx(1 / 3), pytest.approx(1 / 2)]
+        (row,) = text_pairs.evaluate(Dual(), pairs, name="toys", language=code, ks=(1,))
+        assert row.at == {"direction": "text to text", "language": code, "k": 1}
+        assert (row.data, row.chance) == ("toys", pytest.approx(1 / count))

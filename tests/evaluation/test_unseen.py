@@ -15,18 +15,19 @@ WAYS = ["text retrieval", "image retrieval"]
 def hits(share, model="few", items=40, seed=0, codes=CODES, missing=()):
     rng = np.random.default_rng(seed)
     rows = [
-        (model, code, way, item, f"g{item}", float(rng.random() < share), 0.1)
+        (model, "recall", way, 10, code, item, f"g{item}", float(rng.random() < share), 0.1)
         for code in codes
         for way in WAYS
         for item in range(items)
         if (code, item) not in missing
     ]
-    columns = ["model", "language", "direction", "item", "group", "hit", "chance"]
-    return pd.DataFrame(rows, columns=columns)
+    names = ["model", "metric", "direction", "k", "language", "item", "group", "hit", "chance"]
+    return pd.DataFrame(rows, columns=names)
 
 
-def found(rows, data="toys"):
-    return {row.metric: row for row in rows if row.data == data}
+def found(rows):
+    """What was measured over all tasks, by metric."""
+    return {row.metric: row for row in rows if "direction" not in row.at}
 
 
 def both(few=0.5, many=0.4, **options):
@@ -35,32 +36,34 @@ def both(few=0.5, many=0.4, **options):
 
 def test_a_mean_counts_each_task_once_however_many_captions_it_has():
     frame = hits(0.5, missing={("ko", item) for item in range(30)})
-    of = found(unseen.overall(frame, "toys"))
+    (row,) = unseen.overall(frame, "toys")
     means = frame.groupby(["language", "direction"]).hit.mean()
-    assert of["R@10 over tasks"].value == pytest.approx(means.mean())
-    assert of["R@10 over tasks"].value != pytest.approx(frame.hit.mean())
-    assert of["R@10 over tasks"].n == 4
-    assert of["R@10 chance over tasks"].value == pytest.approx(0.1)
+    assert row.value == pytest.approx(means.mean())
+    assert row.value != pytest.approx(frame.hit.mean())
+    assert (row.metric, row.n) == ("recall", 4)
+    assert row.chance == pytest.approx(0.1)
+    assert row.at == {"k": 10, "averaged": "tasks"}
 
 
-def test_chance_is_that_of_the_chosen_languages():
+def test_chance_is_that_of_the_languages():
     frame = hits(0.5)
     frame.loc[frame.language == "ko", "chance"] = 0.3
-    assert found(unseen.overall(frame, "toys", ["ko"]))["R@10 chance over tasks"].value == 0.3
-    assert found(unseen.overall(frame, "toys"))["R@10 chance over tasks"].value == pytest.approx(
-        0.2
-    )
+    (row,) = unseen.overall(frame[frame.language == "ko"], "toys")
+    assert row.chance == 0.3
+    assert row.at == {"k": 10, "language": "ko", "averaged": "tasks"}
+    assert unseen.overall(frame, "toys")[0].chance == pytest.approx(0.2)
 
 
 def test_a_model_that_was_not_asked_has_no_mean():
     frame = pd.concat([hits(0.5), hits(0.4, "many", codes=["ru"])])
-    assert [row.model for row in unseen.overall(frame, "toys", ["ko"])] == ["few", "few"]
+    assert [row.model for row in unseen.overall(frame[frame.language == "ko"], "toys")] == ["few"]
+    assert [row.model for row in unseen.overall(frame, "toys")] == ["few", "many"]
 
 
 def test_the_interval_of_one_task_is_that_of_a_bootstrap_over_pictures():
     frame = hits(0.5, codes=["ru"], items=200)
     frame = frame[frame.direction == WAYS[0]]
-    (row, _) = unseen.overall(frame, "toys")
+    (row,) = unseen.overall(frame, "toys")
     expected = intervals.bootstrap(frame.hit.to_numpy(), n_resamples=2000)
     assert (row.low, row.high) == pytest.approx(expected, abs=0.015)  # another stream of draws
 
@@ -70,39 +73,41 @@ def test_a_gain_is_the_mean_difference_and_wins_are_counted():
     of = found(unseen.compare(frame, "few", "many", "toys"))
     means = frame.groupby(["model", "language", "direction"]).hit.mean()
     apart = means["few"] - means["many"]
-    gain = of["R@10 gain over many"]
+    gain = of["recall gain"]
     assert gain.value == pytest.approx(apart.mean())
     assert gain.low < gain.value < gain.high
-    assert of["tasks ahead of many"].value == (apart > 0).sum()
-    assert of["tasks ahead of many"].n == 4
-    assert of["tasks ahead of many"].low is of["tasks ahead of many"].high is None
+    assert gain.at == {"k": 10, "over": "many", "averaged": "tasks"}
+    assert of["tasks ahead"].at == {"k": 10, "over": "many"}
+    assert of["tasks ahead"].value == (apart > 0).sum()
+    assert of["tasks ahead"].n == 4
+    assert of["tasks ahead"].low is of["tasks ahead"].high is None
 
 
 def test_one_that_is_always_ahead_surely_is_and_the_other_surely_is_not():
     frame = both(1.0, 0.0)
     of = found(unseen.compare(frame, "few", "many", "toys"))
-    assert of["tasks surely ahead of many"].value == of["tasks ahead of many"].value == 4
-    assert of["tasks surely behind many"].value == 0
+    assert of["tasks surely ahead"].value == of["tasks ahead"].value == 4
+    assert of["tasks surely behind"].value == 0
     back = found(unseen.compare(frame, "many", "few", "toys"))
-    assert back["tasks surely behind few"].value == 4
-    assert back["tasks ahead of few"].value == 0
+    assert back["tasks surely behind"].value == 4
+    assert back["tasks ahead"].value == 0
 
 
 def test_a_tie_is_no_win():
     frame = pd.concat([hits(0.5), hits(0.5, "many")])
     of = found(unseen.compare(frame, "few", "many", "toys"))
-    assert of["tasks ahead of many"].value == of["R@10 gain over many"].value == 0
+    assert of["tasks ahead"].value == of["recall gain"].value == 0
 
 
 def test_what_is_asked_about_one_picture_is_drawn_together():
     frame = both(items=60)
-    alone = found(unseen.compare(frame, "few", "many", "toys"))["R@10 gain over many"]
+    alone = found(unseen.compare(frame, "few", "many", "toys"))["recall gain"]
     pairs = frame.assign(group="g" + (frame.item // 20).astype(str))
-    grouped = found(unseen.compare(pairs, "few", "many", "toys"))["R@10 gain over many"]
+    grouped = found(unseen.compare(pairs, "few", "many", "toys"))["recall gain"]
     copies = pd.concat([
         frame.assign(language=frame.language + end) for end in ("", "_copy")
     ])  # fmt: skip
-    same = found(unseen.compare(copies, "few", "many", "toys"))["R@10 gain over many"]
+    same = found(unseen.compare(copies, "few", "many", "toys"))["recall gain"]
     assert grouped.value == pytest.approx(alone.value)
     assert (grouped.low, grouped.high) != pytest.approx((alone.low, alone.high))
     assert (same.low, same.high) == pytest.approx((alone.low, alone.high))  # no new pictures
@@ -117,24 +122,28 @@ def test_seeds_are_averaged_first():
 
 
 def test_each_task_has_its_own_record():
-    rows = unseen.compare(both(), "few", "many", "toys")
-    frame = pd.DataFrame([vars(row) for row in rows])
-    tasks = unseen.by_task(frame, "many")
-    assert list(tasks.language) == ["ru", "ru", "ko", "ko"]
-    assert set(tasks.direction) == set(WAYS)
-    assert set(tasks.n) == {40}
-    assert unseen.by_task(frame, "man").empty
-
-
-def test_means_stand_beside_their_chance():
     frame = both()
-    frame.loc[frame.language == "ko", "chance"] = 0.3
-    rows = unseen.overall(frame, "all") + unseen.overall(frame, "one", ["ru"])
-    found = unseen.means(pd.DataFrame([vars(row) for row in rows]))
-    chance = found.set_index(["model", "data"]).chance
-    assert chance["few", "one"] == pytest.approx(0.1)
-    assert chance["many", "all"] == pytest.approx(0.2)
-    assert len(found) == 4
+    rows = [row for row in unseen.compare(frame, "few", "many", "toys") if "direction" in row.at]
+    means = frame.groupby(["model", "language", "direction"]).hit.mean()
+    apart = means["few"] - means["many"]
+    assert [row.at["language"] for row in rows] == ["ru", "ru", "ko", "ko"]
+    assert {(row.metric, row.n, row.at["k"], row.at["over"]) for row in rows} == {
+        ("recall gain", 40, 10, "many")
+    }
+    for row in rows:
+        assert row.value == pytest.approx(apart[row.at["language"], row.at["direction"]])
+        assert row.low <= row.value <= row.high
+
+
+def test_another_column_tells_further_tasks_apart():
+    frame = pd.concat([both(seed=part).assign(locked=part) for part in (2, 3)])
+    rows = unseen.compare(frame, "few", "many", "toys")
+    assert found(rows)["tasks ahead"].n == 8
+    each = [row for row in rows if "locked" in row.at]
+    assert sorted(row.at["locked"] for row in each) == [2] * 4 + [3] * 4
+    apart = [row.value for row in each if row.at["locked"] == 3]
+    alone = unseen.compare(both(seed=3), "few", "many", "toys")
+    assert apart == pytest.approx([row.value for row in alone if "direction" in row.at])
 
 
 def test_other_queries_are_refused():
@@ -150,10 +159,11 @@ def test_hits_are_what_recall_averages(tmp_path, monkeypatch):
     toys = toy_towers.collection([("an owl", "owl"), ("two boats",), (), ("cat",), ("the sea",)])
     dual = toy_towers.dual()
     frame = retrieval.hits(dual, toys, k=2, dtype="fp32")
-    rows = {row.metric: row for row in retrieval.evaluate(dual, toys, ks=(2,), dtype="fp32")}
+    rows = retrieval.evaluate(dual, toys, ks=(2,), dtype="fp32")
+    rows = {row.at["direction"]: row for row in rows if row.metric == "recall"}
     for way in WAYS:
         own = frame[frame.direction == way]
-        assert own.hit.mean() == rows[f"{way} R@2"].value
-        assert len(own) == rows[f"{way} R@2"].n
-        assert set(own.chance) == {rows[f"{way} chance R@2"].value}
+        assert own.hit.mean() == rows[way].value
+        assert len(own) == rows[way].n
+        assert set(own.chance) == {rows[way].chance}
     assert list(frame[frame.direction == "image retrieval"].item) == [0, 0, 1, 3, 4]

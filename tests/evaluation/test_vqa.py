@@ -1,7 +1,6 @@
 """Accuracy by kind of question, beside what needs no model."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from towers.data.questions import Asked, Questions
@@ -43,15 +42,16 @@ def test_the_majority_answer_may_be_that_of_the_very_question():
 
 def test_accuracy_and_gain_by_kind():
     given = {vqa.MAJORITY: vqa.majority(TRAIN, ASKED), "model": ["yes", "red", "no", "red"]}
-    rows = {(r.model, r.metric): r for r in vqa.evaluate(ASKED, given, data="here")}
-    assert rows["model", "accuracy (yes/no)"].value == 1
-    assert rows["model", "accuracy (other)"].value == 0.5
-    assert rows["model", "accuracy (overall)"].value == 0.75
-    assert rows[vqa.MAJORITY, "accuracy (overall)"].value == 0.5
-    gain = rows["model", "gain over majority answer (yes/no)"]
-    assert (gain.value, gain.n) == (0.5, 2)
-    assert (vqa.MAJORITY, "gain over majority answer (yes/no)") not in rows
-    assert len(rows) == 3 * 3
+    found = vqa.evaluate(ASKED, given, data="here")
+    rows = {(r.model, r.metric, r.at["kind"]): r for r in found}
+    assert rows["model", "accuracy", "yes/no"].value == 1
+    assert rows["model", "accuracy", "other"].value == 0.5
+    assert rows["model", "accuracy", "overall"].value == 0.75
+    assert rows[vqa.MAJORITY, "accuracy", "overall"].value == 0.5
+    gain = rows["model", "accuracy gain", "yes/no"]
+    assert (gain.value, gain.n, gain.at["over"]) == (0.5, 2, vqa.MAJORITY)
+    assert (vqa.MAJORITY, "accuracy gain", "yes/no") not in rows
+    assert len(rows) == len(found) == 3 * 3
     with pytest.raises(ValueError, match="answers of guesses, got none"):
         vqa.evaluate(ASKED, {"model": given["model"]}, data="here", baselines=["guesses"])
 
@@ -65,24 +65,6 @@ def test_intervals_draw_whole_pictures():
         row.high - row.low
         for asked in (many, lone)
         for row in vqa.evaluate(questions(*asked), given, data="here", baselines=())
-        if row.metric == "accuracy (other)"
+        if row.at["kind"] == "other"
     ]
     assert widths[0] == pytest.approx(widths[1] * np.sqrt(20), rel=0.25)
-
-
-def test_records_of_one_metric_by_kind():
-    frame = pd.DataFrame({"metric": ["accuracy (yes/no)", "gain over x (other)", "questions"]})
-    assert vqa.by_kind(frame).kind.tolist() == ["yes/no"]
-    assert vqa.by_kind(frame, "gain over x").kind.tolist() == ["other"]
-
-
-def test_means_over_seeds_have_students_interval():
-    values, names = [0.5, 0.6, 0.7, 0.9], ["m", "m", "m", "alone"]
-    frame = pd.DataFrame(
-        {"model": names, "data": "d", "metric": "accuracy (other)", "value": values}
-    )
-    (row,) = vqa.over_seeds(frame)  # one seed alone has no interval
-    assert (row.model, row.data, row.metric, row.n) == ("m", "d", "mean accuracy (other)", 3)
-    reach = 4.302653 * 0.1 / 3**0.5  # Student's 97.5 % quantile with two degrees of freedom
-    assert (row.value, row.high - row.value) == (pytest.approx(0.6), pytest.approx(reach))
-    assert not vqa.over_seeds(frame, "gain over x")

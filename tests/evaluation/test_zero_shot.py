@@ -28,6 +28,15 @@ def text_embeds(dual, *texts):
         return torch.cat([dual.embed_texts(dual.text.tokenize([text])) for text in texts])
 
 
+def named(rows):
+    """Rows by "metric (prompt)", accuracies with their k: "accuracy 1 (photo)"."""
+    return {
+        " ".join([row.metric, *([str(row.at["k"])] if row.metric == "accuracy" else []),
+                  f"({row.at['prompt']})"]): row
+        for row in rows
+    }  # fmt: skip
+
+
 def test_an_ensemble_is_the_normalised_mean_of_unit_embeddings():
     dual = toy_towers.dual()
     found = zero_shot.class_embeddings(dual, ["owl", "cat"], ["{}", "one {}", "{}s"], "fp32")
@@ -73,29 +82,31 @@ def test_probabilities_are_a_softmax_at_the_learned_scale():
 
 def test_every_row_says_what_it_measures():
     dual, pictures = toy_towers.dual(seed=4), toys()
-    rows = {row.metric: row for row in zero_shot.evaluate(dual, pictures, PROMPTS, ks=(1, 2, 3))}
+    rows = named(zero_shot.evaluate(dual, pictures, PROMPTS, ks=(1, 2, 3)))
     labelled = [i for i, label in enumerate(LABELS) if label]
     truth = pictures.labels[labelled]
     right = {}
     for name, templates in PROMPTS.items():
         guesses = zero_shot.predict(dual, pictures, pictures.classes, templates)[labelled]
         right[name] = guesses.argmax(axis=1) == truth
-        top = rows[f"top-1 accuracy ({name})"]
+        top = rows[f"accuracy 1 ({name})"]
         assert (top.value, top.n) == (right[name].mean(), 6)
         assert (top.low, top.high) == intervals.clopper_pearson(right[name].sum(), 6)
         second = np.argsort(-guesses, axis=1)[:, :2] == truth[:, None]
-        assert rows[f"top-2 accuracy ({name})"].value == second.any(axis=1).mean()
+        assert rows[f"accuracy 2 ({name})"].value == second.any(axis=1).mean()
         per_class = [right[name][truth == number].mean() for number in range(3)]
-        row = rows[f"mean per class ({name})"]
+        row = rows[f"accuracy per class ({name})"]
         assert row.value == pytest.approx(np.mean(per_class), abs=1e-12)
         assert row.low <= row.value <= row.high
     assert len({hits.sum() for hits in right.values()}) > 1  # else no gain could be wrong
     for name in ("photo", "both"):
         gain = right[name].mean() - right["class name"].mean()
-        assert rows[f"top-1 gain ({name})"].value == pytest.approx(gain, abs=1e-12)
-    assert "top-1 gain (class name)" not in rows
-    assert rows["top-1 chance"].value == 1 / 3
-    assert not any(metric.startswith("top-3") for metric in rows)  # of three classes all are
+        assert rows[f"accuracy gain ({name})"].value == pytest.approx(gain, abs=1e-12)
+    assert "accuracy gain (class name)" not in rows
+    assert {row.at["over"] for name, row in rows.items() if "gain" in name} == {"class name"}
+    assert rows["accuracy 1 (both)"].chance == rows["accuracy per class (both)"].chance == 1 / 3
+    assert rows["accuracy 2 (both)"].chance == 2 / 3
+    assert not any(name.startswith("accuracy 3") for name in rows)  # of three classes all are
 
 
 def test_bootstraps_draw_within_classes_and_whole_groups():
@@ -106,7 +117,7 @@ def test_bootstraps_draw_within_classes_and_whole_groups():
         for number, item in enumerate(made)
     ]
     pictures = dataclasses.replace(made, items=tuple(items))
-    rows = {row.metric: row for row in zero_shot.evaluate(dual, pictures, PROMPTS, seed=2)}
+    rows = named(zero_shot.evaluate(dual, pictures, PROMPTS, seed=2))
     labelled = np.flatnonzero(pictures.labels >= 0)
     truth, same = pictures.labels[labelled], {"groups": labelled // 2, "seed": 2}
     plain, photo = (
@@ -114,9 +125,9 @@ def test_bootstraps_draw_within_classes_and_whole_groups():
          == truth).astype(float)
         for templates in (PROMPTS["class name"], PROMPTS["photo"])
     )  # fmt: skip
-    row = rows["mean per class (photo)"]
+    row = rows["accuracy per class (photo)"]
     assert (row.low, row.high) == intervals.proportion_per_class(photo, truth, **same)
-    row = rows["top-1 gain (photo)"]
+    row = rows["accuracy gain (photo)"]
     assert (row.low, row.high) == intervals.paired_difference(photo, plain, **same)
     assert row.low < row.high  # else no grouping could show
 
@@ -125,11 +136,11 @@ def test_a_collapsed_model_scores_chance():
     dual = toy_towers.dual()
     with torch.no_grad():
         dual.image_proj.weight.zero_()
-    rows = {row.metric: row for row in zero_shot.evaluate(dual, toys(), PROMPTS, ks=(1, 2))}
+    rows = named(zero_shot.evaluate(dual, toys(), PROMPTS, ks=(1, 2)))
     for name in PROMPTS:
-        assert rows[f"top-1 accuracy ({name})"].value == pytest.approx(1 / 3, abs=1e-12)
-        assert rows[f"top-2 accuracy ({name})"].value == pytest.approx(2 / 3, abs=1e-12)
-        assert rows[f"mean per class ({name})"].value == pytest.approx(1 / 3, abs=1e-12)
+        assert rows[f"accuracy 1 ({name})"].value == pytest.approx(1 / 3, abs=1e-12)
+        assert rows[f"accuracy 2 ({name})"].value == pytest.approx(2 / 3, abs=1e-12)
+        assert rows[f"accuracy per class ({name})"].value == pytest.approx(1 / 3, abs=1e-12)
 
 
 def test_all_wrong_still_has_an_interval_with_some_width():
@@ -137,8 +148,8 @@ def test_all_wrong_still_has_an_interval_with_some_width():
     guesses = zero_shot.predict(dual, pictures, pictures.classes, ["{}"]).argmax(axis=1)
     wrong = [pictures.classes[(guess + 1) % 3] for guess in guesses]
     renamed = toy_towers.collection([()] * 7, labels=wrong, class_names=pictures.classes)
-    rows = {row.metric: row for row in zero_shot.evaluate(dual, renamed, {"name": ["{}"]})}
-    row = rows["mean per class (name)"]
+    rows = named(zero_shot.evaluate(dual, renamed, {"name": ["{}"]}))
+    row = rows["accuracy per class (name)"]
     assert (row.low, row.value) == (0, 0)
     assert row.high == intervals.clopper_pearson(0, 7).high
 

@@ -92,7 +92,7 @@ class TestRun:
         run.add(measured())
         run.add(measured())
         assert len(run.frame()) == 1
-        with pytest.raises(ExperimentError, match="'top-1' for 'm' on 'd' with seed 0 has a value"):
+        with pytest.raises(ExperimentError, match="top-1 of m on d, seed 0 has a value"):
             run.add(measured(value=0.6))
 
     @pytest.mark.parametrize("wrong", [3, "text", [3], {"a": 1}, None])

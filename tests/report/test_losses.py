@@ -19,7 +19,7 @@ pytestmark = pytest.mark.book
 STALL = 18.0
 """Seconds; the start of a kernel among four busy processes takes some of them."""
 YAML = made_up_book.YAML.replace("smoke: 1", "smoke: 0.02").replace("Tiny", "NAME")
-QUOTE = "{{record}}`{}; metric=r; show=value`"
+QUOTE = "{{record}}`{}; r; value`"
 BUSY = """\
 import subprocess, sys, time
 from towers.progress import tqdm

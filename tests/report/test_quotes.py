@@ -12,7 +12,7 @@ PROVENANCE = records.Provenance(
     scale="laptop",
     commit=None,
     dirty=None,
-    parameters={},
+    parameters={"seed": 0},
     seeds=[0],
     checksums={},
     versions={},
@@ -44,48 +44,80 @@ def record(**changes) -> records.Record:
 @pytest.fixture
 def results(tmp_path) -> Path:
     """A results folder with one experiment."""
+    recall = {"metric": "recall", "chance": 0.223 / 35.2}
+    text, image = ({"direction": f"{what} retrieval"} for what in ("text", "image"))
     rows = [
-        record(),
-        record(metric="R@5", value=0.45, low=None, high=None),
-        record(metric="chance R@1", value=0.223 / 35.2, low=None, high=None),
+        record(**recall, at=text | {"k": 1}),
+        record(**recall, at=text | {"k": 1}, value=0.25, seed=1),
+        record(**recall, at=text | {"k": 1, "prompt": "a photo of"}, value=0.2),
+        record(**recall, at=text | {"k": 1, "averaged": "seeds"}, value=0.24, seed=None),
+        record(**recall, at=image | {"k": 1}, value=0.26),
+        record(**recall, at=image | {"k": 5}, value=0.45, low=None, high=None),
         record(metric="gain", value=0.031, low=0.01, high=0.05),
+        record(model="theirs", metric="gain", value=0.02, low=0.01, high=0.05, seed=None),
     ]
     records.write(tmp_path / "clip/toy/laptop.json", PROVENANCE, rows)
     return tmp_path
 
 
+FIRST = "clip/toy; recall; text retrieval; k=1"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("clip/toy; metric=R@1", "22.3 %"),
-        ("clip/toy; metric=R@1; show=interval", "22.3 % (17.0 to 28.5)"),
-        ("clip/toy; metric=R@1; data=stamps; model=ours; seed=0; show=n", "157"),
-        ("clip/toy; metric=R@1; over=chance R@1", "35 times"),
-        ("clip/toy; metric=gain; show=gain", "+3.1 points (+1.0 to +5.0)"),
-        ("clip/toy; metric=gain; show=estimate", "0.031 (0.01 to 0.05)"),
+        (FIRST, "22.3 %"),
+        (FIRST + "; interval", "22.3 % (17.0 to 28.5)"),
+        ("clip/toy; metric=recall; data=stamps; model=ours; seed=0; text retrieval; n", "157"),
+        (FIRST + "; seed=1", "25.0 %"),
+        (FIRST + "; a photo of", "20.0 %"),
+        (FIRST + "; averaged=seeds", "24.0 %"),
+        (FIRST + "; times chance", "35 times"),
+        (FIRST + "; chance", "0.6 %"),
+        ("clip/toy; image retrieval; k=5", "45.0 %"),
+        ("clip/toy; k=5", "45.0 %"),
+        ("clip/toy; ours; gain; gain", None),
+        ("clip/toy; metric=gain; model=ours; gain", "+3.1 points (+1.0 to +5.0)"),
+        ("clip/toy; theirs; estimate", "0.02 (0.01 to 0.05)"),
     ],
 )
 def test_quotes_the_selected_record(results, words, text):
-    assert report.quote(words, "laptop", results)[0] == text
+    if text is None:  # a word is there once
+        with pytest.raises(ValueError, match="each once"):
+            report.quote(words, "laptop", results)
+    else:
+        assert report.quote(words, "laptop", results)[0] == text
 
 
-def test_tooltip_names_metric_data_and_count(results):
-    title = report.quote("clip/toy; metric=R@1", "laptop", results)[1]
-    assert title == "clip/toy at laptop scale: R@1 of ours on stamps, n = 157, seed 0"
+def test_a_page_s_own_experiment_may_be_left_out(results):
+    assert report.quote("k=5", "laptop", results, page="clip/toy")[0] == "45.0 %"
+    assert report.quote("clip/toy; k=5", "laptop", results, page="clip/other")[0] == "45.0 %"
+    with pytest.raises(ValueError, match="expected 'experiment; word"):
+        report.quote("k=5", "laptop", results)
+
+
+def test_tooltip_names_metric_data_conditions_and_count(results):
+    title = report.quote(FIRST, "laptop", results)[1]
+    assert title == (
+        "clip/toy at laptop scale: recall of ours on stamps, direction text retrieval, k 1, seed 0,"
+        " n = 157"
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("clip/toy", "found 4"),
-        ("clip/toy; metric=R@2", "found 0"),
-        ("clip/toy; metric=R@5; show=interval", "has none"),
-        ("clip/toy; metric=R@1; show=loud", "show= one of"),
-        ("clip/toy; metrik=R@1", "expected 'experiment; "),
-        ("clip/toy; metric=R@1; over=R@2", "over=R@2, found 0"),
-        ("clip/toy; metric=R@1; metric=R@5", "each once"),
-        ("clip/toy; R@1", "expected 'experiment; "),
-        ("clip/other; metric=R@1", "clip/other"),
+        ("clip/toy", "expected 'experiment; word"),
+        ("clip/toy; recall", "found 3; say more: they differ in direction, k$"),
+        ("clip/toy; recall; k=2", "found none; no 'k=2'; k is one of 1, 5$"),
+        ("clip/toy; recal", "no 'recal'; metric is one of recall, gain$"),
+        ("clip/toy; k=5; interval", "has none"),
+        ("clip/toy; k=5; model=other", "model is one of ours$"),
+        ("clip/toy; metrik=recall", "metric is one of"),
+        ("clip/toy; k=5; interval; n", "one format at most"),
+        ("clip/toy; k=5; k=5", "each once"),
+        ("clip/toy; metric=gain; model=ours; times chance", "with its chance"),
+        ("clip/other; recall", "clip/other"),
     ],
 )
 def test_refuses_what_is_not_one_record(results, words, complaint):
@@ -94,9 +126,10 @@ def test_refuses_what_is_not_one_record(results, words, complaint):
 
 
 def test_a_new_run_is_seen(results):
-    assert report.quote("clip/toy; metric=R@1", "laptop", results)[0] == "22.3 %"
-    records.write(results / "clip/toy/laptop.json", PROVENANCE, [record(value=0.25)])
-    assert report.quote("clip/toy; metric=R@1", "laptop", results)[0] == "25.0 %"
+    assert report.quote("clip/toy; k=5", "laptop", results)[0] == "45.0 %"
+    rows = [record(value=0.25, at={"k": 5})]
+    records.write(results / "clip/toy/laptop.json", PROVENANCE, rows)
+    assert report.quote("clip/toy; k=5", "laptop", results)[0] == "25.0 %"
 
 
 def test_cites_a_published_number_with_its_place():

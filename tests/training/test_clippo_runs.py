@@ -70,13 +70,18 @@ def test_another_image_tower_has_no_family():
         clippo_runs.family("package:efficientnet-lite0", "context=4", COMMON)
 
 
+def values(rows):
+    """By model and metric, and by the update of learning rates."""
+    return {(row.model, row.metric, *row.at.values()): row.value for row in rows}
+
+
 def test_the_papers_runs_are_planned():
     rows = clippo_runs.planned()
-    found = {(row.model, row.metric): row.value for row in rows}
+    found = values(rows)
     assert found["CLIPPO", "batch"] == 10_240
     assert found["CLIPPO", "updates"] == 250_000
     assert found["CLIPPO", "parameters"] == models.clippo_models()["CLIPPO"].parameters
-    rates = [found["all", f"learning rate at update {each:,}"] for each in clippo_runs.UPDATES]
+    rates = [found["all", "learning rate", each] for each in clippo_runs.UPDATES]
     wanted = [1e-3 / 10_001, 1e-3, 1e-3 / 2**0.5, 1e-3 / 10**0.5, 1e-3 / 24**0.5]
     assert rates[:5] == pytest.approx(wanted)
     assert 0 < rates[5] < 1e-7
@@ -128,16 +133,17 @@ def test_a_longer_run_has_the_same_rates_until_the_shorter_one_descends():
 def test_runs_on_texts_are_planned_with_their_texts(monkeypatch):
     monkeypatch.setattr(clippo_runs, "plan", lambda *given, **options: PLAN)
     rows = clippo_runs.planned_on_texts()
-    found = {(row.model, row.metric): row.value for row in rows}
+    found = values(rows)
     assert len(found) == len(rows) == 9 * 6 + 6
     for share, name in ((0.25, "WebLI + 25 % C4"), (0.5, "WebLI + 50 % C4"), (1, "C4")):
         assert found[f"CLIPPO on {name}", "text pairs per batch"] == share * 10_240
-    rate = found["CLIPPO on WebLI + 50 % C4", "learning rate at update 490,000"]
+    rate = found["CLIPPO on WebLI + 50 % C4", "learning rate", 490_000]
     assert rate == pytest.approx(1e-3 / 49**0.5)  # 48 time scales after the peak
 
 
 def test_words_add_an_embedding_of_their_ids():
     listed = clippo_runs.word_embeddings()
+    assert {(row.metric, row.at["over"]) for row in listed} == {("additional parameters", "CLIPPO")}
     of = {row.n: row.value for row in listed}
     bare = models.clippo_models()["CLIPPO"].parameters
     assert (of[250_100] - of[32_000]) * bare == pytest.approx(218_100 * 768)
@@ -152,7 +158,7 @@ def test_the_multilingual_models_are_the_papers():
 
 def test_the_papers_fine_tuning_on_questions_is_planned():
     rows = clippo_runs.planned_answering()
-    found = {(row.model, row.metric): row.value for row in rows}
+    found = values(rows)
     for name in clippo_runs.ANSWERING:
         pair = models.clippo_models()[name].parameters
         projection_and_scale = 768 * 768 + 768 + 1
@@ -165,12 +171,11 @@ def test_the_papers_fine_tuning_on_questions_is_planned():
     small, large = (found[each, "hours"] for each in clippo_runs.ANSWERING)
     assert patches < large / small < 1.2 * patches  # attention grows faster than all else
     assert small == pytest.approx(_hours_by_hand(), rel=0.01)
-    rates = [found["all", f"learning rate at update {each:,}"]
-             for each in clippo_runs.ANSWERING_UPDATES]  # fmt: skip
+    rates = [found["all", "learning rate", each] for each in clippo_runs.ANSWERING_UPDATES]
     assert rates[:3] == pytest.approx([0.1 / 801, 0.1, 0.05])
     assert 0 < rates[3] < 1e-8
     for update, rate in zip(clippo_runs.ANSWERING_UPDATES, rates, strict=True):
-        assert found["all", f"classifier's learning rate at update {update:,}"] == 10 * rate
+        assert found["all", "classifier's learning rate", update] == 10 * rate
 
 
 def _hours_by_hand():

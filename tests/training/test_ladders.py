@@ -41,9 +41,14 @@ def test_a_title_says_what_is_special():
     assert FIRST.title == "LilT, big, 16 pairs"
     other = replace(FIRST, text="tiny", pairs=4000, pretrained="image")
     assert other.title == "LilT, big image, tiny text, 4,000 pairs, pretrained: image"
-    listed = ladders.listed([FIRST, other, FIRST])
-    assert listed.model.tolist() == [FIRST.title, other.title]
-    assert listed.towers.tolist() == ["big", "big image, tiny text"]
+
+
+def test_a_step_s_conditions_are_what_its_records_are_told_apart_by():
+    assert FIRST.at == {"towers": "big", "pairs": 16}
+    other = replace(FIRST, text="tiny", pairs=4000, pretrained="image")
+    assert other.at == {
+        "towers": "big image, tiny text", "pairs": 4000, "pretrained": "image",
+    }  # fmt: skip
 
 
 def test_a_recipe_is_that_of_its_step():
@@ -94,8 +99,9 @@ def test_what_moves_is_the_policys():
 
 
 def test_the_papers_hours_grow_with_the_pairs():
-    rows = {(row.model, row.metric): row.value for row in ladders.planned([512, 51_200], "g")}
-    names = ["(g) CLIP, 512 pairs", "(g) CLIP, 51,200 pairs"]
-    assert [rows[name, "updates"] for name in names] == [15, 1500]
-    assert rows[names[1], "hours"] == pytest.approx(100 * rows[names[0], "hours"])
-    assert rows[names[0], "hours"] > 0
+    rows = ladders.planned([512, 51_200], "g")
+    assert {row.model for row in rows} == {"(g) CLIP"}
+    found = {(row.metric, row.at["pairs"]): row.value for row in rows}
+    assert [found["updates", pairs] for pairs in (512, 51_200)] == [15, 1500]
+    assert found["hours", 51_200] == pytest.approx(100 * found["hours", 512])
+    assert found["hours", 512] > 0

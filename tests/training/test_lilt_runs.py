@@ -41,8 +41,9 @@ def test_runs_begin_alike_and_move_what_their_policy_says():
 def test_the_papers_runs_are_planned():
     rows = lilt_runs.planned("aghk")
     found = {(row.model, row.metric): row.value for row in rows}
-    clip, lilt = "(g) CLIP, base", "(h) LilT, layerwise adapters, base"
-    lit, least = "(k) LiT, base", "(a) projections, base"
+    clip, lilt = "(g) CLIP", "(h) LilT, layerwise adapters"
+    lit, least = "(k) LiT", "(a) projections"
+    assert {row.at["size"] for row in rows if row.model != "all"} == {"base"}
     models_of = models.lilt_models()
     assert found[clip, "share that moves"] == 1.0
     assert found[lilt, "share that moves"] == models_of["h"].share
@@ -52,7 +53,9 @@ def test_the_papers_runs_are_planned():
     hours = {name: found[name, "hours"] for name in (clip, lilt, lit, least)}
     assert hours[clip] > hours[lilt] > hours[least] > 0
     assert found["all", "updates"] == 15 * (591_753 // 512) == 17_325
-    rates = [found["all", f"learning rate at update {n:,}"] for n in lilt_runs.UPDATES]
+    rates = {row.at["update"]: row.value for row in rows if row.metric == "learning rate"}
+    assert tuple(rates) == lilt_runs.UPDATES
+    rates = [*rates.values()]
     assert rates[0] == pytest.approx(1e-4 / 1156)
     assert rates[1] == 1e-4
     assert rates[2] == pytest.approx(1e-4 * 0.5 * (1 + torch.tensor(
@@ -65,6 +68,9 @@ def test_shares_are_those_of_the_papers_towers():
     rows = lilt_runs.shares(frame)
     found = {row.model: row for row in rows}
     assert len(rows) == len(frame) == 15
+    assert {(row.metric, *row.at.items()) for row in rows} == {
+        ("share that moves", ("size", "base"))
+    }
     assert f"{found['layer norms'].value:.2%}" == "0.24%"
     assert f"{found['BitFit'].value:.2%}" == "0.31%"
     assert found["layerwise adapters alone"].value < 0.07

@@ -40,14 +40,14 @@ def test_each_is_timed_beside_the_one_it_is_compared_with(monkeypatch):
     all_move, lit, least = order[1], order[0], order[-2]
     assert least < lit < all_move
     assert order == [lit, all_move] * 4 + [least, all_move] * 4
-    metric = "update's time over that of all"
+    metric = "relative time of an update"
     assert {key[0] for key in found if key[1] == metric} == {"LiT", "none"}
     row, logs = found["LiT", metric], [math.log(ratio) for ratio in (0.5, 1.5, 2.0)]
     mean, error = sum(logs) / 3, stats.sem(logs)
     reach = stats.t.ppf(0.975, 2) * error
     assert row.value == pytest.approx(math.exp(mean))
     assert (row.low, row.high) == pytest.approx((math.exp(mean - reach), math.exp(mean + reach)))
-    assert row.n == 3
+    assert (row.n, row.at) == (3, {"over": "all"})
     assert (found["none", metric].value, found["none", metric].low) == (1.0, 1.0)
     seconds = {key[0]: (row.value, row.n) for key, row in found.items() if key[1] != metric}
     assert seconds == {"LiT": (6.0, 3), "none": (3.0, 3), "all": (3.5, 6)}

@@ -108,7 +108,7 @@ def evaluate(batch: Batch, model: str, name: str) -> list[Measurement]:
     for way, hit in hits.items():
         low, high = metrics.intervals.clopper_pearson(hit.sum(), len(hit))
         rows.append(
-            Measurement(model=model, data=name, metric=f"right ({way})", value=float(hit.mean()),
-                        low=low, high=high, n=len(hit))
+            Measurement(model=model, data=name, metric="right", value=float(hit.mean()), low=low,
+                        high=high, n=len(hit), chance=1 / len(hit), at={"direction": way})
         )  # fmt: skip
     return rows

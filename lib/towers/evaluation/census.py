@@ -18,17 +18,17 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
         seed: of the bootstrap.
 
     Returns:
-        Candidates found, items kept, the share dropped for each reason (with its interval),
+        Candidates found, items kept, the share "dropped" for each `reason` (with its interval),
         languages, classes, captions per item and words per English caption (means with bootstrap
         intervals over groups of near duplicates, `Item.group`, so over items at least).
     """
     report = collection.report
     name = collection.name
 
-    def row(metric: str, value: float, n: int, bounds: tuple = (None, None)) -> Measurement:
+    def row(metric: str, value: float, n: int, bounds: tuple = (None, None), **at) -> Measurement:
         return Measurement(
             model="none", data=name, metric=metric, value=float(value), low=bounds[0],
-            high=bounds[1], n=n, seed=None,
+            high=bounds[1], n=n, at=at,
         )  # fmt: skip
 
     rows = [
@@ -39,7 +39,8 @@ def evaluate(collection: data.Collection, seed: int = 0) -> list[Measurement]:
     ]
     for reason, count in sorted(report.dropped.items()):
         bounds = metrics.intervals.clopper_pearson(count, report.found)
-        rows.append(row(f"dropped: {reason}", count / report.found, report.found, bounds))
+        share = count / report.found
+        rows.append(row("dropped", share, report.found, bounds, reason=reason))
     per_item = [sum(map(len, item.captions.values())) for item in collection]
     words = caption_words(collection)
     speakers = np.repeat(collection.groups, [len(texts) for texts in collection.captions()])
@@ -77,8 +78,9 @@ def overlaps(collections: list[data.Collection], distance: int) -> list[Measurem
         distance: bits of the 64-bit perceptual hash that may differ.
 
     Returns:
-        For each ordered pair the share of the first one's items with a near duplicate in the
-        second, with its Clopper-Pearson interval, and the same for identical English captions.
+        For each ordered pair "near-duplicate pictures", the share of the first one's items that
+        have one `within` the second, with its Clopper-Pearson interval, and "identical captions",
+        the same for English ones.
     """
     rows = []
     for first, second in combinations(collections, 2):
@@ -93,8 +95,8 @@ def overlaps(collections: list[data.Collection], distance: int) -> list[Measurem
                 low, high = metrics.intervals.clopper_pearson(count, len(one))
                 rows.append(
                     Measurement(
-                        model="none", data=f"{one.name} in {other.name}", metric=metric,
-                        value=count / len(one), low=low, high=high, n=len(one), seed=None,
+                        model="none", data=one.name, metric=metric, value=count / len(one),
+                        low=low, high=high, n=len(one), at={"within": other.name},
                     )
                 )  # fmt: skip
     return rows

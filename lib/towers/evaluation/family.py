@@ -7,20 +7,19 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from towers import data, metrics, models
+from towers import data, models, records
 from towers.evaluation import retrieval, text_pairs, zero_shot
 from towers.models.features import Precision
-from towers.records import Measurement
 
 MEASURES = {
-    "I→T R@10": ("text retrieval R@10", "text retrieval chance R@10"),
-    "T→I R@10": ("image retrieval R@10", "image retrieval chance R@10"),
-    "zero-shot": ("top-1 accuracy (sentences)", "top-1 chance"),
-    "10-shot": ("10-shot accuracy", "few-shot chance"),
-    "T→T R@10": ("text to text R@10", "text to text chance R@10"),
+    "I→T R@10": {"metric": "recall", "direction": "text retrieval", "k": 10},
+    "T→I R@10": {"metric": "recall", "direction": "image retrieval", "k": 10},
+    "zero-shot": {"metric": "accuracy", "prompt": "sentences", "k": 1},
+    "10-shot": {"metric": "accuracy", "shots": 10},
+    "T→T R@10": {"metric": "recall", "direction": text_pairs.DIRECTION, "k": 10},
 }
-"""Measure, named as in the paper's tables (I: images, T: texts) -> metric of our records, and of
-its chance. The paper has R@1; where many captions are alike, ten places say more."""
+"""Measure, named as in the paper's tables (I: images, T: texts) -> metric and conditions of our
+records. The paper has R@1; where many captions are alike, ten places say more."""
 
 
 def losses(
@@ -66,66 +65,24 @@ def hits(
         dtype: in which the towers compute features, as for `models.features`.
 
     Returns:
-        One row a query: `metric` (of `MEASURES`), `group` of what belongs together, and `hit`, in
-        [0, 1].
+        One row a query: what a record of it has (`metric`, `direction`, `k`, `prompt`), `group` of
+        what belongs together, and `hit`, in [0, 1].
 
     Raises:
         ValueError: as `retrieval.hits`, `zero_shot.class_embeddings` and `text_pairs.hits`.
     """
     found = retrieval.hits(dual, collection, dtype=dtype)
-    parts = [found[["group", "hit"]].assign(metric=found.direction + " R@10")]
+    parts = [found[["metric", "direction", "k", "group", "hit"]]]
     if templates:
         sure = zero_shot.predict(dual, collection, collection.classes, templates, dtype)
         right = sure.argmax(1) == collection.labels
         told = pd.DataFrame({"group": collection.groups, "hit": right.astype(float)})
-        parts.append(told[collection.labels >= 0].assign(metric="top-1 accuracy (sentences)"))
+        parts.append(told[collection.labels >= 0].assign(**MEASURES["zero-shot"]))
     if pairs:
         both = text_pairs.hits(dual, pairs, dtype=dtype)
         told = pd.DataFrame({"group": [str(row) for row in range(len(both))], "hit": both})
-        parts.append(told.assign(metric="text to text R@10"))
+        parts.append(told.assign(**MEASURES["T→T R@10"]))
     return pd.concat(parts, ignore_index=True)
-
-
-def gains(
-    first: pd.DataFrame, second: pd.DataFrame, *, model: str, over: str, name: str, seed: int = 0
-) -> list[Measurement]:
-    """How much more one model finds than another, on the same queries.
-
-    Args:
-        first: of `hits`.
-        second: of the other model.
-        model: whose the first are.
-        over: whose the second are.
-        name: of the data.
-        seed: of both models' runs, and of the bootstrap.
-
-    Returns:
-        For each metric that both have, say "text retrieval R@10 gain over CLIPPO", with a 95 %
-        paired bootstrap interval over groups; n queries.
-
-    Raises:
-        ValueError: they were asked different things.
-    """
-    rows = []
-    for metric, own in first.groupby("metric", sort=False):
-        other = second[second.metric == metric]
-        if other.empty:
-            continue
-        if list(own.group) != list(other.group):
-            raise ValueError(
-                f"expected {model} and {over} on the same queries of {metric}, got {len(own)} and "
-                f"{len(other)} of other groups; ask both about the same collection"
-            )
-        ours, theirs, groups = (each.to_numpy() for each in (own.hit, other.hit, own.group))
-        low, high = metrics.intervals.paired_difference(ours, theirs, seed=seed, groups=groups)
-        value = min(max(float(ours.mean() - theirs.mean()), low), high)
-        rows.append(
-            Measurement(
-                model=model, data=name, metric=f"{metric} gain over {over}", value=value, low=low,
-                high=high, n=len(ours), seed=seed,
-            )
-        )  # fmt: skip
-    return rows
 
 
 def measures(frame: pd.DataFrame, data: str) -> pd.DataFrame:
@@ -133,19 +90,18 @@ def measures(frame: pd.DataFrame, data: str) -> pd.DataFrame:
 
     Args:
         frame: records, as `Run.frame` gives them.
-        data: whose records count: this name, or it and a language after a colon.
+        data: whose records count.
 
     Returns:
-        Rows of `frame` with the columns measure, chance and run ("seed 0"), in the order of
-        `MEASURES`; measures without a record are left out.
+        Rows of `frame` with the columns measure and run ("seed 0"), in the order of `MEASURES`;
+        measures without a record are left out.
     """
-    own = frame[(frame.data == data) | frame.data.str.startswith(f"{data}:")]
-    parts = []
-    for measure, (metric, chance) in MEASURES.items():
-        found = own[own.metric == metric].set_index(["model", "seed"])
-        guessed = own[own.metric == chance].set_index(["model", "seed"]).value
-        parts.append(found.assign(measure=measure, chance=guessed.reindex(found.index)))
-    rows = pd.concat(parts).reset_index()
+    own = frame[(frame.data == data) & frame.seed.notna()]
+    parts = [
+        records.select(own, **wanted).assign(measure=measure)
+        for measure, wanted in MEASURES.items()
+    ]
+    rows = pd.concat(parts, ignore_index=True)
     return rows.assign(run="seed " + rows.seed.astype(int).astype(str))
 
 

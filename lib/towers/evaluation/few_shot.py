@@ -76,8 +76,8 @@ def evaluate(
         dtype: in which the tower computes features, as for `models.features`.
 
     Returns:
-        For each number "K-shot accuracy", with a bootstrap interval over the test pictures of
-        their mean over the draws, and once "few-shot chance".
+        For each number "accuracy" at `shots`, beside chance, with a bootstrap interval over the
+        test pictures of their mean over the draws.
 
     Raises:
         ValueError: the two parts name their classes differently, one has fewer than two or no
@@ -98,7 +98,7 @@ def evaluate(
     known, asked = (models.features(dual.image, part, dtype=dtype) for part in (train, test))
     asked, truth = asked[truth >= 0], truth[truth >= 0]
     shared = {"model": dual.name, "data": test.name, "n": len(truth), "seed": seed}
-    rows = [Measurement(metric="few-shot chance", value=1 / len(test.classes), **shared)]
+    rows = []
     most = np.bincount(labels[labels >= 0]).max()
     for number in (number for number in shots if number <= most):
         hits = np.mean(
@@ -111,8 +111,8 @@ def evaluate(
         low, high = metrics.intervals.bootstrap(hits, groups=test.groups[test.labels >= 0])
         rows.append(
             Measurement(
-                metric=f"{number}-shot accuracy", value=float(hits.mean()), low=low, high=high,
-                **shared,
+                metric="accuracy", value=float(hits.mean()), low=low, high=high,
+                chance=1 / len(test.classes), at={"shots": number}, **shared,
             )
         )  # fmt: skip
     return rows

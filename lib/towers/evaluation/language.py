@@ -28,8 +28,8 @@ SCORES = {
     "Spearman": (metrics.spearman, agreement.guessed_correlation),
 }
 """For each metric how it is computed, and what always the same answer gives."""
-GUESSING, AVERAGE = "guessing", "average"
-"""The model that says always the same, and the column over all tasks."""
+AVERAGE, TOGETHER = "average", "all tasks"
+"""The metric over all tasks, and their name as data."""
 DRAWS = 1000
 """Resamples of an interval."""
 
@@ -53,8 +53,8 @@ def evaluate(
         seed: of the MLP's first weights, the order of the examples and the dropout.
 
     Returns:
-        The task's metric for each of its test sets, with a percentile bootstrap interval over
-        examples (whole groups, where examples come in groups).
+        The task's metric for each of its test sets, beside what always the same answer gives, with
+        a percentile bootstrap interval over examples (whole groups, where examples come in groups).
 
     Raises:
         ValueError: `transfer` asks to fine-tune what is no tower, or on sentences read apart.
@@ -66,14 +66,9 @@ def evaluate(
     ]
 
 
-def guessing(task: Task) -> list[Measurement]:
-    """What always the same answer gives: the most frequent class, for F1 class 1."""
-    chance = SCORES[task.metric][1]
-    return [
-        Measurement(model=GUESSING, data=column, metric=task.metric, value=chance(part.targets),
-                    n=len(part))
-        for column, part in task.tests.items()
-    ]  # fmt: skip
+def guessing(task: Task) -> dict[str, float]:
+    """What always the same answer gives on each test set: the most frequent class, 1 for F1."""
+    return {column: SCORES[task.metric][1](part.targets) for column, part in task.tests.items()}
 
 
 def shown(task: Task, size: int) -> Task:
@@ -148,12 +143,12 @@ def averages(rows: Sequence[Measurement], columns: Sequence[str]) -> list[Measur
     Of GLUE's nine columns two are MNLI's, so that it counts twice, as in the paper.
 
     Args:
-        rows: of `evaluate` and `guessing`.
+        rows: of `evaluate`.
         columns: that the mean is over.
 
     Returns:
-        Their metric is "average". The ends of its interval add up the columns' own as independent
-        errors; n is the number of columns.
+        Their metric is "average", beside the mean of chance. The ends of its interval add up the
+        columns' own as independent errors; n is the number of columns.
     """
     found: dict[tuple[str, int | None], dict[str, Measurement]] = {}
     for row in rows:
@@ -170,7 +165,9 @@ def averages(rows: Sequence[Measurement], columns: Sequence[str]) -> list[Measur
             highs = np.array([cells[column].high for column in columns]) - values
             ends = {"low": value - float(np.linalg.norm(lows)) / len(columns),
                     "high": value + float(np.linalg.norm(highs)) / len(columns)}  # fmt: skip
-        means.append(Measurement(model=model, data=AVERAGE, metric=AVERAGE, value=value,
+        if all(cells[column].chance is not None for column in columns):
+            ends["chance"] = float(np.mean([cells[column].chance for column in columns]))
+        means.append(Measurement(model=model, data=TOGETHER, metric=AVERAGE, value=value,
                                  n=len(columns), seed=seed, **ends))  # fmt: skip
     return means
 
@@ -183,9 +180,9 @@ def gains(rows: Sequence[Measurement], base: str) -> list[Measurement]:
         base: name of the other model.
 
     Returns:
-        Rows of "gain over BASE". The interval takes both errors as independent: it is too wide
-        where models that answered the same questions err on the same ones, as a rule, and too
-        narrow where one errs on those that the other has right.
+        Rows of "average gain" at `over` the base. The interval takes both errors as independent: it
+        is too wide where models that answered the same questions err on the same ones, as a rule,
+        and too narrow where one errs on those that the other has right.
     """
     means = {(r.model, r.seed): r for r in rows if r.metric == AVERAGE and r.low is not None}
     found = []
@@ -197,8 +194,8 @@ def gains(rows: Sequence[Measurement], base: str) -> list[Measurement]:
         below = float(np.hypot(row.value - row.low, other.high - other.value))
         above = float(np.hypot(row.high - row.value, other.value - other.low))
         ends = {"low": value - below, "high": value + above}
-        found.append(Measurement(model=model, data=AVERAGE, metric=f"gain over {base}",
-                                 value=value, n=row.n, seed=seed, **ends))  # fmt: skip
+        found.append(Measurement(model=model, data=TOGETHER, metric=f"{AVERAGE} gain", value=value,
+                                 n=row.n, seed=seed, at={"over": base}, **ends))  # fmt: skip
     return found
 
 
@@ -206,46 +203,19 @@ def above_guessing(rows: Sequence[Measurement]) -> list[Measurement]:
     """In how many columns the whole interval of every seed of a model lies above guessing.
 
     Args:
-        rows: of `evaluate` and `guessing`.
+        rows: of `evaluate`.
 
     Returns:
         Rows of "tasks above guessing"; n is the number of columns.
     """
-    guess = {row.data: row.value for row in rows if row.model == GUESSING}
     found: dict[str, dict[str, list[bool]]] = {}
     for row in rows:
-        if row.low is not None and row.data in guess:
-            columns = found.setdefault(row.model, {})
-            columns.setdefault(row.data, []).append(row.low > guess[row.data])
+        columns = found.setdefault(row.model, {})
+        columns.setdefault(row.data, []).append(row.low > row.chance)
     return [
-        Measurement(model=model, data=AVERAGE, metric="tasks above guessing",
+        Measurement(model=model, data=TOGETHER, metric="tasks above guessing",
                     value=float(sum(map(all, columns.values()))), n=len(columns))
         for model, columns in found.items()
-    ]  # fmt: skip
-
-
-def over_seeds(rows: Sequence[Measurement]) -> list[Measurement]:
-    """What the seeds of each model have in common.
-
-    Args:
-        rows: any; those without a seed or an interval are passed by.
-
-    Returns:
-        For each model, data and metric "METRIC over seeds": the mean, in an interval that holds
-        those of all seeds, from the lowest end to the highest. It is no narrower than theirs; with
-        few seeds, how much others would differ cannot be told.
-    """
-    found: dict[tuple[str, str, str], list[Measurement]] = {}
-    for row in rows:
-        if row.seed is not None and row.low is not None:
-            found.setdefault((row.model, row.data, row.metric), []).append(row)
-    return [
-        Measurement(
-            model=model, data=data, metric=f"{metric} over seeds", n=own[0].n,
-            value=float(np.mean([row.value for row in own])),
-            low=min(row.low for row in own), high=max(row.high for row in own),
-        )
-        for (model, data, metric), own in found.items()
     ]  # fmt: skip
 
 
@@ -283,7 +253,7 @@ def differing(frame: pd.DataFrame, name: str) -> Measurement:
 def _measured(
     name: str, column: str, task: Task, part: Examples, answers: np.ndarray, seed: int
 ) -> Measurement:
-    score = SCORES[task.metric][0]
+    score, guess = SCORES[task.metric]
     rows = np.stack([answers, part.targets], 1)
     kind = answers.dtype
     grouped = len(set(part.groups)) < len(part)
@@ -295,5 +265,5 @@ def _measured(
             rows, lambda drawn: score(*drawn.astype(kind).T), n_resamples=DRAWS, groups=groups
         )
     value = score(answers, part.targets)
-    return Measurement(model=name, data=column, metric=task.metric, value=value, low=low,
-                       high=high, n=len(part), seed=seed)  # fmt: skip
+    return Measurement(model=name, data=column, metric=task.metric, value=value, low=low, high=high,
+                       n=len(part), seed=seed, chance=guess(part.targets))  # fmt: skip

@@ -1,7 +1,7 @@
 """Languages of a collection, averages over them, and whether models agree on which are hard.
 
-Recalls are rows of `retrieval.recalls`. Languages are compared by what they have above chance, as
-those with fewer captions have fewer candidates; several seeds of a model are averaged first.
+Recalls are records of `retrieval.evaluate`. Languages are compared by what they have above chance,
+as those with fewer captions have fewer candidates; several seeds of a model are averaged first.
 Intervals are 95 % bootstraps over languages, variants of one together, such as "pt" and "pt_BR":
 they say how far a result depends on the languages, and nothing about other pictures or seeds.
 
@@ -16,6 +16,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from towers import data, metrics
+from towers.evaluation import comparisons
 from towers.evaluation.sequences import families
 from towers.records import Measurement
 
@@ -56,41 +57,38 @@ def evaluate(recalls: pd.DataFrame, seed: int = 0) -> list[Measurement]:
     """What the recalls of several languages come to.
 
     Args:
-        recalls: rows of `retrieval.recalls`, each model on the same languages.
+        recalls: records of "recall", each model on the same languages.
         seed: of the bootstrap.
 
     Returns:
-        For each collection, direction and k, say "text retrieval R@1". For each model "text
-        retrieval R@1 over languages", the mean, "text retrieval R@1 chance over languages", "text
-        retrieval R@1 languages above chance", the share of languages in which the interval of every
-        seed is, and "text retrieval R@1 over languages, lowest seed" with "highest seed" beside it,
-        the means of single seeds that lie furthest apart. For each two models, under the first
-        one's name, "text retrieval R@1 gain over OTHER", the mean difference, and "text retrieval
-        R@1 correlation with OTHER", Pearson's over languages. n languages.
+        For each collection, `direction` and `k`, at `averaged` "languages": of each model "recall",
+        the mean, beside the mean of chance, and at `reached` "lowest seed" and "highest seed" the
+        means of single seeds that lie furthest apart; of each two models, under the first one's
+        name, "recall gain" at `over` the other, the mean difference above chance. At the direction
+        and k alone: "languages above chance", the share of languages in which the interval of every
+        seed is; and "correlation of recalls" at `other`, Pearson's over languages. n languages.
 
     Raises:
         ValueError: fewer than three languages, or models with different ones.
     """
     rows = []
-    for (collection, direction, k), part in _tasks(recalls):
+    for (name, direction, k), part in recalls.groupby(["data", "direction", "k"], sort=False):
         above = part.assign(above=part.low > part.chance, excess=part.value - part.chance)
         of = above.groupby(["language", "model"], sort=False)
         means = of[["value", "chance", "excess"]].mean().unstack()
         if means.isna().any(axis=None) or len(means) < LEAST:
             raise ValueError(
-                f"expected the same {LEAST} languages or more for every model on {collection}, got "
+                f"expected the same {LEAST} languages or more for every model on {name}, got "
                 f"{means.value.count().to_dict()}; evaluate each model on each language"
             )
+        at = {"direction": direction, "k": int(k)}
+        shared = {"data": name, "n": len(means), "seed": seed, "at": at}
         drawn = {"groups": families(means.index), "seed": seed}
-        shared = {"data": collection, "n": len(means), "seed": seed}
         won = of.above.all().unstack().astype(float)
-        measured = (
-            *_of_models(means, won, drawn), *_of_seeds(part), *_of_pairs(means.excess, drawn)
-        )  # fmt: skip
-        for model, metric, value, (low, high) in measured:
-            ends = {"value": float(value), "low": low, "high": high}
-            metric = f"{direction} R@{k} {metric}"
-            rows.append(Measurement(model=model, metric=metric, **ends, **shared))
+        over = shared | {"at": at | {"averaged": "languages"}}
+        rows += _of_models(means, won, drawn, shared, over)
+        rows += _of_seeds(part, over)
+        rows += _of_pairs(means.excess, drawn, shared, over)
     return rows
 
 
@@ -103,40 +101,39 @@ def agreement(pairs: Float[np.ndarray, "languages 2"]) -> float:
     return float(np.clip(spread[:, 0] @ spread[:, 1] / norms.prod(), -1, 1))
 
 
-def _tasks(recalls: pd.DataFrame) -> Iterator[tuple[tuple[str, str, int], pd.DataFrame]]:
-    """Rows of one collection, direction and k."""
-    own = [
-        data.removesuffix(f":{language}")
-        for data, language in zip(recalls.data, recalls.language, strict=True)
-    ]
-    yield from recalls.assign(collection=own).groupby(["collection", "direction", "k"], sort=False)
-
-
 def _of_models(
-    means: pd.DataFrame, above: pd.DataFrame, drawn: dict
-) -> Iterator[tuple[str, str, float, metrics.intervals.Interval | tuple[None, None]]]:
+    means: pd.DataFrame, above: pd.DataFrame, drawn: dict, shared: dict, over: dict
+) -> Iterator[Measurement]:
     for model in means.value:
         own, beats = means.value[model].to_numpy(), above[model].to_numpy()
-        yield model, "over languages", own.mean(), metrics.intervals.proportion(own, **drawn)
-        yield model, "chance over languages", means.chance[model].mean(), (None, None)
-        ends = metrics.intervals.proportion(beats, **drawn)
-        yield model, "languages above chance", beats.mean(), ends
+        ends = metrics.intervals.proportion(own, **drawn)._asdict()
+        level = float(means.chance[model].mean())
+        yield Measurement(
+            model=model, metric="recall", value=float(own.mean()), chance=level, **ends, **over
+        )
+        ends = metrics.intervals.proportion(beats, **drawn)._asdict()
+        share = float(beats.mean())
+        yield Measurement(
+            model=model, metric="languages above chance", value=share, **ends, **shared
+        )
 
 
-def _of_seeds(part: pd.DataFrame) -> Iterator[tuple[str, str, float, tuple[None, None]]]:
+def _of_seeds(part: pd.DataFrame, over: dict) -> Iterator[Measurement]:
     """The means over languages of the seeds that are furthest apart."""
     seeds = part.groupby(["model", "seed"], sort=False).value.mean()
     for model, own in seeds.groupby("model", sort=False):
-        yield model, "over languages, lowest seed", own.min(), (None, None)
-        yield model, "over languages, highest seed", own.max(), (None, None)
+        for reached, value in (("lowest seed", own.min()), ("highest seed", own.max())):
+            at = over["at"] | {"reached": reached}
+            yield Measurement(model=model, metric="recall", value=float(value), **over | {"at": at})
 
 
-def _of_pairs(
-    excess: pd.DataFrame, drawn: dict
-) -> Iterator[tuple[str, str, float, metrics.intervals.Interval]]:
+def _of_pairs(excess: pd.DataFrame, drawn: dict, shared: dict, over: dict) -> Iterator[Measurement]:
+    of_gain = {name: over[name] for name in ("data", "at")} | {"metric": "recall"}
     for first, second in combinations(excess, 2):
         both = excess[[first, second]].to_numpy()
-        ends = metrics.intervals.paired_difference(both[:, 0], both[:, 1], **drawn)
-        yield first, f"gain over {second}", (both[:, 0] - both[:, 1]).mean(), ends
-        ends = metrics.intervals.bootstrap(both, agreement, **drawn)
-        yield first, f"correlation with {second}", agreement(both), ends
+        yield comparisons.gain(both[:, 0], both[:, 1], model=first, over=second, **of_gain, **drawn)
+        ends = metrics.intervals.bootstrap(both, agreement, **drawn)._asdict()
+        yield Measurement(
+            model=first, metric="correlation of recalls", value=agreement(both), **ends,
+            **shared | {"at": shared["at"] | {"other": second}},
+        )  # fmt: skip

@@ -53,9 +53,9 @@ def evaluate(frame: pd.DataFrame, *, model: str, data: str, seed: int) -> list[M
         seed: of the run.
 
     Returns:
-        For each tower "r of change and depth, image tower", Pearson's, with Fisher's 95 % interval
-        (which takes the norms as independent) and n norms; and "deepest over shallowest, image
-        tower", the mean change in the last quarter of the layers over that in the first quarter.
+        For each `tower` "r of change and depth", Pearson's, with Fisher's 95 % interval (which
+        takes the norms as independent) and n norms; and "deepest over shallowest", the mean change
+        in the last quarter of the layers over that in the first quarter.
     """
     rows = []
     for side, part in frame.groupby("tower", sort=False):
@@ -64,15 +64,14 @@ def evaluate(frame: pd.DataFrame, *, model: str, data: str, seed: int) -> list[M
         quarter = max(1, part.layer.max() // 4)
         deep = part.change[part.layer > part.layer.max() - quarter].mean()
         shallow = part.change[part.layer <= quarter].mean()
-        shared = {"model": model, "data": data, "seed": seed, "n": len(part)}
+        shared = {"model": model, "data": data, "seed": seed, "n": len(part), "at": {"tower": side}}
         rows += [
             Measurement(
-                metric=f"r of change and depth, {side} tower", value=float(found.statistic),
+                metric="r of change and depth", value=float(found.statistic),
                 low=float(low), high=float(high), **shared,
             ),
             Measurement(
-                metric=f"deepest over shallowest, {side} tower", value=float(deep / shallow),
-                **shared,
+                metric="deepest over shallowest", value=float(deep / shallow), **shared
             ),
         ]  # fmt: skip
     return rows

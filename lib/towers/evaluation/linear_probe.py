@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from towers import data, metrics, models
 from towers.evaluation import embeds, zero_shot
 from towers.models.features import Precision
-from towers.records import Measurement
+from towers.records import Measurement, select
 
 STRENGTHS = tuple(10.0**power for power in range(-6, 7, 2))
 """Penalties beside the mean loss; the same seven numbers as the paper's, which stand beside the
@@ -103,7 +103,8 @@ def evaluate(
         progress: show a bar while features are made.
 
     Returns:
-        "top-1 accuracy (supervised)" with its Clopper-Pearson interval.
+        "accuracy" at `classifier` "supervised" and `k` 1, beside chance, with its Clopper-Pearson
+        interval.
 
     Raises:
         ValueError: the two parts name their classes differently, one has fewer than two, or none
@@ -137,12 +138,14 @@ def evaluate(
         Measurement(
             model=tower.name,
             data=test.name,
-            metric="top-1 accuracy (supervised)",
+            metric="accuracy",
             value=float(hits.mean()),
             low=low,
             high=high,
             n=len(hits),
             seed=seed,
+            chance=1 / len(test.classes),
+            at={"classifier": "supervised", "k": 1},
         )
     ]
 
@@ -157,10 +160,7 @@ def beside(frame: pd.DataFrame, prompt: str) -> pd.DataFrame:
     Returns:
         The rows of both, for the data sets that have both, with the column `classifier`.
     """
-    names = {
-        f"top-1 accuracy ({prompt})": f"zero-shot, {prompt}",
-        "top-1 accuracy (supervised)": "supervised",
-    }
-    rows = frame.assign(classifier=frame.metric.map(names))
-    supervised = set(rows.data[rows.classifier == "supervised"])
-    return rows[rows.classifier.notna() & rows.data.isin(supervised)]
+    learnt = select(frame, metric="accuracy", classifier="supervised")
+    asked = select(frame, metric="accuracy", prompt=prompt, k=1)
+    asked = asked[asked.data.isin(learnt.data)].assign(classifier=f"zero-shot, {prompt}")
+    return pd.concat([learnt, asked])

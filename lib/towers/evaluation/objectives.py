@@ -13,8 +13,10 @@ from torch import Tensor
 
 from towers import metrics
 from towers.data.scenes import Scenes
-from towers.evaluation import averages
+from towers.evaluation import comparisons
 from towers.records import Measurement
+
+FEWER = "times fewer pairs"
 
 
 class SceneAccuracy:
@@ -116,12 +118,11 @@ def evaluate(
         level: accuracy to reach; None: the lowest final accuracy of all runs.
 
     Returns:
-        For each objective and seed "final accuracy" with its Clopper-Pearson interval, which is
-        over pictures, "pairs to the common level" where it got there, and "times fewer pairs than
-        NAME" for each NAME of `against`, by the run of the same seed; below 1, it took more. Where
-        there are several seeds "mean final accuracy", and of the ratios the "geometric mean times
-        fewer pairs than NAME", with Student's intervals over seeds (`averages.over_seeds`). Once
-        "common level" and "chance".
+        For each objective and seed "final accuracy" beside chance, with its Clopper-Pearson
+        interval, which is over pictures, "pairs to the common level" where it got there, and "times
+        fewer pairs" at `than` each name of `against`, by the run of the same seed; below 1, it took
+        more. Where there are several seeds, the means of accuracies and the geometric means of the
+        ratios over them (`comparisons.over_seeds`). Once "common level".
 
     Raises:
         ValueError: there are no curves of an objective in `against`.
@@ -140,22 +141,19 @@ def evaluate(
     rows = [
         row
         for (objective, seed), own in final.items()
-        for row in _run_rows(objective, seed, own, reached, against, data=data, n=count)
+        for row in _run_rows(objective, seed, own, chance, reached, against, data=data, n=count)
     ]
-    means = averages.over_seeds(rows, ["final accuracy"])
-    means += averages.over_seeds(rows, [_fewer(name) for name in against], geometric=True)
-    return [
-        Measurement(model="all", metric="common level", value=level, data=data, n=count),
-        Measurement(model="all", metric="chance", value=chance, data=data, n=count),
-        *rows,
-        *means,
-    ]
+    means = comparisons.over_seeds(rows, ["final accuracy"])
+    means += comparisons.over_seeds(rows, [FEWER], geometric=True)
+    common = Measurement(model="all", metric="common level", value=level, data=data, n=count)
+    return [common, *rows, *means]
 
 
 def _run_rows(
     objective: str,
     seed: int,
     accuracy: float,
+    chance: float,
     reached: Mapping[tuple[str, int], float | None],
     against: Sequence[str],
     *,
@@ -164,24 +162,19 @@ def _run_rows(
 ) -> list[Measurement]:
     """What one run of an objective has: its end, its pairs and how they compare."""
     low, high = metrics.intervals.clopper_pearson(round(accuracy * n), n)
-    found = {"final accuracy": (accuracy, low, high)}
+    shared = {"model": str(objective), "seed": int(seed), "data": data, "n": n}
+    rows = [
+        Measurement(metric="final accuracy", value=accuracy, low=low, high=high, chance=chance,
+                    **shared)
+    ]  # fmt: skip
     if (pairs := reached[objective, seed]) is not None:
-        found["pairs to the common level"] = (pairs, None, None)
+        rows.append(Measurement(metric="pairs to the common level", value=pairs, **shared))
         for name in against:
             theirs = reached.get((name, seed))
             if name != objective and theirs is not None:
                 times = theirs / pairs if pairs else 1.0  # a level of zero takes nobody any pairs
-                found[_fewer(name)] = (times, None, None)
-    return [
-        Measurement(model=str(objective), seed=int(seed), data=data, n=n, metric=metric,
-                    value=value, low=low, high=high)
-        for metric, (value, low, high) in found.items()
-    ]  # fmt: skip
-
-
-def _fewer(name: str) -> str:
-    """The metric that compares with one objective."""
-    return f"times fewer pairs than {name}"
+                rows.append(Measurement(metric=FEWER, value=times, at={"than": name}, **shared))
+    return rows
 
 
 def _pairs(run: pd.DataFrame, level: float) -> float | None:

@@ -40,13 +40,14 @@ def evaluate(frame: pd.DataFrame, data: str) -> list[Measurement]:
         data: that the texts are from.
 
     Returns:
-        For each language "ink share", "characters lost", "unknown characters", and "texts cut" as
-        a share with its Clopper-Pearson interval. Of all languages together the same, and
+        For each `language` "ink share", "characters lost", "unknown characters", and "texts cut"
+        as a share with its Clopper-Pearson interval. Of all languages together the same, and
         "languages".
     """
     rows = []
     for row in frame.itertuples():
-        shared = {"model": "renderer", "data": f"{data}:{row.language}", "n": row.texts}
+        shared = {"model": "renderer", "data": data, "n": row.texts}
+        shared["at"] = {"language": row.language}
         cut, ends = row.cut / row.texts, metrics.intervals.clopper_pearson(row.cut, row.texts)
         rows += [
             Measurement(metric="ink share", value=row.ink, **shared),

@@ -67,38 +67,35 @@ def evaluate(
         dtype: in which the towers compute features, as for `models.features`.
 
     Returns:
-        For each direction: "text retrieval R@1" with a 95 % bootstrap interval clustered by
-        `Item.group`, so by picture at least (`metrics.intervals.proportion`), and n queries;
-        "text retrieval chance R@1", exact; and "text retrieval candidates", their number.
+        For each direction ("text retrieval" or "image retrieval") and k, "recall" beside its exact
+        chance, with a 95 % bootstrap interval clustered by `Item.group`, so by picture at least
+        (`metrics.intervals.proportion`), and n queries; and for each direction "candidates", their
+        number. They are measured at `direction`, `language`, `k` and, where there is one, `prompt`.
         Captions with the same words tie exactly, and ties count as expected under a random order.
 
     Raises:
         ValueError: fewer than two pictures have a caption in `language`.
     """
     pairs = _Pairs(dual, collection, language, prompt, dtype, ks)
-    name = f"{collection.name}:{language_code(language) or language}" + (
-        f' after "{prompt}"' if prompt else ""
+    said = {"language": language_code(language) or language} | (
+        {"prompt": prompt} if prompt else {}
     )
-
-    def row(metric: str, value: float, n: int, low=None, high=None) -> Measurement:
-        return Measurement(
-            model=dual.name, data=name, metric=metric, value=value, low=low, high=high, n=n,
-            seed=seed,
-        )  # fmt: skip
-
+    shared = {"model": dual.name, "data": collection.name, "seed": seed}
     rows = []
     for direction in DIRECTIONS:
         positives, pictures, candidates = pairs.sides(direction)
         groups = collection.groups[pairs.items[pictures]]
         found = pairs.hits(direction, ks)
-        counts = [len(right) for right in positives]
-        chance = metrics.chance_at_k(counts, candidates, ks)
-        rows.append(row(f"{direction} candidates", candidates, len(counts)))
+        chance = metrics.chance_at_k([len(right) for right in positives], candidates, ks)
+        shared |= {"n": len(positives), "at": {"direction": direction} | said}
+        rows.append(Measurement(metric="candidates", value=candidates, **shared))
         for k in ks:
-            own = found[k]
-            ends = metrics.intervals.proportion(own, seed=seed, groups=groups)
-            rows.append(row(f"{direction} R@{k}", float(own.mean()), len(own), *ends))
-            rows.append(row(f"{direction} chance R@{k}", chance[k], len(own)))
+            low, high = metrics.intervals.proportion(found[k], seed=seed, groups=groups)
+            value, at = float(found[k].mean()), shared["at"] | {"k": k}
+            rows.append(
+                Measurement(metric="recall", value=value, low=low, high=high, chance=chance[k],
+                            **shared | {"at": at})
+            )  # fmt: skip
     return rows
 
 
@@ -122,9 +119,9 @@ def hits(
         dtype: as for `evaluate`.
 
     Returns:
-        One row a query: `model`, `language` (as it was given), `direction`, `item` (index in the
-        collection of the query's picture), `group` of near duplicates that it belongs to, `hit`,
-        in [0, 1], and `chance` of one.
+        One row a query: `model`, `metric` ("recall"), `direction`, `k` and `language` (as it was
+        given), `item` (index in the collection of the query's picture), `group` of near duplicates
+        that it belongs to, `hit`, in [0, 1], and `chance` of one.
 
     Raises:
         ValueError: as `evaluate`.
@@ -137,8 +134,9 @@ def hits(
         counts = [len(right) for right in positives]
         parts.append(
             pd.DataFrame({
-                "model": dual.name, "language": language, "direction": direction, "item": items,
-                "group": collection.groups[items], "hit": pairs.hits(direction, [k])[k],
+                "model": dual.name, "metric": "recall", "direction": direction, "k": k,
+                "language": language, "item": items, "group": collection.groups[items],
+                "hit": pairs.hits(direction, [k])[k],
                 "chance": metrics.chance_at_k(counts, candidates, [k])[k],
             })
         )  # fmt: skip
@@ -281,23 +279,3 @@ def listed(found: Sequence[Neighbours], collection: data.Collection) -> pd.DataF
         ],
         columns=["query", "rank", "name", "sim", "right"],
     )
-
-
-def recalls(frame: pd.DataFrame) -> pd.DataFrame:
-    """The recall records of `evaluate`, with what their names say as columns.
-
-    Args:
-        frame: records, as `Run.frame` gives them.
-
-    Returns:
-        The rows whose metric is "<direction> R@<k>", with the columns `direction`, `k`, `language`,
-        `prompt` (empty without one) and `chance`, the value of its chance record.
-    """
-    parts = frame.metric.str.extract(r"^(text retrieval|image retrieval) (chance )?R@(\d+)$")
-    named = frame.assign(direction=parts[0], level=parts[1].notna(), k=parts[2].astype(float))
-    named = named[parts[0].notna()]
-    said = named.data.str.extract(r'^.*:([A-Za-z0-9_@-]+)(?: after "(.*)")?$')
-    named = named.assign(language=said[0], prompt=said[1].fillna(""), k=named.k.astype(int))
-    keys = ["model", "data", "seed", "direction", "k"]
-    chance = named[named.level].set_index(keys).value.rename("chance")
-    return named[~named.level].drop(columns="level").join(chance, on=keys)

@@ -128,14 +128,15 @@ def evaluate(frame: pd.DataFrame, *, count: int, data: str) -> list[Measurement]
         data: that was trained on and evaluated.
 
     Returns:
-        "average error" of each model, number of pairs and seed; of the ladder "exponent over
-        models" with its interval and r², "range of model compute", the same over the frontier of
-        training compute where that has three points, and for each evaluation its own r².
+        "average error" of each model and seed, at `pairs`; of the ladder "exponent" with its
+        interval, "r²" and "range of compute" at `over` "models", the same at `over` "compute", the
+        frontier of training compute, where that has three points, and for each `evaluation` its own
+        r² over models.
     """
     average = frame[frame.evaluation == "average"]
     rows = [
-        Measurement(model=f"{row.model}, {row.pairs:,} pairs", data=data, metric="average error",
-                    value=row.error, n=count, seed=row.seed)
+        Measurement(model=row.model, data=data, metric="average error", value=row.error, n=count,
+                    seed=row.seed, at={"pairs": row.pairs})
         for row in average.itertuples()
     ]  # fmt: skip
     largest, compute = over_models(frame), over_compute(frame)
@@ -144,7 +145,8 @@ def evaluate(frame: pd.DataFrame, *, count: int, data: str) -> list[Measurement]
     for name, part in largest[largest.evaluation != "average"].groupby("evaluation", sort=False):
         if (part.error > 0).all():
             r_squared = law(part, "model FLOPs").r_squared
-            rows.append(_row("r² over models", r_squared, len(part), f"{data}: {name}"))
+            at = {"over": "models", "evaluation": name}
+            rows.append(_row("r²", r_squared, len(part), data, at))
     frontier = compute[compute.frontier]
     if len(frontier) >= 3:
         rows += _fitted(frontier, "training FLOPs", "compute", data)
@@ -155,16 +157,18 @@ def _fitted(points: pd.DataFrame, size: str, over: str, data: str) -> list[Measu
     fitted = law(points, size)
     (exponent,), ((low, high),) = fitted.exponents, fitted.intervals
     reach = points[size].max() / points[size].min()
-    n = fitted.n
+    n, at = fitted.n, {"over": over}
     return [
-        _row(f"exponent over {over}", exponent, n, data, low=low, high=high),
-        _row(f"r² over {over}", fitted.r_squared, n, data),
-        _row(f"range of compute over {over}", reach, n, data),
+        _row("exponent", exponent, n, data, at, low=low, high=high),
+        _row("r²", fitted.r_squared, n, data, at),
+        _row("range of compute", reach, n, data, at),
     ]
 
 
-def _row(metric: str, value: float, n: int, data: str, **ends: float) -> Measurement:
-    return Measurement(model="ladder", data=data, metric=metric, value=float(value), n=n, **ends)
+def _row(metric: str, value: float, n: int, data: str, at: dict, **ends: float) -> Measurement:
+    return Measurement(
+        model="ladder", data=data, metric=metric, value=float(value), n=n, at=at, **ends
+    )
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:

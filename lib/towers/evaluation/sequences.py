@@ -113,17 +113,17 @@ def evaluate(frame: pd.DataFrame, data: str, seed: int = 0) -> list[Measurement]
         seed: of the bootstrap.
 
     Returns:
-        For each model and language "length" and "unread letters", and with the unknown in bytes
-        "length, unknown in bytes". Over languages, for each tokenizer and way: "languages where
-        pixels are shorter", n languages; for each model and way "mean length" and "spread of
-        lengths", their standard deviation (ddof 1) over their mean; for each model "unread
-        letters". Intervals are 95 % bootstraps over languages, variants of one together, such as
+        For each model and `language` "length" and "unread letters". Over languages, for each
+        tokenizer "languages where pixels are shorter", n languages; for each model "mean length"
+        and "spread of lengths", their standard deviation (ddof 1) over their mean, and "unread
+        letters". Lengths with what is unknown spelt otherwise than as one token are at `unknown`
+        "bytes". Intervals are 95 % bootstraps over languages, variants of one together, such as
         "pt" and "pt_BR".
     """
     rows = []
     for (model, way), part in frame.groupby(["model", "unknown"], sort=False):
-        after = "" if way == "one token" else f", unknown in {way}"
-        rows += _of_languages(model, part, data, after)
+        at = {} if way == "one token" else {"unknown": way}
+        rows += _of_languages(model, part, data, at)
         drawn = {"groups": families(part.language), "seed": seed}
         shared = {"model": model, "data": data, "n": len(part), "seed": seed}
         lengths = part.length.to_numpy()
@@ -138,10 +138,10 @@ def evaluate(frame: pd.DataFrame, data: str, seed: int = 0) -> list[Measurement]
             ends = metrics.intervals.proportion(won, **drawn)
             measured["languages where pixels are shorter"] = (won.mean(), ends)
         rows += [
-            Measurement(metric=metric + after, value=float(value), low=low, high=high, **shared)
+            Measurement(metric=metric, value=float(value), low=low, high=high, at=at, **shared)
             for metric, (value, (low, high)) in measured.items()
         ]
-        if not after:
+        if not at:
             lost = float((part.unread * part.letters).sum() / part.letters.sum())
             rows.append(Measurement(metric="unread letters", value=lost, **shared))
     return rows
@@ -161,13 +161,14 @@ def _row(language: str, model: str, way: str, lengths: np.ndarray, unread: np.nd
     }  # fmt: skip
 
 
-def _of_languages(model: str, part: pd.DataFrame, data: str, after: str) -> list[Measurement]:
+def _of_languages(model: str, part: pd.DataFrame, data: str, at: dict) -> list[Measurement]:
     """Records of single languages."""
     rows = []
     for row in part.itertuples():
-        shared = {"model": model, "data": f"{data}:{row.language}", "n": row.texts}
-        rows.append(Measurement(metric=f"length{after}", value=row.length, **shared))
-        if not after:
+        where = {"language": row.language} | at
+        shared = {"model": model, "data": data, "n": row.texts, "at": where}
+        rows.append(Measurement(metric="length", value=row.length, **shared))
+        if not at:
             rows.append(Measurement(metric="unread letters", value=row.unread, **shared))
     return rows
 

@@ -11,12 +11,15 @@ from towers import data, models
 from towers.data import prompts
 from towers.evaluation import retrieval, zero_shot
 from towers.metrics import intervals
-from towers.records import Measurement
+from towers.records import Measurement, select
 
-METRICS = ("top-1 accuracy (ensemble)", "text retrieval R@10", "image retrieval R@10")
+ASKED = (
+    {"metric": "accuracy", "prompt": "ensemble", "k": 1},
+    {"metric": "recall", "direction": "text retrieval", "k": 10},
+    {"metric": "recall", "direction": "image retrieval", "k": 10},
+)
 """What two models are compared by."""
-AVERAGE = ("all", "average")
-"""Data and metric of the last row, over all others."""
+AVERAGE = "average"
 
 
 def measure(
@@ -31,53 +34,55 @@ def measure(
         seed: that the model was trained with.
 
     Returns:
-        Rows of `METRICS`, with their intervals.
+        The rows of `ASKED`, with their intervals.
     """
     rows = []
     for name in labelled:
-        sets = prompts.prompt_sets(name, 8)
+        sets = {"ensemble": prompts.prompt_sets(name, 8)["ensemble"]}
         rows += zero_shot.evaluate(dual, data.load(name), sets, ks=(1,), seed=seed)
     for name in paired:
-        rows += retrieval.evaluate(dual, data.load(name), seed=seed)
-    return [row for row in rows if row.metric in METRICS]
+        rows += retrieval.evaluate(dual, data.load(name), ks=(10,), seed=seed)
+    return [row for row in rows if row.metric in ("accuracy", "recall")]
 
 
 def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """Two models' values on each data set, and their difference over seeds.
 
     Args:
-        frame: records of both models, each measured with the same seeds: columns `model`, `data`,
-            `metric`, `seed`, `value` (fractions); those of `METRICS` are looked at.
+        frame: records of both models, each measured with the same seeds; those of `ASKED` are
+            looked at.
         first: name of one model.
         second: name of the other.
 
     Returns:
-        One row a data set and metric: `data`, `metric`, the means of `first` and `second`, their
-        `difference` (first minus second) with Student's 95 % interval over the seeds as `low` and
-        `high`, and `seeds`; last `AVERAGE`, whose interval is that of the seeds' averages. Rows
-        that one of the two lacks are left out.
+        One row a data set and metric: `data`, `metric`, `direction` of retrieval, the means of
+        `first` and `second`, their `difference` (first minus second) with Student's 95 % interval
+        over the seeds as `low` and `high`, and `seeds`; last the `AVERAGE` of all, whose interval
+        is that of the seeds' averages. Rows that one of the two lacks are left out.
 
     Raises:
         ValueError: there is nothing that both were measured on, or one seed only.
     """
-    frame = frame[frame.metric.isin(METRICS)]
-    keys = ["data", "metric", "seed"]
-    of_model = [frame[frame.model == name].set_index(keys).value for name in (first, second)]
+    asked = pd.concat([select(frame, averaged=None, **wanted) for wanted in ASKED])
+    asked = asked.assign(direction=asked.get("direction", ""))
+    keys = ["data", "metric", "direction", "seed"]
+    of_model = [asked[asked.model == name].set_index(keys).value for name in (first, second)]
     both = pd.concat(of_model, axis=1, keys=["first", "second"], join="inner")
     if both.empty:
         raise ValueError(
             f"expected records of {first!r} and {second!r} on the same data, got none; models are: "
             f"{', '.join(frame.model.unique())}"
         )
-    parts = [*both.groupby(level=["data", "metric"], sort=False)]
-    parts.append((AVERAGE, both.groupby(level="seed").mean()))
+    parts = [*both.groupby(level=keys[:3], sort=False)]
+    parts.append((("all", AVERAGE, ""), both.groupby(level="seed").mean()))
     rows = []
-    for (tested, metric), part in parts:
+    for (tested, metric, direction), part in parts:
         apart = part["first"] - part["second"]
         low, high = intervals.student(apart.to_numpy())
         means = {first: part["first"].mean(), second: part["second"].mean()}
-        rows.append({"data": tested, "metric": metric, **means, "difference": apart.mean(),
-                     "low": low, "high": high, "seeds": len(part)})  # fmt: skip
+        rows.append({"data": tested, "metric": metric, "direction": direction, **means,
+                     "difference": apart.mean(), "low": low, "high": high,
+                     "seeds": len(part)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -88,18 +93,19 @@ def evaluate(compared: pd.DataFrame) -> list[Measurement]:
         compared: rows of `compare`.
 
     Returns:
-        For each row "METRIC: difference" with its interval, n being the seeds. For each model
-        "wins" and "sure wins" (the interval excludes zero) among the rows but the average, which
-        are n.
+        For each row, under the first model's name, "METRIC gain" at `over` the second one,
+        `averaged` "seeds" and its `direction`; n seeds. For each model "wins" and "sure wins" (the
+        interval excludes zero) among the rows but the average, which are n.
     """
-    first, second = compared.columns[2:4]
-    pair = f"{first} against {second}"
+    first, second = compared.columns[3:5]
+    over = {"over": second, "averaged": "seeds"}
     rows = [
-        Measurement(model=pair, data=row.data, metric=f"{row.metric}: difference",
-                    value=row.difference, low=row.low, high=row.high, n=row.seeds)
+        Measurement(model=first, data=row.data, metric=f"{row.metric} gain",
+                    value=row.difference, low=row.low, high=row.high, n=row.seeds,
+                    at=over | ({"direction": row.direction} if row.direction else {}))
         for row in compared.itertuples()
     ]  # fmt: skip
-    single = compared[compared.data != AVERAGE[0]]
+    single = compared[compared.metric != AVERAGE]
     won = {first: (single.difference > 0, single.low > 0),
            second: (single.difference < 0, single.high < 0)}  # fmt: skip
     counts = [(name, "wins", wins.sum()) for name, (wins, _) in won.items()]

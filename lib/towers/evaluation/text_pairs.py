@@ -7,13 +7,14 @@ Source: Tschannen et al. 2023, section 4.1 ("Text/text data"): next-sentence pre
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 from towers import data, metrics, models
 from towers.evaluation import embeds
 from towers.models.features import Precision
 from towers.records import Measurement
+
+DIRECTION = "text to text"
 
 
 def translations(
@@ -35,6 +36,7 @@ def evaluate(
     pairs: Sequence[tuple[str, str]],
     *,
     name: str,
+    language: str = "",
     ks: Sequence[int] = (1, 5, 10),
     seed: int = 0,
     dtype: Precision | None = None,
@@ -46,13 +48,14 @@ def evaluate(
         pairs: at least two; every second text is a candidate for every first one, and the other
             way round. Where a partner's words stand in several pairs, any of them is right.
         name: of the data.
+        language: of the second texts, where they are translations.
         ks: how many of the best candidates count.
         seed: of the run, and of the bootstrap.
         dtype: in which the tower computes features, as for `models.features`.
 
     Returns:
-        For each k "text to text R@k" with a 95 % bootstrap interval clustered by pair, and
-        "text to text chance R@k", exact.
+        For each k "recall" beside its exact chance, with a 95 % bootstrap interval clustered by
+        pair; at `direction` "text to text", `k` and `language`.
 
     Raises:
         ValueError: fewer than two pairs.
@@ -60,14 +63,14 @@ def evaluate(
     found, counts = _found(dual, pairs, ks, dtype)
     shared = {"model": dual.name, "data": name, "seed": seed, "n": len(pairs)}
     chance = metrics.chance_at_k(counts, len(pairs), ks)
+    said = {"direction": DIRECTION} | ({"language": language} if language else {})
     rows = []
     for k in ks:
         low, high = metrics.intervals.bootstrap(found[k], seed=seed)
-        value = float(found[k].mean())
         rows.append(
-            Measurement(metric=f"text to text R@{k}", value=value, low=low, high=high, **shared)
-        )
-        rows.append(Measurement(metric=f"text to text chance R@{k}", value=chance[k], **shared))
+            Measurement(metric="recall", value=float(found[k].mean()), low=low, high=high,
+                        chance=chance[k], at=said | {"k": k}, **shared)
+        )  # fmt: skip
     return rows
 
 
@@ -112,20 +115,3 @@ def _found(
     there = metrics.hits_at_k(one @ two.T, right, ks)
     back = metrics.hits_at_k(two @ one.T, left, ks)
     return {k: (there[k] + back[k]) / 2 for k in ks}, [*right.sum(1), *left.sum(1)]
-
-
-def by_language(frame: pd.DataFrame, k: int = 10) -> pd.DataFrame:
-    """The records of `evaluate` for one k, beside chance.
-
-    Args:
-        frame: records, as `Run.frame` gives them, whose data is called "NAME:LANGUAGE".
-        k: which ones.
-
-    Returns:
-        The rows "text to text R@k", with the columns `language` and `chance`.
-    """
-    keys = ["model", "data", "seed"]
-    levels = frame[frame.metric == f"text to text chance R@{k}"].drop_duplicates(keys)
-    levels = levels[[*keys, "value"]].rename(columns={"value": "chance"})
-    rows = frame[frame.metric == f"text to text R@{k}"].merge(levels, on=keys, how="left")
-    return rows.assign(language=rows.data.str.extract(r":([^:]*)$")[0])

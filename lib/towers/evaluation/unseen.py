@@ -7,8 +7,7 @@ language goes with it. Hits of several seeds are averaged first; seeds are not d
 Source: Khan and Fu 2023, section 3.2, Table 2.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -16,80 +15,59 @@ from jaxtyping import Float, Int
 
 from towers.records import Measurement
 
-TASK = ["language", "direction"]
+TOLD = ("model", "item", "group", "hit", "chance", "seed")
 
 
-def answers(hits: pd.DataFrame, model: str, languages: Iterable[str] | None = None) -> pd.DataFrame:
+def answers(hits: pd.DataFrame, model: str) -> pd.DataFrame:
     """How often a model answers what is asked about each picture, in each task.
 
     Args:
-        hits: rows of `retrieval.hits`, of one or several seeds.
+        hits: rows of `retrieval.hits`, of one or several seeds; further columns tell further tasks.
         model: whose.
-        languages: that count; None: all of them.
 
     Returns:
-        One row a picture, indexed by `group` and `item`, one column a task; NaN where a picture
-        has no caption in a language.
+        One row a picture, indexed by `group` and `item`, one column a task, named by the columns
+        that tell tasks apart; NaN where a picture has no caption in a language.
 
     Raises:
-        ValueError: there are no rows of the model in these languages.
+        ValueError: there are no rows of the model.
     """
     own = hits[hits.model == model]
-    if languages is not None:
-        own = own[own.language.isin(list(languages))]
     if own.empty:
         raise ValueError(
-            f"expected hits of {model!r} in these languages, got those of "
-            f"{', '.join(dict.fromkeys(hits.model))} in {', '.join(dict.fromkeys(hits.language))}"
+            f"expected hits of {model!r}, got those of {', '.join(dict.fromkeys(hits.model))}"
         )
-    return own.pivot_table(index=["group", "item"], columns=TASK, values="hit", sort=False)
+    tasks = [name for name in hits if name not in TOLD]
+    return own.pivot_table(index=["group", "item"], columns=tasks, values="hit", sort=False)
 
 
-def overall(
-    hits: pd.DataFrame,
-    name: str,
-    languages: Iterable[str] | None = None,
-    *,
-    k: int = 10,
-    seed: int = 0,
-) -> list[Measurement]:
+def overall(hits: pd.DataFrame, name: str, *, seed: int = 0) -> list[Measurement]:
     """The mean over tasks of each model, beside chance.
 
     Args:
         hits: as for `answers`.
         name: of the data.
-        languages: as for `answers`.
-        k: what counted as a hit, for the records' names.
         seed: of the bootstrap.
 
     Returns:
-        For each model that was asked in these languages "R@10 over tasks" with a 95 % bootstrap
-        interval over pictures, and "R@10 chance over tasks"; n tasks.
+        For each model "recall" beside chance, with a 95 % bootstrap interval over pictures, at
+        `averaged` "tasks" and what all of them have in common, such as `k`; n tasks.
     """
     rows = []
-    if languages is not None:
-        hits = hits[hits.language.isin(list(languages))]
-    for model in dict.fromkeys(hits.model):
-        table = answers(hits, model)
+    for model, own in hits.groupby("model", sort=False):
+        table = answers(own, model)
         (value,), ((low, high),) = _drawn(table, lambda means: means.mean(1, keepdims=True), seed)
-        level = hits[hits.model == model].groupby(TASK).chance.first()
-        shared = {"model": model, "data": name, "n": table.shape[1]}
-        metric = f"R@{k} over tasks"
-        rows.append(Measurement(metric=metric, value=value, low=low, high=high, **shared))
-        chance = float(level.mean())
-        rows.append(Measurement(metric=f"R@{k} chance over tasks", value=chance, **shared))
+        level = float(own.groupby(table.columns.names).chance.first().mean())
+        at = _common(table.columns)
+        rows.append(
+            Measurement(model=model, data=name, metric=at.pop("metric"), value=value, low=low,
+                        high=high, chance=level, n=table.shape[1], at=at | {"averaged": "tasks"})
+        )  # fmt: skip
     return rows
 
 
 def compare(
-    hits: pd.DataFrame,
-    first: str,
-    second: str,
-    name: str,
-    languages: Iterable[str] | None = None,
-    *,
-    k: int = 10,
-    seed: int = 0,
+    hits: pd.DataFrame, first: str, second: str, name: str, *, seed: int = 0
 ) -> list[Measurement]:
     """In how many tasks one model is ahead of another, and by how much.
 
@@ -98,22 +76,21 @@ def compare(
         first: under whose name the records are.
         second: the other.
         name: of the data.
-        languages: as for `answers`.
-        k: as for `overall`.
         seed: of the bootstrap.
 
     Returns:
-        Say, for "LiT" as the second: "R@10 gain over LiT", the mean difference over tasks, with a
-        95 % bootstrap interval over pictures; "tasks ahead of LiT", their number, without one, for
-        a count of differences above zero drifts towards half of the tasks in every resample;
-        "tasks surely ahead of LiT" and "tasks surely behind LiT", those in which the interval of
-        the task's own difference is above or below zero; n tasks. And for each task, say "text
-        retrieval R@10 gain over LiT" on "NAME:LANGUAGE", with that interval; n pictures.
+        At `over` the second model and what all tasks have in common: "recall gain" at `averaged`
+        "tasks", the mean difference, with a 95 % bootstrap interval over pictures; "tasks ahead",
+        their number, without one, for a count of differences above zero drifts towards half of the
+        tasks in every resample; "tasks surely ahead" and "tasks surely behind", those in which the
+        interval of the task's own difference is above or below zero; n tasks. And for each task
+        "recall gain" at its `language`, `direction` and whatever tells it from others, with that
+        interval; n pictures.
 
     Raises:
         ValueError: as `answers`, or the models were asked different things.
     """
-    own, other = (answers(hits, model, languages) for model in (first, second))
+    own, other = (answers(hits, model) for model in (first, second))
     asked = [(table.index, table.columns, table.notna().to_numpy()) for table in (own, other)]
     if not all(np.array_equal(*each) for each in zip(*asked, strict=True)):
         raise ValueError(
@@ -121,57 +98,30 @@ def compare(
             "pictures and tasks; evaluate both on the same collection and languages"
         )
     (gain, *each), (reach, *ends) = _drawn(own - other, _gains, seed)
-    shared = {"model": first, "data": name, "n": own.shape[1]}
-    metric = f"R@{k} gain over {second}"
-    rows = [Measurement(metric=metric, value=gain, low=reach[0], high=reach[1], **shared)]
+    at = _common(own.columns) | {"over": second}
+    shared = {"model": first, "data": name, "metric": f"{at.pop('metric')} gain"}
+    tasks = own.columns.to_frame().drop(columns="metric").to_dict("records")
     counts = {
-        "ahead of": sum(value > 0 for value in each),
-        "surely ahead of": sum(low > 0 for low, _ in ends),
-        "surely behind": sum(high < 0 for _, high in ends),
+        "tasks ahead": sum(value > 0 for value in each),
+        "tasks surely ahead": sum(low > 0 for low, _ in ends),
+        "tasks surely behind": sum(high < 0 for _, high in ends),
     }
-    rows += [
-        Measurement(metric=f"tasks {way} {second}", value=float(count), **shared)
-        for way, count in counts.items()
+    mean = Measurement(value=gain, low=reach[0], high=reach[1], n=len(tasks),
+                       at=at | {"averaged": "tasks"}, **shared)  # fmt: skip
+    rows = [mean] + [
+        Measurement(value=count, n=len(tasks), at=at, **shared | {"metric": metric})
+        for metric, count in counts.items()
     ]
-    for task, value, (low, high) in zip(own.columns, each, ends, strict=True):
-        language, direction = task
-        rows.append(
-            Measurement(
-                model=first, data=f"{name}:{language}", n=int(own[task].notna().sum()), low=low,
-                high=high, value=value, metric=f"{direction} R@{k} gain over {second}",
-            )
-        )  # fmt: skip
-    return rows
+    return rows + [
+        Measurement(value=value, low=low, high=high, n=pictures, at=at | task, **shared)
+        for value, (low, high), pictures, task in zip(each, ends, own.count(), tasks, strict=True)
+    ]
 
 
-def means(frame: pd.DataFrame, k: int = 10) -> pd.DataFrame:
-    """The means that `overall` recorded, beside chance.
-
-    Args:
-        frame: records, as `Run.frame` gives them.
-        k: as for `overall`.
-
-    Returns:
-        The rows "R@k over tasks", with the column `chance`.
-    """
-    keys = ["model", "data"]
-    levels = frame[frame.metric == f"R@{k} chance over tasks"].set_index(keys).value
-    return frame[frame.metric == f"R@{k} over tasks"].join(levels.rename("chance"), on=keys)
-
-
-def by_task(frame: pd.DataFrame, second: str) -> pd.DataFrame:
-    """The differences of single tasks that `compare` recorded.
-
-    Args:
-        frame: records, as `Run.frame` gives them.
-        second: the model that was compared with.
-
-    Returns:
-        Those rows, with the columns `direction` and `language`.
-    """
-    found = frame.metric.str.extract(rf"^(\w+ retrieval) R@\d+ gain over ({re.escape(second)})$")
-    rows = frame.assign(direction=found[0])[found[1].notna()]
-    return rows.assign(language=rows.data.str.extract(r":([^:]*)$")[0])
+def _common(tasks: pd.MultiIndex) -> dict:
+    """What is the same in all tasks."""
+    table = tasks.to_frame()
+    return table.loc[:, table.nunique() == 1].iloc[0].to_dict()
 
 
 def _gains(means: Float[np.ndarray, "draws tasks"]) -> Float[np.ndarray, "draws values"]:

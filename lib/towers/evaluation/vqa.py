@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from towers import metrics
 from towers.data.questions import Questions
+from towers.evaluation import comparisons
 from towers.metrics.vqa import vqa_accuracies
 from towers.records import Measurement
 
@@ -62,8 +62,8 @@ def evaluate(
         seed: of the runs that the answers come from, and of the bootstrap.
 
     Returns:
-        For each model and kind, and "overall": "accuracy (KIND)" with its interval, and for each
-        baseline "gain over BASELINE (KIND)", paired question by question. Intervals are 95 %
+        For each model and `kind`, and "overall": "accuracy" with its interval, and for each
+        baseline "accuracy gain" at `over` it, paired question by question. Intervals are 95 %
         bootstraps that draw pictures (groups of near duplicates), with all their questions.
 
     Raises:
@@ -75,51 +75,21 @@ def evaluate(
     scores = {model: vqa_accuracies(own, answers) for model, own in given.items()}
     rows = []
     for kind, mine in _parts(questions).items():
-        groups = questions.clusters[mine]
-        shared = {"data": data, "n": int(mine.sum()), "seed": seed}
+        drawn = {"groups": questions.clusters[mine], "seed": seed}
+        shared = {"data": data, "metric": "accuracy", "at": {"kind": kind}}
         for model, own in scores.items():
-            ends = metrics.intervals.proportion(own[mine], groups=groups, seed=seed)
-            rows.append(_row(model, f"accuracy ({kind})", own[mine].mean(), ends, shared))
-            for name in set(baselines) - {model}:
-                other = scores[name][mine]
-                ends = metrics.intervals.paired_difference(
-                    own[mine], other, groups=groups, seed=seed
+            low, high = metrics.intervals.proportion(own[mine], **drawn)
+            rows.append(
+                Measurement(model=model, value=float(own[mine].mean()), low=low, high=high,
+                            n=int(mine.sum()), seed=seed, **shared)
+            )  # fmt: skip
+            rows += [
+                comparisons.gain(
+                    own[mine], scores[name][mine], model=model, over=name, **shared, **drawn
                 )
-                gain = (own[mine] - other).mean()
-                rows.append(_row(model, f"gain over {name} ({kind})", gain, ends, shared))
-    return rows
-
-
-def by_kind(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """The records of one metric of `evaluate`, with the column `kind`.
-
-    Args:
-        frame: records, as `Run.frame` gives them.
-        metric: "accuracy" or "gain over BASELINE".
-    """
-    parts = frame.metric.str.extract(r"^(.*) \((.*)\)$")
-    return frame.assign(kind=parts[1])[parts[0] == metric]
-
-
-def over_seeds(frame: pd.DataFrame, metric: str = "accuracy") -> list[Measurement]:
-    """Means over seeds of one metric of `evaluate`: what another training would change as well.
-
-    Args:
-        frame: records, as `Run.frame` gives them.
-        metric: as for `by_kind`.
-
-    Returns:
-        For each model, data and kind with several seeds "mean METRIC (KIND)" with Student's 95 %
-        interval over the seeds, which are n.
-    """
-    rows = []
-    keys = ["model", "data", "metric"]
-    for (model, data, full), part in by_kind(frame, metric).groupby(keys, sort=False):
-        values = part.value.to_numpy()
-        if len(values) > 1:
-            ends = metrics.intervals.student(values)
-            shared = {"data": data, "n": len(values)}
-            rows.append(_row(model, f"mean {full}", values.mean(), ends, shared))
+                for name in baselines
+                if name != model
+            ]
     return rows
 
 
@@ -127,11 +97,3 @@ def _parts(questions: Questions) -> dict[str, Bool[np.ndarray, " questions"]]:
     """Which questions are of each kind, and all of them."""
     kinds = np.array([each.kind for each in questions])
     return {kind: kinds == kind for kind in questions.kinds} | {OVERALL: kinds == kinds}
-
-
-def _row(
-    model: str, metric: str, value: Float, ends: metrics.intervals.Interval, shared: dict
-) -> Measurement:
-    return Measurement(
-        model=model, metric=metric, value=float(value), low=ends.low, high=ends.high, **shared
-    )

@@ -3,18 +3,17 @@
 Source: Radford et al. 2021, sections 3.1.2 and 3.1.4.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float
 from scipy.special import softmax
 from torch import Tensor
 
 from towers import data, metrics, models
-from towers.evaluation import embeds
+from towers.evaluation import comparisons, embeds
 from towers.models.features import Precision
 from towers.records import Measurement
 
@@ -120,13 +119,12 @@ def evaluate(
         dtype: in which the towers compute features, as for `models.features`.
 
     Returns:
-        For each set, say "ensemble": "top-1 accuracy (ensemble)" with a Clopper-Pearson interval,
-        "mean per class (ensemble)" with a bootstrap interval within classes, and from the second
-        set on "top-1 gain (ensemble)", the difference to the first on the same items with a paired
-        bootstrap interval. Once: "top-1 chance" and so on, k / classes. All intervals 95 %.
-        Bootstraps draw whole groups of near duplicates (`Item.group`). Clopper-Pearson takes every
-        item for an independent one, and is too narrow to the degree that a collection repeats
-        itself.
+        For each set, at `prompt` its name: for each `k` "accuracy" beside chance, k / classes, with
+        a Clopper-Pearson interval; "accuracy per class", the mean over classes, with a bootstrap
+        interval within classes; and from the second set on "accuracy gain" at `over` the first, on
+        the same items, with a paired bootstrap interval. All intervals 95 %. Bootstraps draw whole
+        groups of near duplicates (`Item.group`). Clopper-Pearson takes every item for an
+        independent one, and is too narrow to the degree that a collection repeats itself.
 
     Raises:
         ValueError: no prompts, fewer than two classes, or names for another number of them.
@@ -150,35 +148,28 @@ def evaluate(
         classes = class_embeddings(dual, names, templates, dtype).numpy()
         hits[prompt] = metrics.hits_at_k(images @ classes.T, labels[labelled], [1, *ks])
 
-    shared = {"model": dual.name, "data": collection.name, "n": len(labelled), "seed": seed}
-    return [
-        Measurement(metric=metric, value=value, low=low, high=high, **shared)
-        for metric, value, (low, high) in (
-            *((f"top-{k} chance", k / len(names), (None, None)) for k in ks),
-            *_accuracies(hits, ks, labels[labelled], collection.groups[labelled], seed),
-        )
-    ]
-
-
-def _accuracies(
-    hits: Mapping[str, Mapping[int, Float[np.ndarray, " items"]]],
-    ks: Sequence[int],
-    labels: Int[np.ndarray, " items"],
-    groups: Shaped[np.ndarray, " items"],
-    seed: int,
-) -> Iterator[tuple[str, float, metrics.intervals.Interval]]:
-    """Metric, value and interval for each set of prompts, the first being the baseline."""
-    drawn = {"groups": groups, "seed": seed}
-    baseline = next(iter(hits.values()))[1]
-    for number, (prompt, of_k) in enumerate(hits.items()):
+    shared = {"model": dual.name, "data": collection.name, "seed": seed}
+    drawn = {"groups": collection.groups[labelled], "seed": seed}
+    first, baseline = next((prompt, of_k[1]) for prompt, of_k in hits.items())
+    rows = []
+    for prompt, of_k in hits.items():
+        named = shared | {"n": len(labelled), "at": {"prompt": prompt}}
         for k in ks:
-            ends = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labels))
-            yield f"top-{k} accuracy ({prompt})", float(of_k[k].mean()), ends
-        ends = metrics.intervals.proportion_per_class(of_k[1], labels, **drawn)
-        yield f"mean per class ({prompt})", metrics.mean_per_class(of_k[1], labels), ends
-        if number:
-            ends = metrics.intervals.paired_difference(of_k[1], baseline, **drawn)
-            yield f"top-1 gain ({prompt})", float(of_k[1].mean() - baseline.mean()), ends
+            low, high = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labelled))
+            rows.append(
+                Measurement(metric="accuracy", value=float(of_k[k].mean()), low=low, high=high,
+                            chance=k / len(names), **named | {"at": {"prompt": prompt, "k": k}})
+            )  # fmt: skip
+        low, high = metrics.intervals.proportion_per_class(of_k[1], labels[labelled], **drawn)
+        value = metrics.mean_per_class(of_k[1], labels[labelled])
+        rows.append(
+            Measurement(metric="accuracy per class", value=value, low=low, high=high,
+                        chance=1 / len(names), **named)
+        )  # fmt: skip
+        if prompt != first:
+            asked = {"metric": "accuracy", "over": first, "at": {"prompt": prompt, "k": 1}}
+            rows.append(comparisons.gain(of_k[1], baseline, **asked, **drawn | shared))
+    return rows
 
 
 def guesses(
@@ -227,22 +218,3 @@ def listed(
         ],
         columns=["data", "name", "label", "rank", "guess", "probability"],
     )
-
-
-def by_prompt(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The records of one metric of `evaluate`, one row per data set and set of prompts.
-
-    Args:
-        frame: records, as `Run.frame` gives them.
-        metric: "top-1 accuracy", "top-5 accuracy", "mean per class" or "top-1 gain".
-
-    Returns:
-        The rows whose metric is "<metric> (<prompt>)", with the columns `prompt` and, for
-        accuracies, `chance`.
-    """
-    found = frame.metric.str.extract(rf"^{re.escape(metric)} \((.*)\)$")[0]
-    rows = frame[found.notna()].assign(prompt=found)
-    levels = frame[frame.metric == metric.replace("accuracy", "chance")]
-    same = ["model", "data", "seed"]
-    levels = levels.drop_duplicates(same).rename(columns={"value": "chance"})
-    return rows.merge(levels[[*same, "chance"]], how="left", on=same, validate="many_to_one")

@@ -98,7 +98,7 @@ class Run:
 
         Raises:
             ExperimentError: something else than a measurement, or a second, different value for
-                one model, data, metric and seed.
+                what tells records apart.
         """
         several = isinstance(measurements, Iterable)
         for measurement in measurements if several else [measurements]:
@@ -108,8 +108,7 @@ class Run:
             record = Record(**values)
             if self._records.setdefault(record.key, record) != record:
                 raise ExperimentError(
-                    f"{record.metric!r} for {record.model!r} on {record.data!r} with seed "
-                    f"{record.seed} has a value already; name what differs, or begin again"
+                    f"{record} has a value already; name what differs, or begin again"
                 )
 
     def uses(self, name: str, checksum: str) -> None:
@@ -127,9 +126,14 @@ class Run:
         if self._checksums.setdefault(name, checksum) != checksum:
             raise ExperimentError(f"{name!r} has checksum {self._checksums[name]} already")
 
+    @property
+    def records(self) -> list[Record]:
+        """The records so far."""
+        return list(self._records.values())
+
     def frame(self) -> "pd.DataFrame":
-        """The records so far, one row each, with the columns of `records.table`."""
-        return records.frame(list(self._records.values()))
+        """The records so far as a table (`records.frame`)."""
+        return records.frame(self.records)
 
     def figure_data(self, name: str, frame: "pd.DataFrame") -> None:
         """Keep what a figure shows, as `<scale>/<name>.csv` beside the results.
@@ -172,8 +176,8 @@ class Run:
         for name, text in self._figures.items():
             files.atomic_write(folder / name, text)
         digests = {name: files.sha256(folder / name) for name in self._figures}
-        rows = list(self._records.values())
-        records.write(folder / f"{self.scale}.json", self._provenance(digests), rows)
+        path = folder / f"{self.scale}.json"
+        records.write(path, self._provenance(digests), self.records)
 
     def _provenance(self, artifacts: dict[str, str]) -> Provenance:
         seeds = {self.parameters["seed"], *(row.seed for row in self._records.values())} - {None}

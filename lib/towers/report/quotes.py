@@ -1,6 +1,8 @@
 """Numbers in sentences: one record, selected by words, as text."""
 
 import contextlib
+import re
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,25 +17,41 @@ def _percent(record: records.Record) -> str:
 
 
 def _gain(record: records.Record) -> str:
-    if record.low is None or record.high is None:
-        raise ValueError(f"expected a record with an interval, {record.metric!r} has none")
-    ends = f"{100 * record.low:+.1f} to {100 * record.high:+.1f}"
-    return f"{100 * record.value:+.1f} points ({ends})"
+    low, high = _ends(record)
+    return f"{100 * record.value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _interval(record: records.Record) -> str:
-    if record.low is None or record.high is None:
-        raise ValueError(f"expected a record with an interval, {record.metric!r} has none")
-    return f"{100 * record.value:.1f} % ({100 * record.low:.1f} to {100 * record.high:.1f})"
+    low, high = _ends(record)
+    return f"{100 * record.value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _estimate(record: records.Record) -> str:
+    low, high = _ends(record)
+    return f"{record.value:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _ends(record: records.Record) -> tuple[float, float]:
     if record.low is None or record.high is None:
-        raise ValueError(f"expected a record with an interval, {record.metric!r} has none")
-    return f"{record.value:.3g} ({record.low:.3g} to {record.high:.3g})"
+        raise ValueError(f"expected a record with an interval, {record} has none")
+    return record.low, record.high
 
 
-FORMATS = {
+def _chance(record: records.Record) -> str:
+    return f"{100 * _guessing(record):.1f} %"
+
+
+def _times(record: records.Record) -> str:
+    return f"{record.value / _guessing(record):.0f} times"
+
+
+def _guessing(record: records.Record) -> float:
+    if not (record.chance or 0) > 0:
+        raise ValueError(f"expected a record with its chance, {record} has none")
+    return record.chance
+
+
+FORMATS: dict[str, Callable[[records.Record], str]] = {
     "percent": _percent,
     "fine": lambda record: f"{100 * record.value:.2f} %",
     "interval": _interval,
@@ -42,26 +60,37 @@ FORMATS = {
     "value": lambda record: f"{record.value:.3g}",
     "count": lambda record: f"{record.value:,.0f}",
     "n": lambda record: f"{record.n:,}",
+    "chance": _chance,
+    "times chance": _times,
 }
 
 
 @cache
-def _rows(path: Path, modified: int) -> tuple[records.Record, ...]:
-    return tuple(records.read(path)[1])
+def _read(path: Path, modified: int) -> tuple[int | None, tuple[records.Record, ...]]:
+    """The main seed of a results file, and its records."""
+    provenance, rows = records.read(path)
+    return provenance.parameters.get("seed"), tuple(rows)
 
 
-def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str]:
+def quote(
+    words: str, scale: str, results: Path | None = None, page: str | None = None
+) -> tuple[str, str]:
     """The text of one number and where it comes from.
 
+    A sentence names what it has to: "clip/retrieval; in-domain; recall; k=10; de; interval". A word
+    is a value that the record has in any column (model, data, metric or a condition), or
+    `name=value` where the column matters, and numbers always. The experiment stands first, and may
+    be left out on its own page. What is not said is the experiment's main seed where records have
+    it, and no condition that only some of the records have. One record must be left.
+
     Args:
-        words: `experiment; metric=...; data=...; model=...; show=FORMAT`. The selectors must
-            leave exactly one record of that experiment at `scale`. With `over=METRIC` the text is
-            how many times the value of that metric (same model, data and seed) it is. FORMAT is
-            `percent` (the default), `fine` (percent with two decimals), `interval` (percent with
-            its 95 % interval), `gain` (signed percentage points with their interval), `estimate`
-            (the plain value with its interval), `value`, `count` or `n`.
+        words: separated by semicolons. One of them may be a format: `percent` (the default), `fine`
+            (percent with two decimals), `interval` (percent with its 95 % interval), `gain` (signed
+            percentage points with their interval), `estimate` (the plain value with its interval),
+            `value`, `count`, `n`, `chance` (of the record, in percent) or `times chance`.
         scale: the scale whose records are read.
         results: the results folder; the checkout's own if None.
+        page: the experiment on whose page the sentence stands, if it stands on one.
 
     Returns:
         The number as text, and a one-line description of its record for a tooltip. Of an
@@ -71,20 +100,23 @@ def quote(words: str, scale: str, results: Path | None = None) -> tuple[str, str
     Raises:
         ValueError: the words are malformed, name no experiment, or select no record or several.
     """
-    experiment, *pairs = (part.strip() for part in words.split(";"))
-    chosen = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    if len(chosen) != len(pairs) or set(chosen) - {*SELECTORS, "over", "show"}:
-        allowed = "=; ".join((*SELECTORS, "over", "show"))
-        raise ValueError(f"expected 'experiment; {allowed}=', each once, got {words!r}")
-    show, over = chosen.pop("show", "percent"), chosen.pop("over", None)
-    if show not in FORMATS:
-        raise ValueError(f"expected show= one of {', '.join(FORMATS)}, got {show!r}")
+    parts = [part.strip() for part in words.split(";")]
+    experiment = parts.pop(0) if re.fullmatch(r"\w+/\w+", parts[0]) else page
+    shows = [part for part in parts if part in FORMATS]
+    said = [part for part in parts if part not in FORMATS]
+    if not experiment or not said or len(shows) > 1 or len({*parts}) < len(parts):
+        raise ValueError(
+            "expected 'experiment; word; name=value; format', each once and with one format at "
+            f"most, got {words!r}; formats are {', '.join(FORMATS)}"
+        )
     path = (results or files.results_home()) / f"{experiment}/{scale}.json"
     if not path.is_file():
         experiments.get(experiment)
         return NOT_RUN, f"{experiment} has no records at {scale} scale"
     try:
-        return _quoted(path, chosen, show, over, f"{words!r} at scale {scale}")
+        row = _only(*_read(path, path.stat().st_mtime_ns), said, f"{words!r} at scale {scale}")
+        text = FORMATS[shows[0] if shows else "percent"](row)
+        return text, f"{row.experiment} at {row.scale} scale: {row}, n = {row.n}"
     except ValueError:
         if stale := _stale(experiment, scale, results):
             return NOT_RUN, f"{experiment} at {scale} scale lacks this record; it is stale: {stale}"
@@ -98,32 +130,50 @@ def _stale(experiment: str, scale: str, results: Path | None) -> str | None:
     return None
 
 
-def _quoted(
-    path: Path, chosen: dict[str, str], show: str, over: str | None, what: str
-) -> tuple[str, str]:
-    """The text of one record of a file, and its description."""
-    rows = _rows(path, path.stat().st_mtime_ns)
-    row = _only(rows, chosen, what)
-    text = FORMATS[show](row)
-    if over:
-        same = {key: str(getattr(row, key)) for key in SELECTORS} | {"metric": over}
-        base = _only(rows, same, f"{what}, its over={over}")
-        if not base.value > 0:
-            raise ValueError(f"expected {over!r} above 0 to divide by, it is {base.value}")
-        text = f"{row.value / base.value:.0f} times"
-    seed = "" if row.seed is None else f", seed {row.seed}"
-    return text, (
-        f"{row.experiment} at {row.scale} scale: {row.metric} of {row.model} on {row.data}, "
-        f"n = {row.n}{seed}" + (f"; divided by {over}" if over else "")
-    )
+def _only(
+    seed: int | None, rows: Sequence[records.Record], said: Sequence[str], what: str
+) -> records.Record:
+    """The one record that the words leave."""
+    found = [(row, _columns(row)) for row in rows]
+    named = set()
+    for word in said:
+        name, equals, value = word.partition("=")
+        if equals and name.isidentifier():
+            named.add(name)
+            kept = [(row, columns) for row, columns in found if columns.get(name) == value]
+        else:
+            kept = [(row, columns) for row, columns in found if word in columns.values()]
+            named |= {n for _, columns in kept for n, text in columns.items() if text == word}
+        if not kept:
+            raise ValueError(f"expected one record for {what}, found none; {_choice(found, word)}")
+        found = kept
+    common = set.intersection(*(set(columns) for _, columns in found))
+    found = [each for each in found if not set(each[1]) - common - named - {*SELECTORS}] or found
+    if "seed" not in named:
+        found = [each for each in found if each[0].seed == seed] or found
+    if len(found) > 1:
+        apart = {name for _, columns in found for name in columns}
+        apart = [name for name in apart if len({c.get(name) for _, c in found}) > 1]
+        raise ValueError(
+            f"expected one record for {what}, found {len(found)}; say more: they differ in "
+            f"{', '.join(sorted(apart))}"
+        )
+    return found[0][0]
 
 
-def _only(rows: tuple[records.Record, ...], chosen: dict[str, str], what: str) -> records.Record:
-    """The one record whose fields read as chosen."""
-    found = [r for r in rows if all(str(getattr(r, key)) == value for key, value in chosen.items())]
-    if len(found) != 1:
-        raise ValueError(f"expected one record for {what}, found {len(found)}")
-    return found[0]
+def _columns(row: records.Record) -> dict[str, str]:
+    """What a word can name, by column."""
+    columns = {name: getattr(row, name) for name in SELECTORS} | row.at
+    return {name: str(value) for name, value in columns.items() if value is not None}
+
+
+def _choice(found: Sequence[tuple[records.Record, dict[str, str]]], word: str) -> str:
+    """What could stand in the place of a word that names nothing."""
+    name = word.partition("=")[0]
+    columns = [columns for _, columns in found]
+    name = name if any(name in of for of in columns) else "metric"
+    there = dict.fromkeys(of[name] for of in columns if name in of)
+    return f"no {word!r}; {name} is one of {', '.join(there)}"
 
 
 def cite(words: str) -> tuple[str, str]:

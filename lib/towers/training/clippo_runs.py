@@ -126,8 +126,8 @@ def planned_on_texts(accelerator: str = "A100-80GB") -> list[Measurement]:
         accelerator: of `training.budget.ACCELERATORS`.
 
     Returns:
-        Rows of `costs` and "text pairs per batch" for each, and "learning rate at update N" of the
-        longest run of a small model for `UPDATES_OF_LONGEST`.
+        Rows of `costs` and "text pairs per batch" for each, and "learning rate" of the longest run
+        of a small model, at each `update` of `UPDATES_OF_LONGEST`.
     """
     runs = on_texts()
     pairs = [
@@ -153,8 +153,8 @@ def word_embeddings() -> list[Measurement]:
     """How much larger than CLIPPO a shared tower is that reads words.
 
     Returns:
-        "parameters over CLIPPO's", a share, for 1T-CLIP with the paper's 32,000 ids, and with all
-        that mT5's vocabulary has; n is the number of ids.
+        "additional parameters" at `over` CLIPPO, a share of its own, for 1T-CLIP with the paper's
+        32,000 ids, and with all that mT5's vocabulary has; n is the number of ids.
 
     Source: Tschannen et al. 2023, Fig. 3.
     """
@@ -166,8 +166,8 @@ def word_embeddings() -> list[Measurement]:
         ("1T-CLIP, all of mT5's ids", WHOLE_MT5): words + (WHOLE_MT5 - clippo.VOCABULARY) * width,
     }
     return [
-        Measurement(model=model, data="parameters", metric="parameters over CLIPPO's",
-                    value=count / bare - 1, n=ids)
+        Measurement(model=model, data="parameters", metric="additional parameters",
+                    value=count / bare - 1, n=ids, at={"over": "CLIPPO"})
         for (model, ids), count in counts.items()
     ]  # fmt: skip
 
@@ -179,8 +179,8 @@ def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
         accelerator: of `training.budget.ACCELERATORS`; the paper's were TPUs of three kinds.
 
     Returns:
-        Rows of `costs` for each of `PLANNED`, and once "learning rate at update N" for `UPDATES`,
-        whose model is "all".
+        Rows of `costs` for each of `PLANNED`, and once "learning rate" at each `update` of
+        `UPDATES`, whose model is "all".
 
     Source: Tschannen et al. 2023, appendix B.
     """
@@ -225,11 +225,12 @@ def rates(
     model: clippo.ClippoModel, updates: Sequence[int], accelerator: str = "A100-80GB"
 ) -> list[Measurement]:
     """The learning rate of a model's run at some of its updates, beside its `costs`."""
-    values = {
-        _at(update): model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup)
+    return [
+        Measurement(model=model.name, data=accelerator, n=DEVICES, metric="learning rate",
+                    value=model.lr * schedules.reciprocal_sqrt(update, model.steps, model.warmup),
+                    at={"update": update})
         for update in updates
-    }
-    return _rows(values, model=model.name, data=accelerator, n=DEVICES)
+    ]  # fmt: skip
 
 
 def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
@@ -243,8 +244,8 @@ def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
 
     Returns:
         For each of `ANSWERING` "parameters" (the tower's and the classifier's), "updates", "batch",
-        "memory per device (GB)", "hours", and once "learning rate at update N" and
-        "classifier's learning rate at update N" for `ANSWERING_UPDATES`; n is the one device.
+        "memory per device (GB)", "hours", and once "learning rate" and "classifier's learning
+        rate" at each `update` of `ANSWERING_UPDATES`; n is the one device.
 
     Source: Tschannen et al. 2023, appendix B.1.
     """
@@ -258,12 +259,11 @@ def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
             accelerator=ACCELERATORS[accelerator],
         )  # fmt: skip
         rows += _rows(_taken(found) | {"hours": 24 * found.days}, model=name, **shared)
-    rates = {
-        _at(update): how.lr * schedules.cosine(update, how.steps, how.warmup)
-        for update in ANSWERING_UPDATES
-    }
-    heads = {f"classifier's {at}": how.head_factor * rate for at, rate in rates.items()}
-    return rows + _rows(rates | heads, model="all", **shared)
+    for update in ANSWERING_UPDATES:
+        rate = how.lr * schedules.cosine(update, how.steps, how.warmup)
+        values = {"learning rate": rate, "classifier's learning rate": how.head_factor * rate}
+        rows += _rows(values, model="all", at={"update": update}, **shared)
+    return rows
 
 
 def _taken(found: Plan) -> dict[str, float]:
@@ -272,10 +272,6 @@ def _taken(found: Plan) -> dict[str, float]:
         "parameters": found.parameters, "updates": found.steps, "batch": found.batch,
         "memory per device (GB)": found.memory / GB,
     }  # fmt: skip
-
-
-def _at(update: int) -> str:
-    return f"learning rate at update {update:,}"
 
 
 def _rows(values: Mapping[str, float], **shared: Any) -> list[Measurement]:

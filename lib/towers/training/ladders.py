@@ -6,7 +6,7 @@ Source: Khan and Fu 2023, sections 3.3 and 6.4 to 6.7, Table 4, Figs. 6 to 10.
 import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -51,9 +51,15 @@ class Step:
 
     @property
     def title(self) -> str:
-        """What the trained pair is called in records."""
+        """What the trained pair is called."""
         known = "" if self.pretrained == "both" else f", pretrained: {self.pretrained}"
         return f"{self.policy}, {self.towers}, {self.pairs:,} pairs{known}"
+
+    @property
+    def at(self) -> dict[str, str | int]:
+        """The conditions of its records: towers, pairs and, unless both are, `pretrained`."""
+        known = {} if self.pretrained == "both" else {"pretrained": self.pretrained}
+        return {"towers": self.towers, "pairs": self.pairs} | known
 
 
 @dataclass(frozen=True)
@@ -181,14 +187,6 @@ def grid(
     ]
 
 
-def listed(steps: Iterable[Step]) -> pd.DataFrame:
-    """The runs, one row each: their fields, `towers`, and `model`, the title."""
-    return pd.DataFrame([
-        {"model": step.title, "towers": step.towers} | asdict(step)
-        for step in dict.fromkeys(steps)
-    ])  # fmt: skip
-
-
 def changed(steps: Iterable[Step], **changes: Any) -> list[Step]:
     """The same runs with other fields."""
     return [replace(step, **changes) for step in steps]
@@ -202,8 +200,8 @@ def planned(amounts: Sequence[int], letters: str = "fg") -> list[Measurement]:
         letters: of the configurations of Table 1.
 
     Returns:
-        "updates", "hours" and "memory per device (GB)" of each configuration and amount; nothing is
-        computed.
+        "updates", "hours" and "memory per device (GB)" of each configuration, at each number of
+        `pairs`; nothing is computed.
 
     Raises:
         KeyError: a letter that is none of the table's.
@@ -218,9 +216,9 @@ def planned(amounts: Sequence[int], letters: str = "fg") -> list[Measurement]:
                 "updates": updates, "hours": 24 * found.days * updates,
                 "memory per device (GB)": found.memory / GB,
             }  # fmt: skip
-            name = f"({letter}) {model.name}, {pairs:,} pairs"
             rows += [
-                Measurement(model=name, data=A6000.name, metric=key, value=value, n=DEVICES)
+                Measurement(model=f"({letter}) {model.name}", data=A6000.name, metric=key,
+                            value=value, n=DEVICES, at={"pairs": pairs})
                 for key, value in values.items()
-            ]
+            ]  # fmt: skip
     return rows

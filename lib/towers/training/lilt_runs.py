@@ -60,12 +60,12 @@ def shares(frame: pd.DataFrame, size: models.lilt.Size = "base") -> list[Measure
         size: of the towers it was made for.
 
     Returns:
-        "share that moves, base" of each model; n is the number of its parameters.
+        "share that moves" of each model, at `size`; n is the number of its parameters.
     """
     return [
         Measurement(
-            model=row.model, data="the paper's towers", metric=f"share that moves, {size}",
-            value=row.share, n=row.parameters,
+            model=row.model, data="the paper's towers", metric="share that moves",
+            value=row.share, n=row.parameters, at={"size": size},
         )
         for row in frame.itertuples()
     ]  # fmt: skip
@@ -101,10 +101,10 @@ def planned(
         accelerator: the paper had four A6000.
 
     Returns:
-        For each configuration, called "(letter) name, size", "parameters that move", "share that
-        moves", "memory per device (GB)" and "hours"; of all "pairs", "updates", "batch" and the
-        "learning rate at update N" of `UPDATES`, under half a cosine after one epoch of warm-up.
-        Locked towers go forward in every update.
+        For each configuration, called "(letter) name", "parameters that move", "share that moves",
+        "memory per device (GB)" and "hours" at its `size`; of all "pairs", "updates", "batch" and
+        the "learning rate" at each `update` of `UPDATES`, under half a cosine after one epoch of
+        warm-up. Locked towers go forward in every update.
 
     Raises:
         ValueError: a letter that is none of the table's.
@@ -121,14 +121,17 @@ def planned(
             "memory per device (GB)": found.memory / GB, "hours": 24 * found.days,
         }  # fmt: skip
         rows += [
-            Measurement(model=f"({letter}) {model.name}, {size}", metric=key, value=value, **shared)
+            Measurement(model=f"({letter}) {model.name}", metric=key, value=value,
+                        at={"size": size}, **shared)
             for key, value in values.items()
-        ]
+        ]  # fmt: skip
     steps = EPOCHS * STEPS_PER_EPOCH
-    common = {"pairs": PAIRS, "updates": steps, "batch": BATCH} | {
-        f"learning rate at update {n:,}": LR * schedules.cosine(n, steps, STEPS_PER_EPOCH)
-        for n in UPDATES
-    }
-    return rows + [
+    common = {"pairs": PAIRS, "updates": steps, "batch": BATCH}
+    rows += [
         Measurement(model="all", metric=key, value=value, **shared) for key, value in common.items()
     ]
+    return rows + [
+        Measurement(model="all", metric="learning rate", at={"update": update},
+                    value=LR * schedules.cosine(update, steps, STEPS_PER_EPOCH), **shared)
+        for update in UPDATES
+    ]  # fmt: skip

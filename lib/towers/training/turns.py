@@ -47,9 +47,9 @@ def compare(
         progress: show a bar on a terminal.
 
     Returns:
-        For each other model "update's time over that of THAN", the geometric mean over turns with
-        Student's 95 % interval, and for each model "seconds per update", the median over its turns
-        on this machine. n is the number of turns.
+        For each other model "relative time of an update" at `over` the one named, the geometric
+        mean over turns with Student's 95 % interval, and for each model "seconds per update", the
+        median over its turns on this machine. n is the number of turns.
 
     Raises:
         TrainingError: the recipe does not suit the device or its data.
@@ -107,8 +107,8 @@ def _ratio(model: str, than: str, ratios: np.ndarray) -> Measurement:
     logs = np.log(ratios)
     value, low, high = map(math.exp, (logs.mean(), *metrics.intervals.student(logs)))
     return Measurement(
-        model=model, data="training", metric=f"update's time over that of {than}", value=value,
-        low=low, high=high, n=len(ratios),
+        model=model, data="training", metric="relative time of an update", value=value,
+        low=low, high=high, n=len(ratios), at={"over": than},
     )  # fmt: skip
 
 

@@ -1,0 +1,153 @@
+"""The book's two comparisons: of two models on the same queries, and of one model's seeds.
+
+Over queries, what is hard about one is hard for both models and cancels: intervals are paired
+bootstraps over groups of queries that belong together (`metrics.intervals.paired_difference`), and
+say what other queries would change. Over seeds they are Student's (`metrics.intervals.student`),
+and say what another training would change. Both are 95 %.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Shaped
+
+from towers import metrics
+from towers.records import Measurement
+
+
+def gain(
+    ours: Float[np.ndarray, " queries"],
+    theirs: Float[np.ndarray, " queries"],
+    *,
+    model: str,
+    data: str,
+    metric: str,
+    over: str,
+    at: dict | None = None,
+    groups: Shaped[np.ndarray, " queries"] | None = None,
+    seed: int = 0,
+) -> Measurement:
+    """How much more one model has than another on the same queries.
+
+    Args:
+        ours: of each query, for example whether it was answered.
+        theirs: the other model's, query by query.
+        model: whose `ours` are.
+        data: name of the data.
+        metric: what the values are means of, "recall" for example.
+        over: the other model, or the other setting of the same one.
+        at: the conditions of both.
+        groups: queries of one group are drawn together.
+        seed: of both models' runs, and of the bootstrap.
+
+    Returns:
+        "recall gain", the mean of the differences with their paired interval, at `over` and the
+        other conditions; n queries.
+
+    Raises:
+        ValueError: other queries in one than in the other.
+    """
+    low, high = metrics.intervals.paired_difference(ours, theirs, seed=seed, groups=groups)
+    value = float((np.asarray(ours, float) - np.asarray(theirs, float)).mean())
+    return Measurement(
+        model=model, data=data, metric=f"{metric} gain", value=value, low=low, high=high,
+        n=len(ours), seed=seed, at={**(at or {}), "over": over},
+    )  # fmt: skip
+
+
+def gains(
+    first: pd.DataFrame, second: pd.DataFrame, *, model: str, over: str, data: str, seed: int = 0
+) -> list[Measurement]:
+    """`gain` for everything that two models were asked.
+
+    Args:
+        first: one row a query: `metric`, `group`, `hit` and any conditions, as `retrieval.hits`
+            and `family.hits` give them.
+        second: of the other model.
+        model: whose the first are.
+        over: whose the second are.
+        data: name of the data.
+        seed: of both models' runs, and of the bootstrap.
+
+    Raises:
+        ValueError: they were asked different things.
+    """
+    told = {"model", "item", "group", "hit", "chance", "seed"}
+    names = [name for name in first.columns if name not in told]
+    theirs = dict(iter(second.groupby(names, sort=False, dropna=False)))
+    rows = []
+    for key, own in first.groupby(names, sort=False, dropna=False):
+        other = next((part for name, part in theirs.items() if _same(name, key)), None)
+        if other is None or list(own.group) != list(other.group):
+            raise ValueError(
+                f"expected {model} and {over} on the same queries of {key}, got {len(own)} and "
+                f"{0 if other is None else len(other)}; ask both about the same collection"
+            )
+        at = {name: value for name, value in zip(names, key, strict=True) if not pd.isna(value)}
+        ours, others = own.hit.to_numpy(), other.hit.to_numpy()
+        asked = {"model": model, "data": data, "metric": at.pop("metric"), "over": over, "at": at}
+        rows.append(gain(ours, others, groups=own.group.to_numpy(), seed=seed, **asked))
+    return rows
+
+
+def _same(first: tuple, second: tuple) -> bool:
+    """Whether two keys are equal, missing conditions included."""
+    pairs = zip(first, second, strict=True)
+    return all(one == two or (pd.isna(one) and pd.isna(two)) for one, two in pairs)
+
+
+def over_seeds(
+    rows: Sequence[Measurement], wanted: Collection[str], *, geometric: bool = False
+) -> list[Measurement]:
+    """Means over seeds with Student's 95 % interval of them.
+
+    Args:
+        rows: of one or several seeds; those without a seed are left out.
+        wanted: metrics to average.
+        geometric: average the logarithms instead, as suits ratios: half and twice give one. Values
+            must be above zero.
+
+    Returns:
+        For whatever several seeds have, the mean of the same metric, at `averaged` "seeds" (or
+        "seeds, geometrically") and the other conditions; n is the number of seeds. What one seed
+        of a model lacks has no mean, as the seeds that have it would flatter it.
+
+    Raises:
+        ValueError: a value to be averaged geometrically is not above zero.
+    """
+    found: dict[tuple, dict[int, Measurement]] = {}
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for row in (row for row in rows if row.seed is not None):
+        seeds.setdefault((row.model, row.data), set()).add(row.seed)
+        if row.metric in wanted:
+            key = (row.model, row.data, row.metric, tuple(sorted(row.at.items())))
+            found.setdefault(key, {})[row.seed] = row
+    means = []
+    for (model, data, metric, at), of_seed in found.items():
+        if len(of_seed) < 2 or set(of_seed) != seeds[model, data]:
+            continue
+        value, low, high = _mean([row.value for row in of_seed.values()], metric, geometric)
+        levels = [row.chance for row in of_seed.values() if row.chance is not None]
+        chance = float(np.mean(levels)) if len(levels) == len(of_seed) else None
+        how = "seeds, geometrically" if geometric else "seeds"
+        means.append(
+            Measurement(model=model, data=data, metric=metric, value=value, low=low, high=high,
+                        n=len(of_seed), chance=chance, at=dict(at) | {"averaged": how})
+        )  # fmt: skip
+    return means
+
+
+def _mean(values: Sequence[float], metric: str, geometric: bool) -> tuple[float, float, float]:
+    """The mean and both ends of its interval."""
+    if not geometric:
+        return float(np.mean(values)), *metrics.intervals.student(np.array(values))
+    if min(values) <= 0:
+        raise ValueError(
+            f"expected values above zero of {metric!r} for a geometric mean, got {min(values)}; "
+            "average them as they are"
+        )
+    logs = np.log(values)
+    ends = (float(logs.mean()), *metrics.intervals.student(logs))
+    return tuple(math.exp(end) for end in ends)

@@ -1,0 +1,118 @@
+"""Two models on the same queries and one over its seeds: formulas, and what is refused."""
+
+import math
+from dataclasses import replace
+from itertools import starmap
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from towers.evaluation import comparisons
+from towers.records import Measurement
+
+QUANTILE = 4.30265272991  # of Student with two degrees of freedom, at 97.5 %
+
+
+def row(seed, value, metric="R@1", model="ours", data="toys"):
+    return Measurement(model=model, data=data, metric=metric, value=value, n=7, seed=seed)
+
+
+def test_the_mean_has_students_interval_over_seeds():
+    rows = list(starmap(row, [(0, 0.1), (1, 0.2), (2, 0.6)]))
+    (mean,) = comparisons.over_seeds(rows, ["R@1"])
+    reach = QUANTILE * math.sqrt((0.2**2 + 0.1**2 + 0.3**2) / 2 / 3)
+    assert (mean.value, mean.low, mean.high) == pytest.approx((0.3, 0.3 - reach, 0.3 + reach))
+    assert (mean.model, mean.data, mean.metric) == ("ours", "toys", "R@1")
+    assert (mean.n, mean.seed, mean.at) == (3, None, {"averaged": "seeds"})
+
+
+def test_half_and_twice_give_one():
+    rows = list(starmap(row, [(0, 0.5), (1, 1), (2, 2)]))
+    (mean,) = comparisons.over_seeds(rows, ["R@1"], geometric=True)
+    reach = QUANTILE * math.log(2) / math.sqrt(3)
+    assert (mean.value, mean.low, mean.high) == pytest.approx(
+        (1, math.exp(-reach), math.exp(reach))
+    )
+    assert (mean.metric, mean.at) == ("R@1", {"averaged": "seeds, geometrically"})
+
+
+def test_models_data_and_metrics_stand_apart_and_others_stay_out():
+    rows = [
+        row(seed, 0.5, *other)
+        for seed in (0, 1)
+        for other in [("R@1",), ("R@5",), ("R@9",), ("R@1", "theirs"), ("R@1", "ours", "new")]
+    ]
+    rows.append(row(None, 0.9))
+    means = comparisons.over_seeds(rows, ["R@1", "R@5"])
+    assert {(mean.model, mean.data, mean.metric, mean.value) for mean in means} == {
+        ("ours", "toys", "R@1", 0.5), ("ours", "toys", "R@5", 0.5),
+        ("theirs", "toys", "R@1", 0.5), ("ours", "new", "R@1", 0.5),
+    }  # fmt: skip
+
+
+def test_what_a_seed_lacks_has_no_mean_nor_has_a_single_seed():
+    rows = [row(0, 0.5), row(1, 0.5), row(2, 0.5, "R@5"), row(0, 0.5, model="alone")]
+    assert comparisons.over_seeds(rows, ["R@1", "R@5"]) == []
+
+
+def test_ratios_of_zero_are_refused_in_a_line():
+    rows = [row(0, 0.0), row(1, 1.0)]
+    with pytest.raises(ValueError, match="expected values above zero of 'R@1' for a geometric"):
+        comparisons.over_seeds(rows, ["R@1"], geometric=True)
+
+
+def test_conditions_stand_apart_and_chance_is_averaged_where_all_have_it():
+    rows = [
+        replace(row(seed, 0.5), at={"k": k}, chance=level)
+        for k in (1, 5)
+        for seed, level in ((0, 0.1), (1, 0.3))
+    ]
+    first, second = comparisons.over_seeds(rows, ["R@1"])
+    assert (first.at, second.at) == ({"k": 1, "averaged": "seeds"}, {"k": 5, "averaged": "seeds"})
+    assert first.chance == pytest.approx(0.2)
+    (mean,) = comparisons.over_seeds([rows[0], replace(rows[1], chance=None)], ["R@1"])
+    assert mean.chance is None
+
+
+def asked(metric, hits, groups=None, **conditions):
+    groups = groups or [str(row) for row in range(len(hits))]
+    return pd.DataFrame({"metric": metric, "group": groups, "hit": hits, **conditions})
+
+
+def test_a_gain_is_paired():
+    """Each is right in half of 40 queries, one of them in one more: sure, as all others agree."""
+    base = [1.0, 0.0] * 20
+    ahead = [1.0] * 8 + base[8:]
+    (row,) = comparisons.gains(asked("m", ahead), asked("m", base), model="a", over="b", data="d")
+    assert (row.model, row.metric, row.at, row.n) == ("a", "m gain", {"over": "b"}, 40)
+    assert row.value == pytest.approx(0.1)
+    assert 0 < row.low < row.high < 0.25  # two separate intervals would reach 0.1 +- 0.22
+    (same,) = comparisons.gains(asked("m", base), asked("m", base), model="a", over="b", data="d")
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_queries_under_other_conditions_are_compared_apart():
+    ours, theirs = [1.0, 1.0], [0.0, 1.0]
+    both = pd.concat([asked("m", ours, k=1), asked("m", ours, prompt="photo")])
+    other = pd.concat([asked("m", ours, prompt="photo"), asked("m", theirs, k=1)])
+    rows = comparisons.gains(both, other, model="a", over="b", data="d")
+    assert [(row.at, row.value) for row in rows] == [
+        ({"k": 1, "over": "b"}, 0.5), ({"prompt": "photo", "over": "b"}, 0.0),
+    ]  # fmt: skip
+
+
+def test_groups_are_drawn_together():
+    ours, theirs, groups = np.array([1, 1, 0, 0, 1, 1]), np.zeros(6), list("aabbcc")
+    together, apart = (
+        comparisons.gain(ours, theirs, groups=own, model="a", data="d", metric="m", over="b")
+        for own in (groups, None)
+    )
+    assert together.high - together.low > apart.high - apart.low
+
+
+def test_other_queries_are_refused():
+    first = asked("m", [1.0, 0.0])
+    for second in (asked("m", [1.0, 0.0], ["0", "2"]), asked("n", [1.0, 0.0])):
+        with pytest.raises(ValueError, match="expected a and b on the same queries of"):
+            comparisons.gains(first, second, model="a", over="b", data="d")
