@@ -21,7 +21,7 @@ smoke: $(READY)
 test: $(READY) lint
 	$(BIN)/python tests/browser_setup.py
 	$(BIN)/towers data get
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: $(READY)
 	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(JOBS) --dist worksteal
