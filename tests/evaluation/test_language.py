@@ -173,13 +173,32 @@ def test_what_a_page_shows_is_what_is_left_and_counted():
     assert language.seen(task(of_first), 224)[0].value == 1
 
 
-def test_a_gain_adds_up_both_errors_and_compares_one_seed():
+def test_a_gain_is_that_of_the_same_examples():
+    """One of two models has eight more of 40 right, and all else alike: sure, as it is paired."""
+    asked = task(of_first, count=80)
+    (column,) = asked.tests
+    targets = asked.tests[column].targets
+    base, ours = 1 - targets, 1 - targets
+    base[::2] = ours[::2] = targets[::2]
+    ours[1:16:2] = targets[1:16:2]
+    given = {column: ours}, {column: base}
+    (row,) = language.gains(*given, asked, name="a", over="b", seed=3)
+    assert (row.model, row.metric, row.at, row.seed) == ("a", "accuracy gain", {"over": "b"}, 3)
+    assert row.value == pytest.approx(0.2)
+    assert 0 < row.low < row.high < 0.4  # two intervals of 40 would reach 0.2 +- 0.22
+    (same,) = language.gains(given[1], given[1], asked, name="a", over="b")
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_averages_add_up_errors_of_gains_as_of_scores():
     columns = [f"task {number}" for number in range(4)]
-    rows = [*measured("a", [0.5] * 4, 0.06), *measured("b", [0.4] * 4, 0.08),
-            *measured("c", [0.9] * 4, 0.06, seed=1)]  # fmt: skip
-    (row,) = language.gains(language.averages(rows, columns), "b")
-    assert (row.model, row.metric, row.at, row.seed) == ("a", "average gain", {"over": "b"}, 0)
-    assert (row.value, row.low, row.high) == pytest.approx((0.1, 0.05, 0.15))  # 0.03, 0.04 -> 0.05
+    scores = measured("a", [0.5] * 4, 0.06)
+    gains = [replace(row, metric="accuracy gain", at={"over": "b"}, chance=None)
+             for row in measured("a", [0.1] * 4, 0.08)]  # fmt: skip
+    mean, gain = language.averages([*scores, *gains], columns)
+    assert (mean.metric, mean.value, mean.low) == ("average", 0.5, pytest.approx(0.47))
+    assert (gain.model, gain.metric, gain.at) == ("a", "average gain", {"over": "b"})
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.1, 0.06, 0.14))
 
 
 def test_only_an_interval_above_guessing_counts():

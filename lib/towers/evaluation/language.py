@@ -5,7 +5,7 @@ How a task is learnt is in `transfer`. Tasks are scored one by one, and on avera
 Source: Tschannen et al. 2023, section 4.2 and Tables 2, 3, 5, 8.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -59,11 +59,73 @@ def evaluate(
     Raises:
         ValueError: `transfer` asks to fine-tune what is no tower, or on sentences read apart.
     """
-    given = answers(model, task, transfer, seed)
-    return [
-        _measured(name or model.name, column, task, part, given[column], seed)
-        for column, part in task.tests.items()
-    ]
+    return scores(answers(model, task, transfer, seed), task, name=name or model.name, seed=seed)
+
+
+def scores(
+    given: Mapping[str, np.ndarray], task: Task, *, name: str, seed: int = 0
+) -> list[Measurement]:
+    """What `evaluate` gives, of answers that are there already.
+
+    Args:
+        given: test set -> answers, as `transfer.answers` gives them.
+        task: that was answered.
+        name: of the model in records.
+        seed: of the answers.
+    """
+    score, guess = SCORES[task.metric]
+    rows = []
+    for column, part in task.tests.items():
+        if task.metric == "accuracy":
+            low, high = intervals.proportion(given[column] == part.targets, groups=_groups(part))
+        else:
+            low, high = _drawn(score, part, given[column])
+        rows.append(
+            Measurement(model=name, data=column, metric=task.metric, low=low, high=high,
+                        value=score(given[column], part.targets), n=len(part), seed=seed,
+                        chance=guess(part.targets))
+        )  # fmt: skip
+    return rows
+
+
+def gains(
+    given: Mapping[str, np.ndarray],
+    base: Mapping[str, np.ndarray],
+    task: Task,
+    *,
+    name: str,
+    over: str,
+    seed: int = 0,
+) -> list[Measurement]:
+    """How much better one model answers a task than another, on the same examples.
+
+    Args:
+        given: test set -> answers of the one, as `transfer.answers` gives them.
+        base: of the other.
+        task: that both were asked.
+        name: of the one in records.
+        over: name of the other.
+        seed: of both.
+
+    Returns:
+        For each test set the metric's "gain" at `over` the other, "accuracy gain" for example, with
+        a percentile bootstrap interval of the difference over examples.
+    """
+    score = SCORES[task.metric][0]
+
+    def apart(ours: np.ndarray, theirs: np.ndarray, targets: np.ndarray) -> float:
+        return score(ours, targets) - score(theirs, targets)
+
+    rows = []
+    for column, part in task.tests.items():
+        both = given[column], base[column]
+        low, high = _drawn(apart, part, *both)
+        rows.append(
+            Measurement(model=name, data=column, metric=f"{task.metric} gain", low=low, high=high,
+                        value=apart(*both, part.targets), n=len(part), seed=seed,
+                        at={"over": over})
+        )  # fmt: skip
+    return rows
 
 
 def guessing(task: Task) -> dict[str, float]:
@@ -143,60 +205,35 @@ def averages(rows: Sequence[Measurement], columns: Sequence[str]) -> list[Measur
     Of GLUE's nine columns two are MNLI's, so that it counts twice, as in the paper.
 
     Args:
-        rows: of `evaluate`.
+        rows: of `scores` and of `gains`.
         columns: that the mean is over.
 
     Returns:
-        Their metric is "average", beside the mean of chance. The ends of its interval add up the
-        columns' own as independent errors; n is the number of columns.
+        "average" beside the mean of chance, and "average gain" at `over` the other model. The ends
+        of its interval add up the columns' own as independent errors, as no two columns have an
+        example in common; n is the number of columns.
     """
-    found: dict[tuple[str, int | None], dict[str, Measurement]] = {}
+    found: dict[tuple[str, int | None, str | None], dict[str, Measurement]] = {}
     for row in rows:
         if row.data in columns:
-            found.setdefault((row.model, row.seed), {})[row.data] = row
+            found.setdefault((row.model, row.seed, row.at.get("over")), {})[row.data] = row
     means = []
-    for (model, seed), cells in found.items():
+    for (model, seed, over), cells in found.items():
         if len(cells) < len(columns):
             continue
         values = np.array([cells[column].value for column in columns])
-        value, ends = float(values.mean()), {}
+        value, more = float(values.mean()), {"at": {"over": over} if over else {}}
+        if all(cells[column].chance is not None for column in columns):
+            more["chance"] = float(np.mean([cells[column].chance for column in columns]))
         if all(cells[column].low is not None for column in columns):
             lows = values - [cells[column].low for column in columns]
             highs = np.array([cells[column].high for column in columns]) - values
-            ends = {"low": value - float(np.linalg.norm(lows)) / len(columns),
-                    "high": value + float(np.linalg.norm(highs)) / len(columns)}  # fmt: skip
-        if all(cells[column].chance is not None for column in columns):
-            ends["chance"] = float(np.mean([cells[column].chance for column in columns]))
-        means.append(Measurement(model=model, data=TOGETHER, metric=AVERAGE, value=value,
-                                 n=len(columns), seed=seed, **ends))  # fmt: skip
+            more |= {"low": value - float(np.linalg.norm(lows)) / len(columns),
+                     "high": value + float(np.linalg.norm(highs)) / len(columns)}  # fmt: skip
+        metric = f"{AVERAGE} gain" if over else AVERAGE
+        means.append(Measurement(model=model, data=TOGETHER, metric=metric, value=value,
+                                 n=len(columns), seed=seed, **more))  # fmt: skip
     return means
-
-
-def gains(rows: Sequence[Measurement], base: str) -> list[Measurement]:
-    """How far each model's average lies above another model's of the same seed.
-
-    Args:
-        rows: of `averages`; those without an interval are passed by.
-        base: name of the other model.
-
-    Returns:
-        Rows of "average gain" at `over` the base. The interval takes both errors as independent: it
-        is too wide where models that answered the same questions err on the same ones, as a rule,
-        and too narrow where one errs on those that the other has right.
-    """
-    means = {(r.model, r.seed): r for r in rows if r.metric == AVERAGE and r.low is not None}
-    found = []
-    for (model, seed), row in means.items():
-        other = means.get((base, seed))
-        if other is None or model == base:
-            continue
-        value = row.value - other.value
-        below = float(np.hypot(row.value - row.low, other.high - other.value))
-        above = float(np.hypot(row.high - row.value, other.value - other.low))
-        ends = {"low": value - below, "high": value + above}
-        found.append(Measurement(model=model, data=TOGETHER, metric=f"{AVERAGE} gain", value=value,
-                                 n=row.n, seed=seed, at={"over": base}, **ends))  # fmt: skip
-    return found
 
 
 def above_guessing(rows: Sequence[Measurement]) -> list[Measurement]:
@@ -250,20 +287,17 @@ def differing(frame: pd.DataFrame, name: str) -> Measurement:
                        value=float(frame["differs"].sum()), n=len(frame))  # fmt: skip
 
 
-def _measured(
-    name: str, column: str, task: Task, part: Examples, answers: np.ndarray, seed: int
-) -> Measurement:
-    score, guess = SCORES[task.metric]
-    rows = np.stack([answers, part.targets], 1)
-    kind = answers.dtype
-    grouped = len(set(part.groups)) < len(part)
-    groups = np.asarray(part.groups) if grouped else None
-    if task.metric == "accuracy":
-        low, high = intervals.proportion(answers == part.targets, groups=groups)
-    else:
-        low, high = intervals.bootstrap(
-            rows, lambda drawn: score(*drawn.astype(kind).T), n_resamples=DRAWS, groups=groups
-        )
-    value = score(answers, part.targets)
-    return Measurement(model=name, data=column, metric=task.metric, value=value, low=low, high=high,
-                       n=len(part), seed=seed, chance=guess(part.targets))  # fmt: skip
+def _drawn(
+    statistic: Callable[..., float], part: Examples, *answers: np.ndarray
+) -> intervals.Interval:
+    """Interval of a statistic of answers and targets over examples, or whole groups of them."""
+    rows = np.stack([*answers, part.targets], 1)
+    return intervals.bootstrap(
+        rows, lambda drawn: statistic(*drawn.astype(answers[0].dtype).T), n_resamples=DRAWS,
+        groups=_groups(part),
+    )  # fmt: skip
+
+
+def _groups(part: Examples) -> np.ndarray | None:
+    """Examples that belong together, where any do."""
+    return np.asarray(part.groups) if len(set(part.groups)) < len(part) else None
