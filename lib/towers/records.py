@@ -9,15 +9,16 @@ import contextlib
 import io
 import json
 import math
-import numbers
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from unicodedata import category
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from towers import files
+from pydantic import AfterValidator
+
+from towers import checked, files
+from towers.checked import Line, Real, Whole, plain, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,31 @@ class RecordsError(ValueError):
     """A row, a provenance or a results file is not what it must be."""
 
 
-@dataclass(frozen=True, kw_only=True)
+def _conditions(at: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """What a measurement was measured at, tidied."""
+    tidy = {}
+    for name, value in at.items():
+        if not re.fullmatch("[a-z][a-z_]*", name) or name in OWN:
+            raise ValueError(
+                f"expected conditions named by small letters, other than a record's own fields, "
+                f"got {short(name)}"
+            )
+        tidy[name] = plain(value)
+        finite = not isinstance(tidy[name], float) or math.isfinite(tidy[name])
+        if not isinstance(tidy[name], str | int | float) or not finite or tidy[name] == "":
+            raise ValueError(
+                f"expected {name} as a text, a finite number or a truth, got {short(value)}"
+            )
+    return tidy
+
+
+OWN = {"model", "data", "metric", "value", "low", "high", "n", "seed", "chance", "at", "experiment",
+       "scale"}  # fmt: skip
+Conditions = Annotated[dict[str, Any], AfterValidator(_conditions)]
+Scale = Literal[SCALES]
+
+
+@checked.fields(RecordsError)
 class Measurement:
     """One number that a protocol measured.
 
@@ -50,54 +75,27 @@ class Measurement:
         at: the conditions under which it was measured, each a text, a finite number or a truth:
             {"direction": "text retrieval", "k": 10, "language": "fr"}. A table of records has a
             column for each.
+
+    Raises:
+        RecordsError: a field is not what it must be.
     """
 
-    model: str
-    data: str
-    metric: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int
-    seed: int | None = None
-    chance: float | None = None
-    at: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    model: Line
+    data: Line
+    metric: Line
+    value: Real
+    low: Real | None = None
+    high: Real | None = None
+    n: Whole
+    seed: Whole | None = None
+    chance: Real | None = None
+    at: Conditions = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("model", "data", "metric"):
-            _text(self, name)
-        _real(self, "value")
-        for name in ("low", "high", "chance"):
-            _real(self, name, optional=True)
-        _conditions(self)
-        _whole(self, "n")
-        _whole(self, "seed", optional=True)
-        if not (self.low is None or self.low <= self.value) or not (
-            self.high is None or self.value <= self.high
-        ):
-            raise RecordsError(
-                f"expected low <= value <= high for {self.metric!r} of {self.model!r} on "
-                f"{self.data!r}, got {self.low} <= {self.value} <= {self.high}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record(Measurement):
-    """A measurement as an experiment reports it, at one scale."""
-
-    experiment: str
-    scale: str
-
-    def __post_init__(self):
-        super().__post_init__()
-        _text(self, "experiment")
-        _scale(self.scale)
-
-    @property
-    def key(self) -> tuple:
-        """What tells two records apart: everything but the numbers."""
-        where = tuple(sorted(self.at.items()))
-        return self.experiment, self.scale, self.model, self.data, self.metric, self.seed, where
+        low, high = (self.value if end is None else end for end in (self.low, self.high))
+        if not low <= self.value <= high:
+            raise RecordsError(f"expected low <= value <= high, got {self.low} to {self.high} of "
+                               f"{self} with {self.value}")  # fmt: skip
 
     def __str__(self) -> str:
         """What was measured, of whom, on what and how, without the numbers."""
@@ -106,7 +104,21 @@ class Record(Measurement):
         return ", ".join([f"{self.metric} of {self.model} on {self.data}", *where])
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked.fields(RecordsError)
+class Record(Measurement):
+    """A measurement as an experiment reports it, at one scale."""
+
+    experiment: Line
+    scale: Scale
+
+    @property
+    def key(self) -> tuple:
+        """What tells two records apart: everything but the numbers."""
+        where = tuple(sorted(self.at.items()))
+        return self.experiment, self.scale, self.model, self.data, self.metric, self.seed, where
+
+
+@checked.fields(RecordsError)
 class Provenance:
     """How the records of one file came about.
 
@@ -121,10 +133,13 @@ class Provenance:
         peak_memory_bytes: of the process that ran the notebook.
         code: `experiments.fingerprint` when the run began.
         artifacts: files beside the JSON (relative to its folder) -> SHA-256.
+
+    Raises:
+        RecordsError: a field is not what it must be.
     """
 
-    experiment: str
-    scale: str
+    experiment: Line
+    scale: Scale
     commit: str | None
     dirty: bool | None
     parameters: dict[str, Any]
@@ -132,28 +147,11 @@ class Provenance:
     checksums: dict[str, str]
     versions: dict[str, str]
     hardware: dict[str, Any]
-    started: str
-    wall_seconds: float
-    peak_memory_bytes: int
-    code: str
+    started: Line
+    wall_seconds: Real
+    peak_memory_bytes: Whole
+    code: Line
     artifacts: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self):
-        for name in ("experiment", "started", "code"):
-            _text(self, name)
-        _scale(self.scale)
-        _real(self, "wall_seconds")
-        _whole(self, "peak_memory_bytes")
-        if not (self.commit is None or isinstance(self.commit, str)):
-            raise RecordsError(f"expected commit as text or null, got {_short(self.commit)}")
-        if self.dirty not in (None, True, False):
-            raise RecordsError(f"expected dirty as true, false or null, got {_short(self.dirty)}")
-        if not isinstance(self.seeds, list) or any(type(seed) is not int for seed in self.seeds):
-            raise RecordsError(f"expected seeds as whole numbers, got {_short(self.seeds)}")
-        for name in ("parameters", "checksums", "versions", "hardware", "artifacts"):
-            value = getattr(self, name)
-            if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-                raise RecordsError(f"expected {name} as a mapping of names, got {_short(value)}")
 
 
 def write(path: Path, provenance: Provenance, records: Iterable[Record]) -> None:
@@ -194,7 +192,7 @@ def read(path: Path) -> tuple[Provenance, list[Record]]:
     try:
         _exact(content, ("provenance", "records"))
         provenance = _build(Provenance, content["provenance"])
-        rows = [_build(Record, row) for row in _listed(content["records"])]
+        rows = [_build(Record, row) for row in content["records"]]
         _check_rows(rows, provenance)
     except RecordsError as error:
         raise RecordsError(f"{path}: {error}") from error
@@ -338,72 +336,7 @@ def _build(kind: type, content: Any) -> Any:
 
 def _exact(content: Any, names: Sequence[str]) -> None:
     if not isinstance(content, Mapping) or set(content) != set(names):
-        found = sorted(map(str, content)) if isinstance(content, Mapping) else _short(content)
+        found = sorted(map(str, content)) if isinstance(content, Mapping) else short(content)
         raise RecordsError(
             f"expected the fields {sorted(names)}, got {found}; run the experiment again"
         )
-
-
-def _listed(content: Any) -> list:
-    if not isinstance(content, list):
-        raise RecordsError(f"expected a list of records, got {_short(content)}")
-    return content
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
-def _text(row: object, name: str) -> None:
-    value = getattr(row, name)
-    odd = {"Cc", "Cs", "Zl", "Zp"}  # controls, halves of characters, ends of lines and paragraphs
-    if not isinstance(value, str) or not value.strip() or odd & set(map(category, value)):
-        raise RecordsError(f"expected {name} as one line of text, got {_short(value)}")
-
-
-def _conditions(row: Measurement) -> None:
-    """Check and tidy what a measurement was measured at."""
-    if not isinstance(row.at, Mapping):
-        raise RecordsError(f"expected at as a mapping of conditions, got {_short(row.at)}")
-    taken = {item.name for item in fields(Record)}
-    tidy: dict[str, str | int | float | bool] = {}
-    for name, value in row.at.items():
-        if not isinstance(name, str) or not re.fullmatch("[a-z][a-z_]*", name) or name in taken:
-            raise RecordsError(
-                f"expected conditions named by small letters, other than a record's own fields, "
-                f"got {_short(name)}"
-            )
-        plain = value.item() if hasattr(value, "item") else value  # numpy's scalars
-        fine = isinstance(plain, str | int) or (isinstance(plain, float) and math.isfinite(plain))
-        if not fine or plain == "":
-            raise RecordsError(
-                f"expected {name} as a text, a finite number or a truth, got {_short(value)}"
-            )
-        tidy[name] = plain
-    object.__setattr__(row, "at", tidy)
-
-
-def _scale(value: object) -> None:
-    if value not in SCALES:
-        raise RecordsError(f"expected scale as one of {', '.join(SCALES)}, got {_short(value)}")
-
-
-def _real(row: object, name: str, optional: bool = False) -> None:
-    value = getattr(row, name)
-    if value is None and optional:
-        return
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
-        raise RecordsError(f"expected {name} as a finite number, got {_short(value)}")
-    object.__setattr__(row, name, float(value))
-
-
-def _whole(row: object, name: str, optional: bool = False) -> None:
-    value = getattr(row, name)
-    if value is None and optional:
-        return
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < 0:
-        raise RecordsError(f"expected {name} as a whole number >= 0, got {_short(value)}")
-    object.__setattr__(row, name, int(value))
