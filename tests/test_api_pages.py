@@ -10,6 +10,7 @@ PACKAGE = Path(towers.__file__).parent
 PAGES = Path(__file__).parents[1] / "book/api"
 
 INTERNAL = {
+    "towers.checked",
     "towers.data.annotations", "towers.data.archives", "towers.data.catalogue",
     "towers.data.containers",
     "towers.data.debs", "towers.data.folders", "towers.data.intake", "towers.data.pins",
@@ -29,8 +30,8 @@ INTERNAL = {
     "towers.training.sharding", "towers.training.stopping",
     "towers.widgets.packing",
 }  # fmt: skip
-"""Readers of single layouts, and steps of loading, drawing and running that nobody asks for by
-name."""
+"""Readers of single layouts, and steps of checking, loading, drawing and running that nobody asks
+for by name."""
 
 
 def modules() -> set[str]:

@@ -4,8 +4,10 @@ Fields are strict: a text is no number, and what is true is not one.
 """
 
 import functools
+import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import fields as fields_of
 from typing import Annotated, Any
 
 from pydantic import (
@@ -44,20 +46,35 @@ def fields(error: type[ValueError]) -> Callable[[type], type]:
     return make
 
 
+def build(kind: type, content: Any, error: type[ValueError], **ours: Any) -> Any:
+    """A `kind`, made by `fields`, of a file's `content` and of fields that the file cannot set.
+
+    Raises:
+        error: the content is no mapping, has another key, or a field is not as its type says.
+    """
+    if not isinstance(content, dict):
+        raise error(f"expected `key: value` lines, got {short(content)}")
+    names = [item.name for item in fields_of(kind) if item.name not in ours]
+    for name in content:
+        if name not in names:
+            raise error(f"expected keys of {', '.join(names)}; got {short(name)}")
+    return kind(**content, **ours)
+
+
 def fault(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    wanted = first["msg"].removeprefix("Input should be ").removeprefix("Input should ")
+    place = short(".".join(map(str, first["loc"])).removesuffix(".[key]"))[1:-1]
+    wanted = re.sub(r"^\w+ should ", "to ", first["msg"])
     if first["type"] == "value_error":
-        wanted = str(first["ctx"]["error"])
-        if wanted.startswith("expected "):
-            return wanted
+        if str(first["ctx"]["error"]).startswith("expected "):
+            return str(first["ctx"]["error"])
+        wanted = f"to be {first['ctx']['error']}"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"expected {place}, which is missing"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"expected no {place}; there is no such field"
-    return f"expected {place} to be {wanted}, got {short(first['input'])}"
+    return f"expected {place} {wanted}, got {short(first['input'])}"
 
 
 def short(value: object) -> str:

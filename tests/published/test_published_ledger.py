@@ -100,19 +100,31 @@ def test_every_verdict_can_be_given(tmp_path, verdict):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"verdict": "done"}, "verdict: expected one of reproduced, partly"),
-        ({"verdict": None}, "verdict: expected one line of text, got None"),
-        ({"verdict": "partly", "experiment": None}, "'partly' needs an experiment"),
-        ({"experiment": "zero_shot"}, "experiment: expected part/name or null, got 'zero_shot'"),
-        ({"experiment": "clip/zero-shot"}, "experiment: expected part/name or null"),
-        ({"experiment": 3}, "experiment: expected one line of text, got 3"),
-        ({"item": "Tab. 1"}, "item: expected e.g. Table 1, got 'Tab. 1'"),
-        ({"item": "Table 01"}, "item: expected e.g. Table 1, got 'Table 01'"),
-        ({"item": "Figure 1"}, "id: expected clip-figure-1, got 'clip-table-1'"),
-        ({"paper": "lilt"}, "id: expected lilt-table-1, got 'clip-table-1'"),
-        ({"claim": ""}, "claim: expected one line of text, got ''"),
-        ({"note": "two\nlines"}, "note: expected one line of text"),
-        ({"value": 76.2}, "unknown key 'value'"),
+        ({"verdict": "done"}, "expected verdict to be 'reproduced', 'partly', 'not reproduced'"),
+        ({"verdict": None}, "'not run' or 'illustration', got None"),
+        (
+            {"verdict": "partly", "experiment": None},
+            "expected an experiment that gave the number of 'partly', got null",
+        ),
+        (
+            {"experiment": "zero_shot"},
+            "expected experiment to be part/name or null, got 'zero_shot'",
+        ),
+        (
+            {"experiment": "clip/zero-shot"},
+            "experiment to be part/name or null, got 'clip/zero-shot'",
+        ),
+        ({"experiment": 3}, "expected experiment to be a valid string, got 3"),
+        ({"item": "Tab. 1"}, "expected item to be like Table 1, got 'Tab. 1'"),
+        ({"item": "Table 01"}, "expected item to be like Table 1, got 'Table 01'"),
+        ({"item": "Figure 1"}, "expected id to be clip-figure-1, got 'clip-table-1'"),
+        ({"paper": "lilt"}, "expected id to be lilt-table-1, got 'clip-table-1'"),
+        ({"claim": ""}, "expected claim to be one line of text without blanks around it, got ''"),
+        ({"note": "two\nlines"}, "expected note to be one line of text"),
+        (
+            {"value": 76.2},
+            "claim, experiment, verdict, note; got 'value'",
+        ),
     ],
 )
 def test_a_bad_row_is_one_line_that_names_it(tmp_path, changes, message):
@@ -128,7 +140,7 @@ def test_a_bad_row_is_one_line_that_names_it(tmp_path, changes, message):
 @pytest.mark.parametrize("key", ROW)
 def test_a_missing_key_is_named(tmp_path, key):
     path = write(tmp_path, {name: value for name, value in ROW.items() if name != key})
-    with pytest.raises(PublishedError, match=rf"row 1: expected the key '{key}'"):
+    with pytest.raises(PublishedError, match=rf"row 1: expected {key}, which is missing"):
         published.claims(path)
 
 

@@ -48,34 +48,79 @@ def test_a_good_file_is_read_as_it_stands():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"units": "percent"}, "unknown key 'units'; allowed are paper, number"),
-        ({"source": ...}, "expected the key 'source', which is missing"),
-        ({"unit": "per cent"}, "unit: expected one of percent, count, mixed, got 'per cent'"),
-        ({"number": "1"}, "number: expected an integer from 1, got '1'"),
-        ({"number": True}, "number: expected an integer from 1, got True"),
-        ({"number": 0}, "number: expected an integer from 1, got 0"),
-        ({"title": "two\nlines"}, "title: expected one line of text"),
-        ({"title": 7}, "title: expected one line of text, got 7"),
-        ({"garbled": None}, "garbled: expected one line of text, got None"),
-        ({"columns": {"model": "str"}}, "column 'model': expected one of text, number, integer"),
-        ({"columns": {"model": ["text"]}}, "column 'model': expected one of text, number, integer"),
-        ({"unit": ["percent"]}, "unit: expected one of percent, count, mixed, got ['percent']"),
-        ({"columns": {}}, "columns: expected a mapping"),
-        ({"columns": {2007: "number"}}, "columns: expected one line of text, got 2007"),
-        ({"rows": []}, "rows: expected a list of rows"),
-        ({"rows": [GOOD["rows"][0], ["x", 1.0]]}, "row 2: expected a list of 3 cells, got 2 cells"),
-        ({"rows": [["x", 1.0, 1, 1]]}, "row 1: expected a list of 3 cells, got 4 cells"),
-        ({"rows": ["abc"]}, "row 1: expected a list of 3 cells, got str"),
-        ({"rows": [["x", "76.2", 1]]}, "row 1: column 'accuracy': expected number"),
-        ({"rows": [["x", True, 1]]}, "row 1: column 'accuracy': expected number"),
-        ({"rows": [["x", float("nan"), 1]]}, "row 1: column 'accuracy': expected number"),
-        ({"unit": "count", "rows": [["x", float("inf"), 1]]}, "row 1: column 'accuracy'"),
-        ({"rows": [["x", 100.1, 1]]}, "row 1: column 'accuracy': expected number (percent)"),
-        ({"rows": [["x", 1.0, 101]]}, "row 1: column 'classes': expected integer (percent)"),
-        ({"rows": [["x", 1.0, 1.0]]}, "row 1: column 'classes': expected integer"),
-        ({"rows": [[5, 1.0, 1]]}, "row 1: column 'model': expected text"),
-        ({"rows": [["", 1.0, 1]]}, "row 1: column 'model': expected text"),
-        ({"rows": [[" x", 1.0, 1]]}, "row 1: column 'model': expected text"),
+        ({"units": "percent"}, "columns, rows, note, garbled; got 'units'"),
+        ({"source": ...}, "expected source, which is missing"),
+        ({"unit": "per cent"}, "expected unit to be 'percent', 'count' or 'mixed', got 'per cent'"),
+        ({"number": "1"}, "expected number to be a valid integer, got '1'"),
+        ({"number": True}, "expected number to be a valid integer, got True"),
+        ({"number": 0}, "expected number to be greater than 0, got 0"),
+        (
+            {"title": "two\nlines"},
+            "expected title to be one line of text without blanks around it, got 'two",
+        ),
+        ({"title": 7}, "expected title to be a valid string, got 7"),
+        (
+            {"garbled": None},
+            "expected garbled to be one line of text without blanks around it, got None",
+        ),
+        (
+            {"columns": {"model": "str"}},
+            "columns.model to be 'text', 'number' or 'integer', got 'str'",
+        ),
+        (
+            {"columns": {"model": ["text"]}},
+            "model to be 'text', 'number' or 'integer', got ['text']",
+        ),
+        (
+            {"unit": ["percent"]},
+            "expected unit to be 'percent', 'count' or 'mixed', got ['percent']",
+        ),
+        ({"columns": {}}, "expected columns to have at least 1 item"),
+        ({"columns": {2007: "number"}}, "expected columns.2007 to be a valid string, got 2007"),
+        ({"rows": []}, "expected rows to have at least 1 item"),
+        ({"rows": [GOOD["rows"][0], ["x", 1.0]]}, "row 2 to be a list of 3 cells, got ['x', 1.0]"),
+        ({"rows": [["x", 1.0, 1, 1]]}, "row 1 to be a list of 3 cells, got ['x', 1.0, 1, 1]"),
+        ({"rows": ["abc"]}, "row 1 to be a list of 3 cells, got 'abc'"),
+        (
+            {"rows": [["x", "76.2", 1]]},
+            "number (percent) or null in row 1, column 'accuracy', got '76.2'",
+        ),
+        (
+            {"rows": [["x", True, 1]]},
+            "number (percent) or null in row 1, column 'accuracy', got True",
+        ),
+        (
+            {"rows": [["x", float("nan"), 1]]},
+            "expected number (percent) or null in row 1, column 'accuracy', got nan",
+        ),
+        (
+            {"unit": "count", "rows": [["x", float("inf"), 1]]},
+            "number (count) or null in row 1, column 'accuracy', got inf",
+        ),
+        (
+            {"rows": [["x", 100.1, 1]]},
+            "expected number (percent) or null in row 1, column 'accuracy', got 100.1",
+        ),
+        (
+            {"rows": [["x", 1.0, 101]]},
+            "expected integer (percent) or null in row 1, column 'classes', got 101",
+        ),
+        (
+            {"rows": [["x", 1.0, 1.0]]},
+            "integer (percent) or null in row 1, column 'classes', got 1.0",
+        ),
+        (
+            {"rows": [[5, 1.0, 1]]},
+            "expected text (percent) or null in row 1, column 'model', got 5",
+        ),
+        (
+            {"rows": [["", 1.0, 1]]},
+            "expected text (percent) or null in row 1, column 'model', got ''",
+        ),
+        (
+            {"rows": [[" x", 1.0, 1]]},
+            "expected text (percent) or null in row 1, column 'model', got ' x'",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line_that_names_it(changes, message):
@@ -90,7 +135,7 @@ def test_a_bad_file_is_one_line_that_names_it(changes, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- 1", "expected a mapping, got list"),
+        ("- 1", "expected `key: value` lines, got [1]"),
         ("a: [1", "line 1: "),
         ("paper: clip\npaper: clip\n", "line 2: the key 'paper' is given twice"),
         ("a: {[1]: 2}", "line 1: found unhashable key"),

@@ -71,7 +71,7 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
         ({"lr": math.nan}, "lr must be float, got nan"),
         ({"steps": 10.5}, "steps must be int, got 10.5"),
         ({"steps": True}, "steps must be int, got True"),
-        ({"data": "toys"}, "data must be tuple of str, got 'toys'"),
+        ({"data": "toys"}, "data must be tuple\\[str, ...\\], got 'toys'"),
         ({"data": []}, "expected a name in data"),
         ({"data": [""]}, "expected a name in data"),
         ({"optimiser": "adam"}, "expected optimiser as one of adamw, adafactor"),

@@ -1,32 +1,14 @@
 """What experiments there are: a notebook and the YAML beside it, read strictly."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from towers import files
-from towers.experiments import parameters, strict_yaml
+from towers import checked, files
+from towers.experiments import strict_yaml
 from towers.experiments.experiment import Experiment, known_parameter, resolve
 from towers.experiments.parameters import ExperimentError
 from towers.records import SCALES
-
-NUMBER = (parameters.Kind("float"),)
-TEXT = (parameters.Kind("str"),)
-TEXTS = (parameters.Kind("list", TEXT),)
-FIELDS = {
-    "title": TEXT,
-    "question": TEXT,
-    "paper": (*TEXT, parameters.Kind("None")),
-    "serves": TEXTS,
-    "needs": TEXTS,
-    "gpu": TEXTS,
-    "minutes": (parameters.Kind("dict", NUMBER),),
-    "scales": (parameters.Kind("dict", (parameters.Kind("dict", parameters.ANY),)),),
-    "choices": (parameters.Kind("dict", (parameters.Kind("list", parameters.ANY),)),),
-    "needed": TEXTS,
-}
-REQUIRED = ("title", "question", "minutes")
 
 
 def names(root: Path | None = None) -> list[str]:
@@ -58,8 +40,7 @@ def find(root: Path | None = None) -> dict[str, Experiment]:
         if not path.with_suffix(".ipynb").is_file():
             raise ExperimentError(f"{path}: expected a notebook {path.stem}.ipynb beside it")
     found = {name: _read(root, name, known) for name in known}
-    for name in found:
-        _refuse_circle(name, found, ())
+    _ordered(found, found.__getitem__)
     return found
 
 
@@ -86,23 +67,26 @@ def in_order(experiments: Iterable[str], root: Path | None = None) -> list[Exper
     Raises:
         ExperimentError: as `get`, or the needs run in a circle.
     """
-    found: dict[str, Experiment] = {}
+    return list(_ordered(experiments, lambda name: get(name, root)).values())
+
+
+def _ordered(names: Iterable[str], read: Callable[[str], Experiment]) -> dict[str, Experiment]:
     ordered: dict[str, Experiment] = {}
 
-    def visit(name: str) -> None:
+    def visit(name: str, above: tuple[str, ...]) -> None:
         if name in ordered:
             return
-        found.setdefault(name, get(name, root))
-        for need in found[name].needs:
-            found.setdefault(need, get(need, root))
-        _refuse_circle(name, found, ())
-        for need in found[name].needs:
-            visit(need)
-        ordered[name] = found[name]
+        experiment = read(name)
+        if name in above:
+            circle = " -> ".join((*above[above.index(name) :], name))
+            raise ExperimentError(f"{experiment.yaml}: needs: a circle, {circle}")
+        for need in experiment.needs:
+            visit(need, (*above, name))
+        ordered[name] = experiment
 
-    for name in experiments:
-        visit(name)
-    return list(ordered.values())
+    for name in names:
+        visit(name, ())
+    return ordered
 
 
 def _read(root: Path, name: str, known: list[str]) -> Experiment:
@@ -110,11 +94,13 @@ def _read(root: Path, name: str, known: list[str]) -> Experiment:
     path = notebook.with_suffix(".yaml")
     try:
         content = strict_yaml.load(path.read_text(encoding="utf-8"))
+        experiment = checked.build(
+            Experiment, content, ExperimentError, name=name, notebook=notebook
+        )
     except FileNotFoundError as error:
         raise ExperimentError(f"{notebook}: expected {path.name} beside it") from error
     except (ExperimentError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: {error}") from error
-    experiment = Experiment(name=name, notebook=notebook, **_entries(path, content))
     for need in experiment.needs:
         if need not in known or need == name:
             raise ExperimentError(
@@ -131,42 +117,3 @@ def _read(root: Path, name: str, known: list[str]) -> Experiment:
     for scale in SCALES:
         resolve(experiment, scale)
     return experiment
-
-
-def _entries(path: Path, content: Any) -> dict[str, Any]:
-    """The YAML's entries, each of its kind."""
-    if not isinstance(content, dict):
-        raise ExperimentError(f"{path}: expected `key: value` lines, got {type(content).__name__}")
-    for key in content:
-        if key not in FIELDS:
-            raise ExperimentError(f"{path}: unknown key {key!r}; known: {', '.join(FIELDS)}")
-    for key in REQUIRED:
-        if key not in content:
-            raise ExperimentError(f"{path}: key {key!r} is missing")
-    entries = {}
-    for key, value in content.items():
-        try:
-            entries[key] = parameters.accept(value, FIELDS[key])
-        except ExperimentError as error:
-            raise ExperimentError(f"{path}: {key} {error}") from error
-    if set(entries["minutes"]) != set(SCALES) or min(entries["minutes"].values()) <= 0:
-        raise ExperimentError(f"{path}: minutes needs a number > 0 for each of {', '.join(SCALES)}")
-    if unknown := sorted({*entries.get("gpu", [])} - {*SCALES}):
-        raise ExperimentError(
-            f"{path}: gpu: expected some of {', '.join(SCALES)}, got {', '.join(unknown)}"
-        )
-    for scale in entries.get("scales", {}):
-        if scale not in SCALES[:1] + SCALES[2:]:
-            raise ExperimentError(
-                f"{path}: scales: expected smoke or paper, got {scale!r}; "
-                "the parameters cell itself is the laptop scale"
-            )
-    return entries
-
-
-def _refuse_circle(name: str, found: Mapping[str, Experiment], above: tuple[str, ...]) -> None:
-    if name in above:
-        circle = " -> ".join((*above[above.index(name) :], name))
-        raise ExperimentError(f"{found[name].yaml}: needs: a circle, {circle}")
-    for need in found[name].needs if name in found else ():
-        _refuse_circle(need, found, (*above, name))

@@ -1,18 +1,23 @@
 """One experiment: its notebook, its parameters, and the values they take in a run."""
 
 import ast
+import contextlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import PositiveFloat
+
+from towers import checked
 from towers.experiments import parameters, strict_yaml
 from towers.experiments.parameters import ExperimentError, Parameter
-from towers.records import SCALES
+from towers.records import SCALES, Scale
 
 
-@dataclass(frozen=True)
+@checked.fields(ExperimentError)
 class Experiment:
     """One notebook with the YAML beside it.
 
@@ -26,7 +31,7 @@ class Experiment:
         needs: experiments whose results it reads.
         gpu: scales that end in no sensible time without one.
         minutes: scale -> budget, what a run is expected to take; nothing is stopped by it.
-        scales: scale -> parameters that differ from the parameters cell.
+        scales: scale -> parameters that differ from the parameters cell, which is "laptop".
         choices: parameter -> the only values it may take.
         needed: parameters that may not be empty, such as the tasks of an evaluation.
     """
@@ -35,14 +40,20 @@ class Experiment:
     notebook: Path
     title: str
     question: str
-    minutes: dict[str, float]
     paper: str | None = None
     serves: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
-    gpu: list[str] = field(default_factory=list)
-    scales: dict[str, dict[str, Any]] = field(default_factory=dict)
-    choices: dict[str, list] = field(default_factory=dict)
+    gpu: list[Scale] = field(default_factory=list)
+    minutes: dict[Scale, PositiveFloat]
+    scales: dict[Literal["smoke", "paper"], dict[str, Any]] = field(default_factory=dict)
+    choices: dict[str, list[parameters.Value]] = field(default_factory=dict)
     needed: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.minutes.keys() != {*SCALES}:
+            raise ExperimentError(
+                f"expected minutes for each of {', '.join(SCALES)}, got {self.minutes}"
+            )
 
     @property
     def yaml(self) -> Path:
@@ -50,14 +61,14 @@ class Experiment:
         return self.notebook.with_suffix(".yaml")
 
     def declarations(self) -> dict[str, Parameter]:
-        """The parameters cell: name -> default and allowed kinds.
+        """The parameters cell: name -> default and allowed types.
 
         Raises:
             ExperimentError: the notebook has not exactly one cell tagged `parameters`, the cell
                 holds more than typed literals, or lacks `scale = "laptop"` or a whole `seed`.
         """
         tagged = [
-            "".join(cell["source"])
+            cell["source"]
             for cell in notebook_cells(self.notebook)
             if "parameters" in cell.get("metadata", {}).get("tags", [])
         ]
@@ -96,7 +107,7 @@ def resolve(
     """All parameters of a run.
 
     Args:
-        experiment: whose parameters cell gives names, defaults and kinds.
+        experiment: whose parameters cell gives names, defaults and types.
         scale: its overrides in the YAML apply first.
         overrides: apply last; `scale` is not among them.
 
@@ -109,15 +120,15 @@ def resolve(
     """
     if scale not in SCALES:
         raise ExperimentError(f"no scale {scale!r}; expected one of {', '.join(SCALES)}")
-    declared = experiment.declarations()
-    _check(experiment, declared, experiment.scales.get(scale, {}), f"{experiment.yaml}: ")
     given = dict(overrides or {})
     if given.get("scale", scale) != scale:
         raise ExperimentError(f"{experiment.name}: scale is {scale!r}; set it with --scale, not -p")
-    _check(experiment, declared, given, "")
+    declared = experiment.declarations()
     merged = {name: item.default for name, item in declared.items()}
-    merged |= experiment.scales.get(scale, {}) | given | {"scale": scale}
-    return {name: parameters.accept(value, declared[name].kinds) for name, value in merged.items()}
+    merged |= _checked(
+        experiment, declared, experiment.scales.get(scale, {}), f"{experiment.yaml}: "
+    )
+    return merged | _checked(experiment, declared, given, "") | {"scale": scale}
 
 
 def from_text(experiment: Experiment, name: str, text: str) -> Any:
@@ -129,54 +140,47 @@ def from_text(experiment: Experiment, name: str, text: str) -> Any:
     declared = experiment.declarations()
     known_parameter(experiment, declared, name, "")
     kinds = declared[name].kinds
-    if all(kind.name == "str" for kind in kinds):
+    if {*kinds} == {"str"}:
         return text
     for read in (ast.literal_eval, strict_yaml.load, str):
-        try:
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return parameters.accept(read(text), kinds)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            continue
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
     raise ExperimentError(
-        f"{experiment.name}: {name} must be {parameters.describe(kinds)}, got {shown!r}"
+        f"{experiment.name}: {name} must be {' | '.join(kinds)}, got {checked.short(text)}"
     )
 
 
-def _check(
+def _checked(
     experiment: Experiment, declared: dict[str, Parameter], given: Mapping[str, Any], where: str
-) -> None:
+) -> dict[str, Any]:
+    found = {}
     for name, value in given.items():
         known_parameter(experiment, declared, name, where)
+        place = f"{where}{experiment.name}: {name}"
         try:
-            value = parameters.accept(value, declared[name].kinds)
+            found[name] = parameters.accept(value, declared[name].kinds)
         except ExperimentError as error:
-            raise ExperimentError(f"{where}{experiment.name}: {name} {error}") from error
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ExperimentError(
-                f"{where}{experiment.name}: expected text in UTF-8 as {name}, got {value!a}, which "
-                "no record could name; rename the file, or name it through a link"
-            ) from None
-        allowed = experiment.choices.get(name)
-        if allowed is not None and value not in allowed:
-            raise ExperimentError(
-                f"{where}{experiment.name}: {name} must be one of "
-                f"{', '.join(map(repr, allowed))}, got {value!r}"
-            )
-        if fault := _fault(name, value, declared[name].default, name in experiment.needed):
-            raise ExperimentError(f"{where}{experiment.name}: {name} must {fault}, got {value!r}")
+            raise ExperimentError(f"{place} {error}") from error
+        for fault in _faults(experiment, declared[name], found[name]):
+            raise ExperimentError(f"{place} must {fault}, got {found[name]!r}")
+    return found
 
 
-def _fault(name: str, value: Any, default: Any, needed: bool) -> str | None:
-    """What a value of the right kind cannot be: empty, negative, or no seed."""
-    numbers, usual = _numbers(value), _numbers(default)
+def _faults(experiment: Experiment, parameter: Parameter, value: Any) -> Iterator[str]:
+    """What a value of the right type cannot be: no text, no choice, no seed, empty, negative."""
+    name, numbers, usual = parameter.name, _numbers(value), _numbers(parameter.default)
+    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
+        yield "be text in UTF-8, or no record could name it (give the file another name, or a link)"
+    if name in experiment.choices and value not in experiment.choices[name]:
+        yield f"be one of {', '.join(map(repr, experiment.choices[name]))}"
     if name == "seed" or name.endswith("seeds"):
         fits = len(numbers) == len({*numbers}) and all(0 <= seed < 2**32 for seed in numbers)
-        return None if numbers and fits else "be in [0, 2^32), at least one, and each once"
-    if needed and not value:
-        return "not be empty"
-    return "not be negative" if min(numbers, default=0) < 0 <= min(usual, default=0) else None
+        if not numbers or not fits:
+            yield "be in [0, 2^32), at least one, and each once"
+    elif name in experiment.needed and not value:
+        yield "not be empty"
+    elif min(numbers, default=0) < 0 <= min(usual, default=0):
+        yield "not be negative"
 
 
 def _numbers(value: Any) -> list[int | float]:
@@ -190,14 +194,8 @@ def known_parameter(
 ) -> None:
     """Refuse a name that no parameter has.
 
-    Args:
-        experiment: named in the message.
-        declared: its parameters, listed in the message.
-        name: to look for.
-        where: opens the message, for example with a file.
-
     Raises:
-        ExperimentError: there is no such parameter.
+        ExperimentError: `name` is not in `declared`; `where` opens the message.
     """
     if name not in declared:
         raise ExperimentError(

@@ -1,12 +1,21 @@
 """Typed literals: a notebook's parameters cell, and what may stand in their place."""
 
 import ast
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Union
 
-SIMPLE = {"bool": bool, "int": int, "float": float, "str": str}
+import pydantic
+
+from towers.checked import short
+
+NAMES = {
+    "bool": pydantic.StrictBool, "int": pydantic.StrictInt, "float": pydantic.StrictFloat,
+    "str": pydantic.StrictStr, "list": list, "tuple": tuple, "dict": dict,
+}  # fmt: skip
+ANY = ("None", *NAMES)
 
 
 class ExperimentError(ValueError):
@@ -14,39 +23,18 @@ class ExperimentError(ValueError):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A type that a parameter may have: a name, and for containers the kinds of their items.
-
-    Attributes:
-        name: "bool", "int", "float", "str", "list", "tuple", "dict", "None" or "any".
-        items: any of them will do; empty outside containers.
-    """
-
-    name: str
-    items: tuple["Kind", ...] = ()
-
-    def __str__(self):
-        if self.name == "any":
-            return "any literal"
-        return f"{self.name} of {describe(self.items)}" if self.items else self.name
-
-
-Kinds = tuple[Kind, ...]
-ANY = (Kind("any"),)
-
-
-@dataclass(frozen=True)
 class Parameter:
-    """One line of the parameters cell: its name, default, and the kinds of value it takes."""
+    """One line of the parameters cell: its name, default, and the types it takes, any of them."""
 
     name: str
     default: Any
-    kinds: Kinds
+    kinds: tuple[str, ...]
 
 
-def describe(kinds: Kinds) -> str:
-    """Kinds in words, for example "float or None"."""
-    return " or ".join(map(str, kinds))
+def Kind(name: str, items: Sequence[str] = ()) -> str:
+    """A type as an annotation writes it: "list[int | str]" of "list" with "int" and "str"."""
+    some = " | ".join(dict.fromkeys(items))
+    return f"{name}[{some}{', ...' if name == 'tuple' else ''}]" if items else name
 
 
 def declared(source: str, where: str) -> dict[str, Parameter]:
@@ -74,134 +62,105 @@ def declared(source: str, where: str) -> dict[str, Parameter]:
 
 
 def _parameter(statement: ast.stmt, where: str) -> Parameter:
-    annotation = getattr(statement, "annotation", None)
-    targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-    value = getattr(statement, "value", None)
-    assigned = isinstance(statement, ast.Assign | ast.AnnAssign) and value is not None
-    if not assigned or len(targets) != 1 or not isinstance(targets[0], ast.Name):
-        raise ExperimentError(f"{where}: expected `name: type = literal`")
-    name = targets[0].id
+    match statement:
+        case ast.Assign(targets=[ast.Name(name)], value=value):
+            kinds = ()
+        case ast.AnnAssign(target=ast.Name(name), annotation=annotation, value=ast.expr() as value):
+            kinds = (ast.unparse(annotation),)
+        case _:
+            raise ExperimentError(f"{where}: expected `name: type = literal`")
     try:
         default = ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ExperimentError(
             f"{where}: expected a literal for {name}, got `{ast.unparse(value)[:60]}`"
         ) from error
-    kinds = infer(default) if annotation is None else _annotated(annotation, f"{where}: {name}")
     try:
-        default = accept(default, kinds)
-        if kinds in ((Kind("list", ANY),), (Kind("tuple", ANY),)):
-            kinds = infer(default)  # `seeds: list = [0, 1]` holds whole numbers, `[]` text
-        return Parameter(name, default, kinds)
+        default = accept(default, kinds or infer(default))
     except ExperimentError as error:
         raise ExperimentError(f"{where}: {name} {error}") from error
+    if kinds in ((), ("list",), ("tuple",)):
+        kinds = infer(default)  # `seeds: list = [0, 1]` holds whole numbers, `[]` text
+    return Parameter(name, default, kinds)
 
 
-def infer(value: Any) -> Kinds:
-    """The kinds of value that may replace a default without annotation.
+def infer(value: Any) -> tuple[str, ...]:
+    """The types of value that may replace a default without annotation.
 
     Returns:
-        The default's own kind, with the kinds of its items; text for the items of an empty
-        container; anything for None.
+        The default's own type, with the types of its items; text for the items of an empty
+        list or tuple; any for None.
     """
-    if value is None:
+    if type(value).__name__ not in NAMES:
         return ANY
+    items = []
     if isinstance(value, list | tuple):
-        items = {kind: None for item in value for kind in infer(item)}
-        return (Kind(type(value).__name__, tuple(items) or (Kind("str"),)),)
-    if isinstance(value, dict):
-        return (Kind("dict", ANY),)
-    return (Kind(type(value).__name__),)
+        items = [kind for item in value for kind in infer(item)] or ["str"]
+    return (Kind(type(value).__name__, items),)
 
 
-def _annotated(node: ast.expr, where: str) -> Kinds:
-    """The kinds that an annotation names: int, list[str], dict[str, float], int | None, ..."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return (*_annotated(node.left, where), *_annotated(node.right, where))
-    if isinstance(node, ast.Constant) and node.value is None:
-        return (Kind("None"),)
-    if isinstance(node, ast.Name) and node.id in SIMPLE:
-        return (Kind(node.id),)
-    if isinstance(node, ast.Name) and node.id in ("list", "tuple", "dict"):
-        return (Kind(node.id, ANY),)
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        inner = [part for part in inner if ast.unparse(part) != "..."]
-        if node.value.id == "dict" and len(inner) == 2 and ast.unparse(inner[0]) == "str":
-            return (Kind("dict", _annotated(inner[1], where)),)
-        if node.value.id in ("list", "tuple") and inner:
-            items = {kind: None for part in inner for kind in _annotated(part, where)}
-            return (Kind(node.value.id, tuple(items)),)
+def accept(value: Any, kinds: Sequence[str]) -> Any:
+    """A value as one of some types, which are written as in annotations.
+
+    An int becomes a float, and a list a tuple, where only that is allowed; a bool is no int. All
+    that is in the value is a literal; a dict's keys are texts.
+
+    Raises:
+        ExperimentError: it is of none of the types; the message completes "<name> ...".
+    """
+    wanted = " | ".join(kinds)
+    try:
+        return _checker(wanted).validate_python(value)
+    except pydantic.ValidationError:
+        got = f"{short(value)} ({type(value).__name__})"
+        raise ExperimentError(f"must be {wanted}, got {got}") from None
+
+
+@functools.cache
+def _checker(annotation: str) -> pydantic.TypeAdapter:
+    kind = _type(ast.parse(annotation, mode="eval").body)
+    return pydantic.TypeAdapter(Annotated[kind, pydantic.BeforeValidator(literal)])
+
+
+def _type(node: ast.expr) -> Any:
+    """The type that an annotation names: int, list[str], dict[str, float], int | None, ..."""
+    match node:
+        case ast.BinOp(left, ast.BitOr(), right):
+            return Union[_type(left), _type(right)]  # noqa: UP007
+        case ast.Constant(None):
+            return None
+        case ast.Name(name) if name in NAMES:
+            return NAMES[name]
+        case ast.Subscript(ast.Name("dict"), ast.Tuple([ast.Name("str"), inner])):
+            return dict[str, _type(inner)]
+        case ast.Subscript(ast.Name("list" | "tuple" as name), inner):
+            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            kinds = [_type(part) for part in parts if ast.unparse(part) != "..."]
+            if kinds:
+                return list[Union[*kinds]] if name == "list" else tuple[Union[*kinds], ...]
     raise ExperimentError(
-        f"{where}: expected a type such as int, float, str, bool, list[str] or int | None, "
+        "must have a type such as int, float, str, bool, list[str] or int | None, "
         f"got `{ast.unparse(node)}`"
     )
 
 
-def accept(value: Any, kinds: Kinds) -> Any:
-    """A value as one of the kinds.
-
-    An int becomes a float, and a list a tuple, where only that is allowed; a bool is no int.
+def literal(value: Any) -> Any:
+    """The value itself, if it is a literal: of None, truths, finite numbers, texts, lists, dicts.
 
     Raises:
-        ExperimentError: it is none of the kinds; the message completes "<name> ...".
+        ValueError: something in it is another thing, or a key of a dict is no text.
     """
-    for exact in (True, False):
-        fits, converted = _any_fit(value, kinds, exact)
-        if fits:
-            return converted
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    raise ExperimentError(f"must be {describe(kinds)}, got {shown} ({type(value).__name__})")
-
-
-def _any_fit(value: Any, kinds: Kinds, exact: bool) -> tuple[bool, Any]:
-    """Whether a value is of one of the kinds, and the value as the first that it fits."""
-    for kind in kinds:
-        fits, converted = _fit(value, kind, exact)
-        if fits:
-            return True, converted
-    return False, None
-
-
-def _fit(value: Any, kind: Kind, exact: bool) -> tuple[bool, Any]:
-    """Whether a value is of a kind, unchanged if `exact`, and the value as that kind."""
-    if kind.name == "any":
-        return _literal(value), value
-    if kind.name == "None":
-        return value is None, None
-    if kind.name == "float" and not exact and type(value) is int and abs(value) < 2**1023:
-        return True, float(value)
-    if kind.name in SIMPLE:
-        return type(value) is SIMPLE[kind.name] and _literal(value), value
-    if kind.name == "dict":
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            return False, None
-        fits, items = _all_fit(value.values(), kind.items, exact)
-        return fits, dict(zip(value, items, strict=False))
-    if not isinstance(value, list | tuple) or (exact and type(value).__name__ != kind.name):
-        return False, None
-    fits, items = _all_fit(value, kind.items, exact)
-    return fits, items if kind.name == "list" else tuple(items)
-
-
-def _all_fit(values: Iterable[Any], kinds: Kinds, exact: bool) -> tuple[bool, list]:
-    items = []
-    for value in values:
-        fits, item = _any_fit(value, kinds, True)
-        if not fits and not exact:
-            fits, item = _any_fit(value, kinds, False)
-        if not fits:
-            return False, []
-        items.append(item)
-    return True, items
-
-
-def _literal(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_literal, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _literal(item) for key, item in value.items())
-    return type(value) in (type(None), bool, int, str) or (
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        literal([*value.values()])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            literal(item)
+    elif type(value) not in (type(None), bool, int, str) and not (
         type(value) is float and math.isfinite(value)
-    )
+    ):
+        raise ValueError("a literal")
+    return value
+
+
+Value = Annotated[Any, pydantic.BeforeValidator(literal)]
+"""Any literal."""

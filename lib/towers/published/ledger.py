@@ -5,11 +5,12 @@ page. A verdict about a number stands only beside the experiment that gave the n
 """
 
 import re
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
+from towers import checked
 from towers.files import repo_root
-from towers.published.tables import PublishedError, check_keys, check_line, parse
+from towers.published.tables import Line, PublishedError, parse
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not run", "illustration")
 JUDGED = VERDICTS[:3]
@@ -17,7 +18,7 @@ ITEM = re.compile(r"(Table|Figure) ([1-9][0-9]*)")
 EXPERIMENT = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*")
 
 
-@dataclass(frozen=True)
+@checked.fields(PublishedError)
 class Claim:
     """One row of the ledger.
 
@@ -32,14 +33,30 @@ class Claim:
         note: one line for the reader; what serves it, or when it will be, or why never.
     """
 
-    id: str
-    paper: str
-    item: str
-    section: str
-    claim: str
-    experiment: str | None
-    verdict: str
-    note: str
+    id: Line
+    paper: Line
+    item: Line
+    section: Line
+    claim: Line
+    experiment: Line | None
+    verdict: Literal[VERDICTS]
+    note: Line
+
+    def __post_init__(self):
+        item = ITEM.fullmatch(self.item)
+        if item is None:
+            raise PublishedError(f"expected item to be like Table 1, got {self.item!r}")
+        expected = f"{self.paper}-{item[1].lower()}-{item[2]}"
+        if self.id != expected:
+            raise PublishedError(f"expected id to be {expected}, got {self.id!r}")
+        if self.experiment and not EXPERIMENT.fullmatch(self.experiment):
+            raise PublishedError(
+                f"expected experiment to be part/name or null, got {self.experiment!r}"
+            )
+        if self.experiment is None and self.verdict in JUDGED:
+            raise PublishedError(
+                f"expected an experiment that gave the number of {self.verdict!r}, got null"
+            )
 
 
 def claims(path: Path | None = None) -> list[Claim]:
@@ -59,36 +76,11 @@ def claims(path: Path | None = None) -> list[Claim]:
         raise PublishedError(f"{path.name}: expected a list of rows, got {type(rows).__name__}")
     found: dict[str, Claim] = {}
     for index, row in enumerate(rows, start=1):
-        claim = _claim(row, f"{path.name}: row {index}")
+        try:
+            claim = checked.build(Claim, row, PublishedError)
+        except PublishedError as error:
+            raise PublishedError(f"{path.name}: row {index}: {error}") from None
         if claim.id in found:
             raise PublishedError(f"{path.name}: row {index}: {claim.id} is given twice")
         found[claim.id] = claim
     return list(found.values())
-
-
-def _claim(row: object, name: str) -> Claim:
-    keys = [field.name for field in fields(Claim)]
-    entry = check_keys(row, keys, (), name)
-    for key in keys:
-        if key != "experiment" or entry[key] is not None:
-            check_line(entry[key], key, name)
-    claim = Claim(**entry)
-    item = ITEM.fullmatch(claim.item)
-    if item is None:
-        raise PublishedError(f"{name}: item: expected e.g. Table 1, got {claim.item!r}")
-    expected = f"{claim.paper}-{item[1].lower()}-{item[2]}"
-    if claim.id != expected:
-        raise PublishedError(f"{name}: id: expected {expected}, got {claim.id!r}")
-    if claim.verdict not in VERDICTS:
-        raise PublishedError(
-            f"{name}: verdict: expected one of {', '.join(VERDICTS)}, got {claim.verdict!r}"
-        )
-    if claim.experiment is not None and not EXPERIMENT.fullmatch(claim.experiment):
-        raise PublishedError(
-            f"{name}: experiment: expected part/name or null, got {claim.experiment!r}"
-        )
-    if claim.experiment is None and claim.verdict in JUDGED:
-        raise PublishedError(
-            f"{name}: verdict: {claim.verdict!r} needs an experiment that gave the number, got null"
-        )
-    return claim

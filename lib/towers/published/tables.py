@@ -6,26 +6,44 @@ from) and `garbled` (where the extracted text is broken, or the paper disagrees 
 Numbers are those printed, also where they are wrong; a cell without a number is null, never 0.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
+from pydantic import AfterValidator, Field, PositiveInt, TypeAdapter, ValidationError
 
-UNITS = ("percent", "count", "mixed")
+from towers import checked
+
+CELLS = {"text": str, "number": float, "integer": int}
 DTYPES = {"text": "str", "number": "float64", "integer": "Int64"}
-REQUIRED = ("paper", "number", "title", "unit", "source", "columns", "rows")
-OPTIONAL = ("note", "garbled")
 
 
 class PublishedError(ValueError):
     """A published table or the ledger is malformed, or was asked for what it doesn't hold."""
 
 
-@dataclass(frozen=True, eq=False)
+def _line(value: str | None) -> str:
+    if not value or value != " ".join(value.split()):
+        raise ValueError("one line of text without blanks around it")
+    return value
+
+
+def _cell(value: str) -> str:
+    if not value or value != value.strip():
+        raise ValueError("text")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Note = Annotated[str | None, AfterValidator(_line)]
+"""A line that a file gives or leaves out; it is never null."""
+
+
+@checked.fields(PublishedError)
 class Table:
     """One table of a paper.
 
@@ -36,21 +54,52 @@ class Table:
         unit: "percent" (of the whole table's numbers), "count" or "mixed" (differs by row or
             column, as the names say).
         source: section or appendix of the paper.
+        columns: name -> type of its cells, in the paper's own (wide) layout, text columns first.
+        rows: a list of cells each; None: there is none.
         note: how we arranged it and where its rows come from; None if there is nothing to say.
         garbled: where the extracted text is broken or the paper disagrees with itself, exactly;
             None if we found nothing.
-        frame: the table in the paper's own (wide) layout, text columns first; a missing cell is
-            NaN or NA.
     """
 
-    paper: str
-    number: int
-    title: str
-    unit: str
-    source: str
-    note: str | None
-    garbled: str | None
-    frame: pd.DataFrame
+    paper: Line
+    number: PositiveInt
+    title: Line
+    unit: Literal["percent", "count", "mixed"]
+    source: Line
+    columns: Annotated[dict[Line, Literal[(*DTYPES,)]], Field(min_length=1)]
+    rows: Annotated[list[Any], Field(min_length=1)]
+    note: Note = None
+    garbled: Note = None
+
+    def __post_init__(self):
+        bounds = Field(ge=-100, le=100) if self.unit == "percent" else Field()
+        limits = {"text": AfterValidator(_cell), "number": bounds, "integer": bounds}
+        cells = {
+            kind: TypeAdapter(Annotated[CELLS[kind], limit] | None, config=checked.STRICT)
+            for kind, limit in limits.items()
+        }
+        for index, row in enumerate(self.rows, start=1):
+            if not isinstance(row, list) or len(row) != len(self.columns):
+                raise PublishedError(
+                    f"expected row {index} to be a list of {len(self.columns)} cells, "
+                    f"got {checked.short(row)}"
+                )
+            for cell, (column, kind) in zip(row, self.columns.items(), strict=True):
+                try:
+                    cells[kind].validate_python(cell)
+                except ValidationError:
+                    raise PublishedError(
+                        f"expected {kind} ({self.unit}) or null in row {index}, column "
+                        f"{column!r}, got {checked.short(cell)}"
+                    ) from None
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table, text columns first; a missing cell is NaN or NA."""
+        cells = zip(self.columns.items(), zip(*self.rows, strict=True), strict=True)
+        return pd.DataFrame(
+            {name: pd.Series(values, dtype=DTYPES[kind]) for (name, kind), values in cells}
+        )
 
     def value(self, column: str, **where: str) -> float:
         """One number, in the table's unit.
@@ -134,19 +183,11 @@ def read(text: str, name: str) -> Table:
         PublishedError: an unknown, missing or repeated key, a wrong type, a ragged row (one line
             that names file and row).
     """
-    entry = check_keys(parse(text, name), REQUIRED, OPTIONAL, name)
-    lines = {key: check_line(entry[key], key, name) for key in ("paper", "title", "source")}
-    notes = {
-        key: None if key not in entry else check_line(entry[key], key, name) for key in OPTIONAL
-    }
-    number, unit = entry["number"], entry["unit"]
-    if type(number) is not int or number < 1:
-        raise PublishedError(f"{name}: number: expected an integer from 1, got {number!r}")
-    if unit not in UNITS:
-        raise PublishedError(f"{name}: unit: expected one of {', '.join(UNITS)}, got {unit!r}")
-    columns = _columns(entry["columns"], name)
-    frame = _frame(entry["rows"], columns, unit, name)
-    return Table(number=number, unit=unit, frame=frame, **lines, **notes)
+    content = parse(text, name)
+    try:
+        return checked.build(Table, content, PublishedError)
+    except PublishedError as error:
+        raise PublishedError(f"{name}: {error}") from None
 
 
 def parse(text: str, name: str) -> object:
@@ -166,33 +207,6 @@ def parse(text: str, name: str) -> object:
         raise PublishedError(f"{name}: line {line}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise PublishedError(f"{name}: {' '.join(str(error).split())}") from error
-
-
-def check_keys(entry: object, required: Sequence[str], optional: Sequence[str], name: str) -> dict:
-    """`entry` itself, if it is a mapping with all required and no unknown keys.
-
-    Raises:
-        PublishedError: it isn't (the message starts with `name`).
-    """
-    if not isinstance(entry, dict):
-        raise PublishedError(f"{name}: expected a mapping, got {type(entry).__name__}")
-    if missing := [key for key in required if key not in entry]:
-        raise PublishedError(f"{name}: expected the key {missing[0]!r}, which is missing")
-    if unknown := [key for key in entry if key not in (*required, *optional)]:
-        allowed = ", ".join((*required, *optional))
-        raise PublishedError(f"{name}: unknown key {unknown[0]!r}; allowed are {allowed}")
-    return entry
-
-
-def check_line(value: object, key: str, name: str) -> str:
-    """`value` itself, if it is one line of text without blanks around it.
-
-    Raises:
-        PublishedError: it isn't (the message starts with `name` and `key`).
-    """
-    if not isinstance(value, str) or not value or value != " ".join(value.split()):
-        raise PublishedError(f"{name}: {key}: expected one line of text, got {value!r}")
-    return value
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -221,11 +235,10 @@ def _files(paper: str) -> dict[int, Traversable]:
     for file in resources.files(__package__).joinpath(paper).iterdir():
         if file.name.startswith("."):
             continue
-        stem, _, suffix = file.name.partition(".")
-        digits = stem.removeprefix("table_")
-        if suffix != "yaml" or stem == digits or not (digits.isdecimal() and len(digits) == 2):
+        named = re.fullmatch(r"table_(\d\d)\.yaml", file.name)
+        if not named:
             raise PublishedError(f"{paper}/{file.name}: expected a name like table_01.yaml")
-        found[int(digits)] = file
+        found[int(named[1])] = file
     return dict(sorted(found.items()))
 
 
@@ -238,51 +251,3 @@ def _read(file: Traversable, paper: str, number: int) -> Table:
             f"got {loaded.paper} and {loaded.number}"
         )
     return loaded
-
-
-def _columns(columns: object, name: str) -> dict[str, str]:
-    if not isinstance(columns, dict) or not columns:
-        raise PublishedError(f"{name}: columns: expected a mapping of names to types")
-    for column, kind in columns.items():
-        check_line(column, "columns", name)
-        if not isinstance(kind, str) or kind not in DTYPES:
-            raise PublishedError(
-                f"{name}: column {column!r}: expected one of {', '.join(DTYPES)}, got {kind!r}"
-            )
-    return columns
-
-
-def _frame(rows: object, columns: Mapping[str, str], unit: str, name: str) -> pd.DataFrame:
-    if not isinstance(rows, list) or not rows:
-        raise PublishedError(f"{name}: rows: expected a list of rows")
-    for index, row in enumerate(rows, start=1):
-        if not isinstance(row, list) or len(row) != len(columns):
-            got = f"{len(row)} cells" if isinstance(row, list) else type(row).__name__
-            raise PublishedError(
-                f"{name}: row {index}: expected a list of {len(columns)} cells, got {got}"
-            )
-        for cell, (column, kind) in zip(row, columns.items(), strict=True):
-            if not _fits(cell, kind, unit):
-                raise PublishedError(
-                    f"{name}: row {index}: column {column!r}: expected {kind} "
-                    f"({unit}) or null, got {cell!r}"
-                )
-    cells = zip(*rows, strict=True)
-    return pd.DataFrame(
-        {
-            column: pd.Series(values, dtype=DTYPES[kind])
-            for (column, kind), values in zip(columns.items(), cells, strict=True)
-        }
-    )
-
-
-def _fits(cell: object, kind: str, unit: str) -> bool:
-    if cell is None:
-        return True
-    if kind == "text":
-        return isinstance(cell, str) and bool(cell) and cell == cell.strip()
-    if type(cell) is int:
-        return unit != "percent" or abs(cell) <= 100
-    if kind == "integer" or type(cell) is not float or not math.isfinite(cell):
-        return False
-    return unit != "percent" or abs(cell) <= 100
