@@ -21,6 +21,17 @@ def test_a_product_counts_multiplications_and_additions(clock):
     assert machine.gemm_flops(torch.float32, side=10, turns=3) == 2 * 10**3 / 2
 
 
+def test_a_product_that_would_take_long_is_made_smaller(clock, monkeypatch):
+    monkeypatch.setattr(machine, "LONG", 1000.0)
+    sides = []
+    product = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *both, out: sides.append(len(out)) or product(
+        *both, out=out))  # fmt: skip
+    machine.gemm_flops(torch.float32, side=2048, turns=2)
+    # the product of 128 took a second, so that one of 1,280 would take a thousand
+    assert sides == [128] * 2 + [1279] * 3 or sides == [128] * 2 + [1280] * 3
+
+
 def test_a_copy_counts_what_is_read_and_written(clock):
     assert machine.copy_bytes(size=4000, turns=3) == 2 * 4000 / 2
 

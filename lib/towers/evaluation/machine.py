@@ -14,6 +14,8 @@ from towers.records import Measurement
 
 SIDE = 2048  # of the square matrices; larger ones are no quicker
 COPIED = 1 << 28  # bytes: far beyond any cache
+PROBE = 128  # side of the product that foretells how long one of `SIDE` would take
+LONG = 1.0  # seconds that one product may take
 TURNS = 5
 
 
@@ -22,9 +24,13 @@ def gemm_flops(dtype: torch.dtype, side: int = SIDE, turns: int = TURNS) -> floa
 
     Args:
         dtype: of the matrices.
-        side: their rows and columns.
+        side: their rows and columns; fewer where a product would take over a second, as of bf16 on
+            processors that only emulate it.
         turns: the median of so many, after one to warm up.
     """
+    if side > PROBE:
+        most = LONG * gemm_flops(dtype, PROBE, 1) / 2
+        side = min(side, max(PROBE, int(most ** (1 / 3))))
     left, right = (torch.ones(side, side, dtype=dtype) for _ in range(2))
     out = torch.empty_like(left)
     return 2 * side**3 / _seconds(lambda: torch.mm(left, right, out=out), turns)
