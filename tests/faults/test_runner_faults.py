@@ -140,7 +140,7 @@ CAUSES = {
     "records of nothing": (["pass"], "RecordsError: expected at least one record of a/one, got"),
     "a value that is none": (
         [ADD.replace("value=rate", "value=float('nan')")],
-        "RecordsError: expected value as a finite number, got nan; see",
+        "RecordsError: expected value to be a finite number, got nan; see",
     ),
 }
 ENDLESS = {
