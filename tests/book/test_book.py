@@ -45,6 +45,7 @@ def pages(html: Path) -> list[Path]:
     return [page for page in found if page != html / "index.html"]
 
 
+@functools.cache
 def soup(page: Path) -> BeautifulSoup:
     """A parsed page."""
     return BeautifulSoup(page.read_text(), "html.parser")
@@ -176,11 +177,12 @@ def test_every_executed_page_has_numbered_figures_and_provenance(html, checkout)
 
 
 def test_numbers_in_sentences_come_from_records(html, checkout):
-    for name in experiments.find(checkout):
+    known = experiments.find(checkout)
+    for name in known:
         quoted = soup(html / f"book/run/{name}.html").select(".towers-record")
         assert quoted, name
         for number in quoted:
-            assert number["title"].split(" ")[0] in experiments.find(checkout)
+            assert number["title"].split(" ")[0] in known
 
 
 def test_ledger_has_a_row_for_every_claim(html):
