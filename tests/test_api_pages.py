@@ -10,14 +10,14 @@ PACKAGE = Path(towers.__file__).parent
 PAGES = Path(__file__).parents[1] / "book/api"
 
 INTERNAL = {
-    "towers.checked",
+    "towers.checked", "towers.strict_yaml",
     "towers.data.annotations", "towers.data.archives", "towers.data.catalogue",
     "towers.data.containers",
     "towers.data.debs", "towers.data.folders", "towers.data.intake", "towers.data.pins",
     "towers.data.renderer", "towers.data.svg_child", "towers.data.svg_clean", "towers.data.tars",
     "towers.data.torchvision_sets", "towers.data.verdicts",
     "towers.experiments.kernel", "towers.experiments.limits", "towers.experiments.modules",
-    "towers.experiments.provenance", "towers.experiments.strict_yaml",
+    "towers.experiments.provenance",
     "towers.data.scenes.chance", "towers.data.scenes.drafts", "towers.data.scenes.drawing",
     "towers.data.scenes.english", "towers.data.scenes.german", "towers.data.scenes.japanese",
     "towers.data.scenes.languages", "towers.data.scenes.layouts", "towers.data.scenes.outlines",

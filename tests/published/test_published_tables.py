@@ -91,11 +91,11 @@ def test_a_good_file_is_read_as_it_stands():
         ),
         (
             {"rows": [["x", float("nan"), 1]]},
-            "expected number (percent) or null in row 1, column 'accuracy', got nan",
+            "expected number (percent) or null in row 1, column 'accuracy', got '.nan'",
         ),
         (
             {"unit": "count", "rows": [["x", float("inf"), 1]]},
-            "number (count) or null in row 1, column 'accuracy', got inf",
+            "number (count) or null in row 1, column 'accuracy', got '.inf'",
         ),
         (
             {"rows": [["x", 100.1, 1]]},
@@ -137,8 +137,8 @@ def test_a_bad_file_is_one_line_that_names_it(changes, message):
     [
         ("- 1", "expected `key: value` lines, got [1]"),
         ("a: [1", "line 1: "),
-        ("paper: clip\npaper: clip\n", "line 2: the key 'paper' is given twice"),
-        ("a: {[1]: 2}", "line 1: found unhashable key"),
+        ("paper: clip\npaper: clip\n", "line 2: paper is there twice"),
+        ("a: {[1]: 2}", "line 1: expected a name as key"),
         ("a: \x00", "special characters are not allowed"),
         ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
     ],

@@ -4,8 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from towers import checked, files
-from towers.experiments import strict_yaml
+from towers import checked, files, strict_yaml
 from towers.experiments.experiment import Experiment, known_parameter, resolve
 from towers.experiments.parameters import ExperimentError
 from towers.records import SCALES
@@ -93,7 +92,7 @@ def _read(root: Path, name: str, known: list[str]) -> Experiment:
     notebook = root / "notebooks" / f"{name}.ipynb"
     path = notebook.with_suffix(".yaml")
     try:
-        content = strict_yaml.load(path.read_text(encoding="utf-8"))
+        content = strict_yaml.load(path.read_text(encoding="utf-8"), ExperimentError)
         experiment = checked.build(
             Experiment, content, ExperimentError, name=name, notebook=notebook
         )

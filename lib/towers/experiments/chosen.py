@@ -86,7 +86,7 @@ ASIDE = {
         "experiments.catalogue", "experiments.chosen", "experiments.execution",
         "experiments.experiment", "experiments.fingerprints", "experiments.freshness",
         "experiments.kernel", "experiments.modules", "experiments.parameters",
-        "experiments.provenance", "experiments.strict_yaml",
+        "experiments.provenance",
     ], "when, where and with which parameters a notebook runs; these are in the digest themselves"),
 }  # fmt: skip
 """Module -> why it cannot change a result."""

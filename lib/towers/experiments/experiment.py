@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import PositiveFloat
 
-from towers import checked
-from towers.experiments import parameters, strict_yaml
+from towers import checked, strict_yaml
+from towers.experiments import parameters
 from towers.experiments.parameters import ExperimentError, Parameter
 from towers.records import SCALES, Scale
 

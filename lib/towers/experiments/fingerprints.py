@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from towers import files
-from towers.experiments import chosen, modules, strict_yaml
+from towers import files, strict_yaml
+from towers.experiments import chosen, modules
 from towers.experiments.experiment import Experiment, notebook_cells, resolve
 from towers.experiments.modules import Package
 

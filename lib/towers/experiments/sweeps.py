@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from towers import files, records
-from towers.experiments import catalogue, strict_yaml
+from towers import files, records, strict_yaml
+from towers.experiments import catalogue
 from towers.experiments.experiment import Experiment, resolve
 from towers.experiments.parameters import ExperimentError
 
@@ -108,7 +108,8 @@ def read(path: Path, scale: str, root: Path | None = None) -> tuple[Point, ...]:
             the parameter cannot take; one line.
     """
     try:
-        given = strict_yaml.load(files.user_path(path).read_text(encoding="utf-8"))
+        text = files.user_path(path).read_text(encoding="utf-8")
+        given = strict_yaml.load(text, ExperimentError)
     except OSError as error:
         raise ExperimentError(
             f"expected a grid at {path}, got {error.strerror}; check the path"

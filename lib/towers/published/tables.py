@@ -13,10 +13,9 @@ from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-import yaml
 from pydantic import AfterValidator, Field, PositiveInt, TypeAdapter, ValidationError
 
-from towers import checked
+from towers import checked, strict_yaml
 
 CELLS = {"text": str, "number": float, "integer": int}
 DTYPES = {"text": "str", "number": "float64", "integer": "Int64"}
@@ -201,26 +200,9 @@ def parse(text: str, name: str) -> object:
         PublishedError: the text is no YAML or repeats a key (one line, with the line's number).
     """
     try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise PublishedError(f"{name}: line {line}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise PublishedError(f"{name}: {' '.join(str(error).split())}") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that is given twice."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return strict_yaml.load(text)
+    except ValueError as error:
+        raise PublishedError(f"{name}: {error}") from error
 
 
 def _papers() -> list[str]:

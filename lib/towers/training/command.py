@@ -5,9 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from towers import files
-from towers.experiments import strict_yaml
-from towers.experiments.parameters import ExperimentError
+from towers import files, strict_yaml
 from towers.models import trainable
 from towers.training import logs, making, states
 from towers.training.errors import TrainingError
@@ -68,7 +66,7 @@ def changes(given: Sequence[str]) -> dict[str, Any]:
             raise TrainingError(f"expected -p FIELD=VALUE, each field once, got {pair!r}")
         try:
             found[name] = strict_yaml.load(text)
-        except ExperimentError as error:
+        except ValueError as error:
             raise TrainingError(f"expected a value of YAML for {name}, got {error}") from None
     return found
 

@@ -8,8 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from towers import files
-from towers.experiments import strict_yaml
+from towers import files, strict_yaml
 from towers.experiments.parameters import ExperimentError, Kind, accept
 from towers.models import trainable
 from towers.training.errors import TrainingError
@@ -175,7 +174,7 @@ class Recipe:
             raise TrainingError(
                 f"expected a recipe at {path}, got {error.strerror}; check the path"
             ) from None
-        except (ExperimentError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise TrainingError(f"expected YAML in {path}, got {error}") from None
         if isinstance(given, Mapping):
             given = {**given, **(changes or {})}

@@ -5,8 +5,6 @@ from typing import Any
 
 import yaml
 
-from towers.experiments.parameters import ExperimentError
-
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core types only; a second mention of a key is an error."""
@@ -23,9 +21,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise ExperimentError(f"line {key.start_mark.line + 1}: expected a name as key")
+                raise ValueError(f"line {key.start_mark.line + 1}: expected a name as key")
             if key.value in seen:
-                raise ExperimentError(f"line {key.start_mark.line + 1}: {key.value} is there twice")
+                raise ValueError(f"line {key.start_mark.line + 1}: {key.value} is there twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -47,17 +45,21 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.v
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
 
 
-def load(text: str) -> Any:
+def load(text: str, error: type[ValueError] = ValueError) -> Any:
     """The value of a YAML text.
 
+    Args:
+        text: the document.
+        error: raised for a text that is refused.
+
     Raises:
-        ExperimentError: it is no YAML, or a key stands twice; one line with the place.
+        error: it is no YAML, or a key stands twice; one line with the place.
     """
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ExperimentError(f"line {line}: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise ExperimentError(message) from error
+    except yaml.MarkedYAMLError as fault:
+        line = fault.problem_mark.line + 1 if fault.problem_mark else 1
+        raise error(f"line {line}: {fault.problem or fault.context}") from fault
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as fault:
+        message = " ".join(str(fault).split()) or type(fault).__name__
+        raise error(message) from fault
