@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import towers
+from towers.data import cards
 
 FLOORS = {
     0: ("checked", "progress", "strict_yaml"),
@@ -88,6 +89,12 @@ def faults(package: Path) -> list[str]:
             elif room != other and FLOOR.get(other, 99) >= FLOOR[room]:
                 way = "sideways" if FLOOR.get(other) == FLOOR[room] else "up"
                 found.append(f"{where}: {way}")
+    for card in cards.of(package).values():
+        if card.reader:
+            target = f"towers.data.{card.reader.partition(':')[0]}"
+            graph["towers.data"].add(target)
+            if target not in known:
+                found.append(f"card {card.name}: its reader {target} does not exist")
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -171,6 +178,20 @@ class TestTheChecker:
             data__in__a="from towers.data import y",
         )
         assert found[0].startswith("circle: ")
+
+    def test_follows_the_readers_that_cards_name(self, house, tmp_path):
+        (tmp_path / "towers/data/cards").mkdir(parents=True)
+        (tmp_path / "towers/data/cards/a.yaml").write_text("reader: a:read\n")
+        (tmp_path / "towers/data/cards/b.yaml").write_text("reader: b:read\n")
+        found = house(data__in____init__="", data__in__a="from towers.data import b\nimport os")
+        assert "card b: its reader towers.data.b does not exist" in found
+        cards.of.cache_clear()
+        found = house(
+            data__in____init__="load = 1",
+            data__in__a="from towers.data import load",
+            data__in__b="",
+        )
+        assert found == ["circle: towers.data -> towers.data.a -> towers.data"]
 
     def test_catches_imports_that_hide(self, house):
         found = house(

@@ -97,6 +97,10 @@ def _line(value: str) -> str:
 
 Line = Annotated[str, AfterValidator(_line)]
 """One line of text that says something."""
+Lines = Annotated[
+    tuple[Line, ...], BeforeValidator(lambda given: tuple(given) if type(given) is list else given)
+]
+"""Some of them, from a list or a tuple."""
 Real = Annotated[float, BeforeValidator(plain)]
 """A finite number."""
 Whole = Annotated[int, BeforeValidator(plain), Field(ge=0)]

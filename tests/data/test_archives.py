@@ -44,8 +44,10 @@ def source(request, tmp_path, monkeypatch):
         digest.update(
             f"{name}\0{hashlib.sha256(FILES[f'pack/data/{name}']).hexdigest()}\n".encode()
         )
-    made = sources.Source("toy", request.param, "toy", "1.0", "MIT", "pack/data", (".txt",),
-                          digest.hexdigest(), "ab" * 32)  # fmt: skip
+    made = sources.Source(
+        name="toy", kind=request.param, package="toy", version="1.0", licence="MIT",
+        root="pack/data", endings=(".txt",), sha256=digest.hexdigest(), archive="ab" * 32,
+    )  # fmt: skip
     monkeypatch.setitem(sources.SOURCES, "toy", made)
     asked = []
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.made_up_debs import toy
 from towers.data import catalogue, svg
 from towers.data.catalogue import Draft, Found
 from towers.data.svg_clean import clean, gives_size
@@ -46,10 +47,12 @@ def test_the_report_counts_kept_drawings_without_a_size(tmp_path, monkeypatch):
         (folder / f"{number}.svg").write_text(DRAWING.format(attributes, number + 2))
     (folder / "blank.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     (folder / "copy.svg").write_bytes((folder / "2.svg").read_bytes())
+    monkeypatch.setattr(catalogue.sources, "fetch", {"toy": folder}.get)
+    source = toy(tmp_path)
     for again in range(2):  # read, then from the cache
         if again:
             monkeypatch.setattr(svg, "prepare", None)
-        found = catalogue.collection("made up", folder, "0", read, "", "", distance=None)
+        found = catalogue.collection("made up", source, read, distance=None)
         assert found.report.kept == 6
         assert found.report.dropped == {"svg: blank": 1, "copy of another file": 1}
         assert found.report.mended == {"title": 2, catalogue.SIZELESS: 4}

@@ -268,8 +268,9 @@ def test_torchvision_parts_and_keys(tmp_path):
 def test_parts_of_torchvision_are_named_as_it_names_them(tmp_path):
     from torchvision import datasets
 
-    for kind, layout in LAYOUTS.items():
-        for value in layout.parts.values():
+    for kind, card in LAYOUTS.items():
+        layout = card.torchvision
+        for value in (layout.parts or {None: None}).values():
             chosen = {layout.keyword: value} if layout.keyword else {}
             with pytest.raises((OSError, RuntimeError)) as caught:  # ValueError: no such part
                 getattr(datasets, kind)(tmp_path, **chosen)

@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from towers.data import prompts
+from towers.data.cards import CARDS
 from towers.data.errors import DataError
-from towers.data.prompts import TEMPLATES, class_names, templates
+from towers.data.prompts import OF_NO_SET, class_names, templates
 from towers.data.torchvision_sets import LAYOUTS
 
+TEMPLATES = [name for name, card in CARDS.items() if card.templates]
 ZERO_SHOT = Path(__file__).parents[2] / "notebooks/clip/zero_shot.yaml"
 
 LENGTHS = {
@@ -21,6 +23,7 @@ LENGTHS = {
     "mnist": 10,
     "svhn": 10,
     "digits": 10,
+    "clevrclassification": 8,
     "fashionmnist": 10,
     "eurosat": 10,
     "gtsrb": 43,
@@ -29,7 +32,7 @@ LENGTHS = {
 }
 
 
-@pytest.mark.parametrize("name", [*TEMPLATES, "imagenet", "generic"])
+@pytest.mark.parametrize("name", [*TEMPLATES, *OF_NO_SET, "generic"])
 def test_every_template_has_one_place_for_the_class(name):
     for template in templates(name):
         assert template.format("blackbird").count("blackbird") == 1
@@ -122,7 +125,7 @@ def test_every_task_of_the_zero_shot_experiment_has_a_prompt_of_its_own():
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_torchvision_names_find_their_templates(name, place):
     own = name.lower()
-    known = own in (*TEMPLATES, "imagenet")
+    known = own in TEMPLATES
     sets = prompts.prompt_sets(f"torchvision:{name}{place}")
     assert sets["ensemble"] == templates(own if known else "generic")
     assert ("task prompt" in sets) == known

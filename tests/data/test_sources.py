@@ -51,7 +51,10 @@ def toy(tmp_path, monkeypatch) -> sources.Source:
         (tmp_path / "right" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "right" / name).write_bytes(content)
     digest = sources.tree_digest(tmp_path / "right", (".txt",))
-    source = sources.Source("toy", "deb", "toy-data", "1.0", "MIT", ROOT, (".txt",), digest)
+    source = sources.Source(
+        name="toy", kind="deb", package="toy-data", version="1.0", licence="MIT", root=ROOT,
+        endings=(".txt",), sha256=digest,
+    )  # fmt: skip
     monkeypatch.setitem(sources.SOURCES, "toy", source)
     monkeypatch.setenv("TOWERS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TOWERS_DEBS", str(tmp_path / "debs"))
@@ -183,7 +186,7 @@ def test_digest_depends_on_names_and_content_and_not_on_links(tmp_path):
 
 
 def test_unknown_source_lists_the_known_ones():
-    with pytest.raises(DataError, match="clipart, stamps"):
+    with pytest.raises(DataError, match=r"clipart, .*stamps.*got 'nosuch'"):
         sources.fetch("nosuch")
 
 

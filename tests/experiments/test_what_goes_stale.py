@@ -70,7 +70,7 @@ def stale(package, before):
     def edit(names, of):
         for path in (package / name for name in names):
             edited[path] = path.read_text()
-            path.write_text(edited[path] + "\nEDITED = 1\n")
+            path.write_text(f"{edited[path]}\n{'# ' * (path.suffix == '.yaml')}EDITED = 1\n")
         return {name for name in of if digest(name, package) != before[name]}
 
     yield edit
@@ -102,6 +102,10 @@ def stale(package, before):
         ("data/scenes/english.py", ON_SCENES),
         ("data/scenes/drawing.py", ON_SCENES),
         ("data/emoji.py", ("emoji", "projections", "distilled")),
+        ("data/cards/emoji.yaml", ("emoji", "projections", "distilled")),
+        ("data/cards/food101.yaml", ()),
+        ("models/cards/minilm.yaml", ("projections", "distilled", "features")),
+        ("rendering/cards/unifont.yaml", ("pixels",)),
         ("data/images.py", TRAINED | {"distilled"}),
         ("losses/contrastive.py", TRAINED),
         ("losses/predictive.py", ("words",)),
@@ -142,6 +146,8 @@ def test_kept_results(stale, name, expected):
         ("training/adafactor.py", {"clippo/one_tower"}, {"clip/zero_shot", "clip/pretraining"}),
         ("rendering/layout.py", {"clippo/pixels", "clippo/one_tower"}, {"clip/zero_shot"}),
         ("data/stamps.py", {"clip/retrieval", "clippo/pixels"}, {"lilt/ablation"}),
+        ("data/cards/stamps.yaml", {"clip/retrieval", "clippo/pixels"}, {"lilt/ablation"}),
+        ("data/cards/digits.yaml", {"clip/zero_shot"}, {"clip/retrieval", "lilt/scaling"}),
         ("metrics/vqa.py", {"clippo/vqa"}, {"clip/zero_shot", "lilt/alignment"}),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import toy_towers
+from tests.data.made_up_debs import toy
 from towers import cli, data, files, models
 from towers.data import DataError, catalogue, duplicates, export, sources, svg
 from towers.data.catalogue import Draft, Found
@@ -59,10 +60,11 @@ def rasters(folder, _):
     assert max(svg.Raster(folder / "a.svg")().size) == svg.SIZE
 
 
-def catalogues(folder, _):
+def catalogues(folder, monkeypatch):
     (folder / "a.svg").write_text(DRAWING)
     found = Found([Draft("a", "a.svg", {"en": ("a",)})], Counter())
-    made = catalogue.collection("toys", folder, "x", lambda _: found, "none", "1")
+    monkeypatch.setattr(sources, "fetch", {"toy": folder}.get)
+    made = catalogue.collection("toys", toy(folder), lambda _: found)
     assert [item.name for item in made] == ["a"]
 
 

@@ -14,26 +14,24 @@ folder:PATH, ...      your own data, see towers.data.custom
 ====================  ========================================================================
 
 A part of a collection is named in brackets, as the collection itself is called: "stamps[test]".
+What is known about a collection, and which function reads it, stands on its card: see
+`towers.data.cards`.
 """
 
+import inspect
+import pkgutil
 import re
-from collections.abc import Callable
 
-from towers.data import bundled, clipart, custom, emoji, scenes, stamps
+from towers.data import custom
+from towers.data.cards import CARDS
 from towers.data.errors import BadImage, DataError
 from towers.data.folders import local_path
 from towers.data.items import PARTS, Collection, Item, Report
 
 __all__ = ["EMBEDDED", "BadImage", "Collection", "DataError", "Item", "Report", "load"]
 
-EMBEDDED: dict[str, Callable[..., Collection]] = {
-    "clipart": clipart.clipart,
-    "emoji": emoji.emoji,
-    "stamps": stamps.stamps,
-    "digits": bundled.digits,
-    "samples": bundled.samples,
-    "scenes": lambda rest="": scenes.from_name(rest).collection(),
-}
+EMBEDDED = {name: card.reader for name, card in CARDS.items() if card.reader}
+"""The collections that come with the library, and their readers."""
 _BRACKETS = re.compile(rf"(.+)\[({'|'.join(PARTS)})\]")
 
 
@@ -56,8 +54,9 @@ def load(name: str) -> Collection:
     kind, _, rest = name.partition(":")
     if kind in custom.PREFIXES:
         return custom.load(name)
-    if kind not in EMBEDDED or (rest and kind in ("stamps", "digits")):
+    read = pkgutil.resolve_name(f"{__name__}.{EMBEDDED[kind]}") if kind in EMBEDDED else None
+    if read is None or (rest and not inspect.signature(read).parameters):
         local_path(name)  # a path of Windows has a colon too, and gets a line of its own
         known = ", ".join([*EMBEDDED, *(f"{prefix}:..." for prefix in custom.PREFIXES)])
         raise DataError(f"expected a collection among {known}; got {name!r}")
-    return EMBEDDED[kind](rest) if rest else EMBEDDED[kind]()
+    return read(rest) if rest else read()

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from towers.data import debs
+from towers.data.cards import Source
 from towers.data.errors import DataError
-from towers.data.pins import Source
 
 PATIENCE = 900.0
 """Seconds that pip may take."""

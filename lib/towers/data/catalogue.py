@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from towers.data import duplicates, svg, svg_clean
+from towers.data import duplicates, sources, svg, svg_clean
+from towers.data.cards import Source
 from towers.data.items import Collection, Item, Report, content_key
 from towers.files import cache_home, cache_lock, keep, sha256
 
@@ -55,11 +56,9 @@ class Found:
 
 def collection(
     name: str,
-    folder: Path,
-    digest: str,
+    source: Source,
     read: Callable[[Path], Found],
-    licence: str,
-    version: str,
+    names: str = "",
     image: Callable[[Path], object] | None = None,
     distance: int | None = duplicates.DISTANCE,
     one_of_a_kind: bool = False,
@@ -69,11 +68,9 @@ def collection(
 
     Args:
         name: of the collection.
-        folder: with the source's files.
-        digest: of the source.
+        source: of the files.
         read: gives the drafts.
-        licence: of the files.
-        version: of the source.
+        names: version of what names them, where that is not the source.
         image: path -> source for `Item.image`; SVGs are rasterised, other files opened if None.
         distance: within which pictures are near duplicates; None looks for none.
         one_of_a_kind: keep only the first of each group of near duplicates.
@@ -83,18 +80,22 @@ def collection(
         The items whose pictures can be drawn, near duplicates sharing a group; the report's
         `mended` counts the SVGs among them that give no size of their own.
     """
-    source = image or partial(_source, trim=trim)
-    version = f"{version}, {svg.RENDERER}{', trimmed' if trim else ''}"
-    key = sha256(f"{name} {digest} {version} {_text(read)} {distance}".encode())
+    folder, image = sources.fetch(source.name), image or partial(_image, trim=trim)
+    version = ", ".join(
+        filter(None, (source.version, names, svg.RENDERER, "trimmed" if trim else ""))
+    )
+    key = sha256(f"{name} {source.sha256} {version} {_text(read)} {distance}".encode())
     path = cache_home() / "collections" / f"{name.replace(':', '-')}-{key[:16]}.json"
     with cache_lock(path):
         kept = _read(path)
         if kept is None:
-            kept = _catalogue(name, folder, read(folder), source, distance, one_of_a_kind, trim)
+            kept = _catalogue(name, folder, read(folder), image, distance, one_of_a_kind, trim)
             keep(path, json.dumps(kept, ensure_ascii=False))
-    items = tuple(_item(row, folder, source) for row in kept["items"])
+    items = tuple(_item(row, folder, image) for row in kept["items"])
     report = Report.of(len(items), kept["dropped"], kept["mended"])
-    return Collection(name=name, items=items, report=report, licence=licence, version=version)
+    return Collection(
+        name=name, items=items, report=report, licence=source.licence, version=version
+    )
 
 
 def _text(read: Callable[[Path], Found]) -> str:
@@ -111,7 +112,7 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _source(path: Path, trim: bool):
+def _image(path: Path, trim: bool):
     return svg.Raster(path, trim=trim) if path.suffix == ".svg" else path
 
 

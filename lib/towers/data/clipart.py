@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.parsers import expat
 
-from towers.data import catalogue, sources
+from towers.data import catalogue
+from towers.data.cards import SOURCES
 from towers.data.catalogue import Draft, Found
 from towers.data.errors import DataError
 from towers.data.items import Collection, Report, position
@@ -59,12 +60,9 @@ def clipart(labels: str = "") -> Collection:
     """
     if labels not in ("", "categories"):
         raise DataError(f"expected clipart or clipart:categories, got clipart:{labels}")
-    source = sources.SOURCES["clipart"]
-    folder = sources.fetch("clipart")
     drawings = catalogue.collection(
-        "clipart", folder, source.sha256, read, source.licence, source.version,
-        one_of_a_kind=True, trim=True,
-    )  # fmt: skip
+        "clipart", SOURCES["clipart"], read, one_of_a_kind=True, trim=True
+    )
     if not labels:
         return drawings
     named = tuple(

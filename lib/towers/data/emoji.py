@@ -13,7 +13,8 @@ from pathlib import Path
 import emoji as names
 from PIL import Image
 
-from towers.data import catalogue, sources
+from towers.data import catalogue
+from towers.data.cards import SOURCES
 from towers.data.catalogue import Draft, Found
 from towers.data.errors import DataError
 from towers.data.items import Collection
@@ -37,15 +38,11 @@ def emoji(style: str = "") -> Collection:
         return replace(first.concat(*others), name="emoji")
     if style not in STYLES:
         raise DataError(f"expected an emoji style among {', '.join(STYLES)}; got {style!r}")
-    source = sources.SOURCES["openmoji" if style == "openmoji" else "noto-emoji"]
-    folder = sources.fetch(source.name)
     return catalogue.collection(
         f"emoji:{style}",
-        folder,
-        source.sha256,
+        SOURCES["openmoji" if style == "openmoji" else "noto-emoji"],
         _drawings if style == "openmoji" else _glyphs,
-        source.licence,
-        f"{source.version}, names {names.__version__}",
+        names=f"names {names.__version__}",
         image=None if style == "openmoji" else Glyph.at,
         distance=None,
     )

@@ -11,110 +11,20 @@ quotes around a number that is to be read, and vary the context for an ensemble.
 """
 
 import importlib.util
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from towers.data import cards
+from towers.data.cards import CARDS
 from towers.data.errors import DataError
 
-_PHOTO = (
-    "a photo of a {}.",
-    "a blurry photo of a {}.",
-    "a low-resolution photo of a {}.",
-    "a small photo of a {}.",
-    "a photo of a big {}.",
-    "a photo of a small {}.",
-    "a photo of the {}.",
-    "a close-up of a {}.",
-)
-_DIGIT = (
-    'a photo of the number: "{}".',
-    'the handwritten digit "{}".',
-    'a scan of the digit "{}".',
-    'a blurry picture of the number "{}".',
-    'someone wrote the number "{}" by hand.',
-)
-
-TEMPLATES: dict[str, tuple[str, ...]] = {
-    "contextless": ("{}",),
-    "simple": ("A photo of a {}.",),
-    "cifar10": _PHOTO,
-    "cifar100": _PHOTO,
-    "clipart": (
-        "clip art of a {}.",
-        "a drawing of a {}.",
-        "an illustration of a {}.",
-        "a cartoon of a {}.",
-        "a simple picture of a {}.",
-        "an icon of a {}.",
-        "a line drawing of a {}.",
-        "{}, clip art",
-    ),
-    "digits": _DIGIT,
-    "emoji": (
-        "an emoji of a {}.",
-        "the {} emoji.",
-        "an icon of a {}.",
-        "a small picture of a {}.",
-        "a cartoon of a {}.",
-        "a symbol for {}.",
-        "a drawing of the {}.",
-        "{}",
-    ),
-    "eurosat": (
-        "a satellite photo of {}.",
-        "a centred satellite photo of {}.",
-        "{} seen from above.",
-    ),
-    "fashionmnist": (
-        "a photo of a {}, a type of clothing.",
-        "a black and white photo of a {}.",
-        "a small picture of a {} in a catalogue.",
-        "a {} to wear.",
-        "a product photo of the {}.",
-    ),
-    "fer2013": ("a photo of a {} face.", "a face that looks {}.", "someone who is {}."),
-    "fgvcaircraft": ("a photo of a {}, a type of aircraft.", "a photo of the {} aircraft."),
-    "flowers102": ("a photo of a {}, a type of flower.",),
-    "food101": ("a photo of {}, a type of food.",),
-    "gtsrb": (
-        'a photo of a "{}" traffic sign.',
-        'a close-up of the traffic sign "{}".',
-        'a blurry photo of a "{}" sign by the road.',
-    ),
-    "mnist": _DIGIT,
-    "oxfordiiitpet": ("a photo of a {}, a type of pet.",),
-    "pcam": ("this is a photo of {}.", "a slide of {} under a microscope."),
-    "scenes": (
-        "a picture of one {}",
-        "an image with one {}",
-        "a drawing of one {}",
-        "we can see one {}",
-        "one {}",
-    ),
-    "stamps": (
-        "a picture of a {}.",
-        "a photo of a {}.",
-        "a photo of the {}.",
-        "a drawing of a {}.",
-        "a cartoon of a {}.",
-        "a picture of {} on a white background.",
-        "a sticker of a {}.",
-        "a picture of several {}.",
-    ),
-    "stanfordcars": ("a photo of a {}, a type of car.", "a photo of my {}."),
-    "svhn": ('a photo of the number: "{}".', 'a photo of the house number "{}".'),
-}
-"""Our own templates by data set; `templates` reads two more sets from open_clip's package."""
-
+OF_NO_SET = {"contextless": ("{}",), "simple": ("A photo of a {}.",)}
+"""Templates that belong to no data set: the bare class name, and the paper's default prompt."""
 _READ = {"imagenet": "OPENAI_IMAGENET_TEMPLATES", "generic": "SIMPLE_IMAGENET_TEMPLATES"}
-
-_SAME_CLASSES = {"mnist": "digits", "svhn": "digits"}
-_BRACKETS = re.compile(r"(\[[^\[\]]*\])+$")
+"""Templates that open_clip's package has."""
 _SECOND_NAMES = {744: "projectile", 836: "sunglass"}
 
 
@@ -131,10 +41,14 @@ def templates(name: str) -> tuple[str, ...]:
     """
     if name in _READ:
         return tuple(template("{}") for template in getattr(_metadata(), _READ[name]))
-    if name not in TEMPLATES:
-        known = ", ".join(sorted([*TEMPLATES, *_READ]))
-        raise DataError(f"expected templates of one of {known}; got {name!r}; name one of them")
-    return TEMPLATES[name]
+    if name in OF_NO_SET:
+        return OF_NO_SET[name]
+    known = [each for each, card in CARDS.items() if card.templates]
+    if name not in known:
+        named = ", ".join(sorted([*known, *OF_NO_SET, "generic"]))
+        raise DataError(f"expected templates of one of {named}; got {name!r}; name one of them")
+    own = CARDS[name].templates
+    return templates(own) if isinstance(own, str) else own
 
 
 def class_names(name: str) -> tuple[str, ...]:
@@ -151,12 +65,12 @@ def class_names(name: str) -> tuple[str, ...]:
         for index, second in _SECOND_NAMES.items():
             names[index] = second
         return tuple(names)
-    table = _class_table()
-    name_of_list = _SAME_CLASSES.get(name, name)
-    if name_of_list not in table:
-        known = ", ".join(sorted([*table, *_SAME_CLASSES, "imagenet"]))
-        raise DataError(f"expected class names of one of {known}; got {name!r}; name one of them")
-    return table[name_of_list]
+    known = [each for each, card in CARDS.items() if card.classes]
+    if name not in known:
+        named = ", ".join(known)
+        raise DataError(f"expected class names of one of {named}; got {name!r}; name one of them")
+    own = CARDS[name].classes
+    return class_names(own) if isinstance(own, str) else own
 
 
 def imagenet_as_listed() -> tuple[str, ...]:
@@ -215,32 +129,17 @@ def prompt_sets(name: str, most: int = 0) -> dict[str, tuple[str, ...]]:
     Raises:
         DataError: a name without a colon that is no data set with templates.
     """
-    own = data_set(name)
-    chosen = templates(own)
+    card = cards.of_collection(name)
+    known = card is not None and card.templates is not None
+    chosen = templates(card.name if known else "generic" if card or ":" in name else name)
     count = min(most, len(chosen)) or len(chosen)
-    task = {} if own == "generic" else {"task prompt": chosen[:1]}
+    task = {"task prompt": chosen[:1]} if known else {}
     return {
         "class name": templates("contextless"),
         "simple": templates("simple"),
         **task,
         "ensemble": tuple(chosen[index * len(chosen) // count] for index in range(count)),
     }
-
-
-def data_set(name: str) -> str:
-    """Whose templates a collection takes."""
-    kind, colon, rest = _BRACKETS.sub("", name).partition(":")
-    sub = rest.partition(":")[0].lower() if kind == "torchvision" else rest
-    sets = {*TEMPLATES, "imagenet"} - {"contextless", "simple"}  # the latter are no data set's
-    if kind in ("samples", "torchvision") and sub in sets:
-        return sub
-    return kind if kind in sets or not colon else "generic"
-
-
-@cache
-def _class_table() -> dict[str, tuple[str, ...]]:
-    lists = json.loads(Path(__file__).with_name("classes.json").read_text(encoding="utf-8"))
-    return {name: tuple(names) for name, names in lists.items()}
 
 
 @cache

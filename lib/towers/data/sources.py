@@ -18,8 +18,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from towers.data import archives, debs
+from towers.data.cards import SOURCES, Source
 from towers.data.errors import DataError
-from towers.data.pins import SOURCES, Source
 from towers.files import cache_home, keep, locked, sha256
 
 __all__ = ["SOURCES", "Source", "Status", "fetch", "status", "tree_digest"]

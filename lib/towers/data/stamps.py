@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from towers.data import catalogue, sources
+from towers.data import catalogue
+from towers.data.cards import SOURCES
 from towers.data.catalogue import Draft, Found
 from towers.data.images import read_bytes
 from towers.data.intake import text_lines
@@ -22,11 +23,7 @@ OPAQUE = 250
 
 def stamps() -> Collection:
     """All stamps with an English caption; label and category are the top folder."""
-    source = sources.SOURCES["stamps"]
-    folder = sources.fetch("stamps")
-    return catalogue.collection(
-        "stamps", folder, source.sha256, read, source.licence, source.version
-    )
+    return catalogue.collection("stamps", SOURCES["stamps"], read)
 
 
 def read(folder: Path) -> Found:

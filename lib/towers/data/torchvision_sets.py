@@ -7,12 +7,12 @@ Source: Radford et al. 2021, Table 9. Left out: video (Kinetics, UCF101), severa
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
+from towers.data.cards import CARDS, Card, Torchvision
 from towers.data.errors import DataError
 from towers.data.folders import local_path
 from towers.data.images import on_white, open_image
@@ -22,48 +22,8 @@ from towers.data.prompts import class_names
 from towers.files import cache_home
 from towers.progress import tqdm
 
-
-@dataclass(frozen=True)
-class _Layout:
-    """How a torchvision class names its parts: keyword, and our part -> its value."""
-
-    keyword: str | None
-    parts: dict[str | None, object]
-
-
-_BY_FLAG = _Layout("train", {"train": True, "test": False})
-_TWO = _Layout("split", {"train": "train", "test": "test"})
-_THREE = _Layout("split", {"train": "train", "val": "val", "test": "test"})
-_WHOLE = _Layout(None, {None: None})
-
-LAYOUTS: dict[str, _Layout] = {
-    "CIFAR10": _BY_FLAG,
-    "CIFAR100": _BY_FLAG,
-    "CLEVRClassification": _Layout("split", {"train": "train", "test": "val"}),
-    "Caltech101": _WHOLE,
-    "Country211": _Layout("split", {"train": "train", "val": "valid", "test": "test"}),
-    "DTD": _THREE,
-    "EuroSAT": _WHOLE,
-    "FER2013": _TWO,
-    "FGVCAircraft": _THREE,
-    "FashionMNIST": _BY_FLAG,
-    "Flowers102": _THREE,
-    "Food101": _TWO,
-    "GTSRB": _TWO,
-    "ImageNet": _Layout("split", {"train": "train", "test": "val"}),
-    "MNIST": _BY_FLAG,
-    "OxfordIIITPet": _Layout("split", {"train": "trainval", "test": "test"}),
-    "PCAM": _THREE,
-    "RenderedSST2": _THREE,
-    "STL10": _TWO,
-    "SUN397": _WHOLE,
-    "SVHN": _TWO,
-    "StanfordCars": _TWO,
-}
-"""Sets by torchvision's name. Where only "val" is public (ImageNet, CLEVR) it plays the test."""
-
-_NAMED = ("cifar10", "cifar100", "eurosat", "fashionmnist", "gtsrb", "imagenet", "mnist", "pcam",
-          "svhn", "fer2013")  # fmt: skip
+LAYOUTS = {card.torchvision.dataset: card for card in CARDS.values() if card.torchvision}
+"""The cards of the sets that torchvision reads, by its own names."""
 
 
 def from_torchvision(
@@ -92,8 +52,8 @@ def from_torchvision(
     items: list[Item] = []
     names: tuple[str, ...] = ()
     for part, dataset in _datasets(kind, root, parts, tally):
-        names = _names(kind, dataset)
-        items += _items(kind, part, dataset, names, tally)
+        names = _names(LAYOUTS[kind], dataset)
+        items += _items(LAYOUTS[kind].torchvision, part, dataset, names, tally)
     tally.refuse_if_bad(f"torchvision:{name}")
     tally.refuse_if_empty(f"torchvision:{name}")
     return items, names
@@ -107,8 +67,8 @@ def _datasets(
     build = getattr(torchvision.datasets, kind)
     accepted = inspect.signature(build.__init__).parameters
     options = {"loader": _load} if "loader" in accepted or kind == "ImageNet" else {}
-    layout, found = LAYOUTS[kind], []
-    for part, value in layout.parts.items():
+    layout, found = LAYOUTS[kind].torchvision, []
+    for part, value in (layout.parts or {None: None}).items():
         if parts is not None and part is not None and part not in parts:
             continue
         chosen = {layout.keyword: value} if layout.keyword else {}
@@ -126,17 +86,17 @@ def _datasets(
 
 
 def _items(
-    kind: str, part: str | None, dataset, names: tuple[str, ...], tally: Tally
+    layout: Torchvision, part: str | None, dataset, names: tuple[str, ...], tally: Tally
 ) -> Iterator[Item]:
-    first = 3 if kind == "CLEVRClassification" else 0  # its labels count 3 to 10 objects
-    for index in tqdm(range(len(dataset)), f"reading {kind} {part or ''}", disable=None):
+    note = f"reading {layout.dataset} {part or ''}"
+    for index in tqdm(range(len(dataset)), note, disable=None):
         try:
             image, label = dataset[index]
             if label is None:  # the test part of FER2013 as some distribute it
                 tally.dropped["no label"] += 1
                 continue
             picture = on_white(image)
-            label = names[int(label) - first]
+            label = names[int(label) - layout.first]
         except Exception:  # readers of many formats, fed with files that may be damaged
             tally.dropped["damaged"] += 1
             continue
@@ -159,11 +119,9 @@ def _load(path: str | Path) -> Image.Image:
     return open_image(Path(path))
 
 
-def _names(kind: str, dataset) -> tuple[str, ...]:
-    """Class names as words: ours where the set has none or only codes."""
-    if kind.lower() in _NAMED:
-        return class_names(kind.lower())
-    if kind == "CLEVRClassification":
-        return tuple(str(count) for count in range(3, 11))
+def _names(card: Card, dataset) -> tuple[str, ...]:
+    """Class names as words: the card's, where the set has none or only codes."""
+    if card.classes:
+        return class_names(card.name)
     known = getattr(dataset, "classes", None) or dataset.categories
     return tuple(" ".join(str(name).replace("_", " ").replace("/", " ").split()) for name in known)

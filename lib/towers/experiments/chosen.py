@@ -1,8 +1,9 @@
 """Which modules compute something: those that code reaches through imports, but for two lists.
 
-`CHOSEN`: some modules choose by name, as `data.load("emoji")` never looks at clip art. These of
-their imports count only where a word asks for them, in a recipe, in a notebook's parameters and
-code, or in a module that it reaches. What they do by default always counts.
+`CHOSEN`: some modules choose by name, as `models.load("timm:...")` never looks at a packaged tower.
+These of their imports count only where a word asks for them, in a recipe, in a notebook's
+parameters and code, or in a module that it reaches. What they do by default always counts. So do
+cards, and the readers that they name: `data.load("emoji")` never looks at clip art.
 
 `ASIDE`: modules that cannot change a result.
 
@@ -15,6 +16,7 @@ alone, so their world counts, and the grammar of each language that is asked for
 import re
 from collections.abc import Iterable
 
+from towers.data import cards
 from towers.experiments.modules import Package
 
 _ADAPTERS = r"layerwise\b|deep\b|file:"
@@ -23,14 +25,7 @@ _POLICIES = "everything|projections|nothing|locked|layer-norms|bitfit|random"
 _WORDS = "bag-of-words|captions$"
 _TRAINED = "(?!)"  # bounds of a scale: they matter where an objective trains it, which counts then
 CHOSEN = {
-    "data": {
-        "data.bundled": r"digits\b|samples\b",
-        "data.clipart": r"clipart\b",
-        "data.custom": r"(folder|imagefolder|shards|coco|flickr30k|torchvision):",
-        "data.emoji": r"emoji\b",
-        "data.scenes": r"scenes\b",
-        "data.stamps": r"stamps\b",
-    },
+    "data": {"data.custom": r"(folder|imagefolder|shards|coco|flickr30k|torchvision):"},
     "data.scenes.languages": {
         "data.scenes.german": r"de\b",
         "data.scenes.japanese": r"ja\b",
@@ -92,7 +87,7 @@ ASIDE = {
 """Module -> why it cannot change a result."""
 
 LISTS = {
-    *CHOSEN, "data.pins", "data.prompts", "training.kept_runs", "training.planning",
+    *CHOSEN, "data.cards", "data.prompts", "training.kept_runs", "training.planning",
     "training.pretrained_runs", "training.recipe",
 }  # fmt: skip
 """Modules that list names without asking for what they name."""
@@ -133,7 +128,22 @@ def _closure(package: Package, roots: list[str], words: str) -> set[str]:
         if all(_occurs(each, words) for _, each in asked):
             found.add(name)
             waiting += [(name[7:], each) for each in package[name].imports]
+            if name == "towers.data":  # which imports the readers that cards name
+                waiting += [
+                    (name[7:], f"towers.data.{card.reader}")
+                    for card in cards.of(package.folder).values()
+                    if card.reader and _occurs(rf"{card.name}\b", words)
+                ]
     return found
+
+
+def named(package: Package, found: Iterable[str], words: Iterable[str]) -> set[str]:
+    """The cards that words which are asked for, or modules that are reached, name; and theirs."""
+    said = set(words).union(*(package[each].words for each in found if each[7:] not in LISTS))
+    held, text = cards.of(package.folder), "\n".join(said).lower()
+    names = {name for name in held if _occurs(rf"{re.escape(name)}\b", text)}
+    others = {each for name in names for each in (held[name].classes, held[name].templates)}
+    return names | {each for each in others if isinstance(each, str)}
 
 
 def _within(name: str, package: str) -> bool:

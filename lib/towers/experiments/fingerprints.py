@@ -3,7 +3,7 @@
 An experiment's covers the notebook's code (an edit of its prose runs nothing), its YAML (time
 limits apart), the parameters, and every module of `towers` that computes something for it: see
 `chosen`. Modules count by their syntax tree without docstrings, so comments and formatting change
-nothing; other files in the packages around them (tables, templates) count by their bytes.
+nothing; other files in the packages around them (tables, cards) count by their bytes.
 """
 
 import ast
@@ -88,7 +88,8 @@ def of_code(roots: Iterable[str], settings: Mapping[str, Any], package: Path = F
     Returns:
         Hex SHA-256; another one where any of these modules does something else.
     """
-    return _sum(_digests(computing(roots, settings, package), Package(package)))
+    found = computing(roots, settings, package)
+    return _sum(_digests(found, Package(package), _texts(settings)))
 
 
 def computing(
@@ -121,7 +122,7 @@ def _parts(
         "cells": _code(experiment),
         "yaml": {key: entries[key] for key in entries if key not in ("gpu", "minutes", "scales")},
         "parameters": values,
-        "modules": _digests(_reached(experiment, values, ours), ours),
+        "modules": _digests(_reached(experiment, values, ours), ours, _asked(experiment, values)),
     }
 
 
@@ -134,9 +135,17 @@ def _note(digest: str) -> Path:
 
 
 def _reached(experiment: Experiment, values: Mapping[str, Any], package: Package) -> list[str]:
-    code = ast.Module([line for text in _code(experiment) for line in _tree(text).body], [])
-    asked = {*_texts(values), *modules.words(code)}
-    return chosen.reached(package, modules.imports(code, ""), asked)
+    names = modules.imports(_syntax(experiment), "")
+    return chosen.reached(package, names, _asked(experiment, values))
+
+
+def _asked(experiment: Experiment, values: Mapping[str, Any]) -> set[str]:
+    """The words of an experiment's parameters and code."""
+    return {*_texts(values), *modules.words(_syntax(experiment))}
+
+
+def _syntax(experiment: Experiment) -> ast.Module:
+    return ast.Module([line for text in _code(experiment) for line in _tree(text).body], [])
 
 
 def _code(experiment: Experiment) -> list[str]:
@@ -144,9 +153,13 @@ def _code(experiment: Experiment) -> list[str]:
     return [cell["source"] for cell in cells if cell.get("cell_type") == "code"]
 
 
-def _digests(names: Iterable[str], package: Package) -> dict[str, str]:
-    """Of modules by name, and of the files that are not Python in all packages around them."""
+def _digests(names: Iterable[str], package: Package, words: Iterable[str]) -> dict[str, str]:
+    """Of modules by name, and of the files that are not Python in all packages around them.
+
+    Of the cards only those count that the words, or these modules, name.
+    """
     found = {name: package[name].digest for name in names}
+    cards = chosen.named(package, [*found], words)
     package.remember()
     top = package.folder
     around = {parent for name in found for parent in modules.locate(top, name).parents}
@@ -154,7 +167,9 @@ def _digests(names: Iterable[str], package: Package) -> dict[str, str]:
         data = [
             (str(item.relative_to(top)), files.sha256(item))
             for item in sorted(folder.rglob("*"))
-            if item.is_file() and item.suffix not in (".py", ".pyc")
+            if item.is_file()
+            and item.suffix not in (".py", ".pyc")
+            and (item.parent.name != "cards" or item.stem in cards)
         ]
         found[str(folder.relative_to(top))] = files.sha256(json.dumps(data).encode())
     return found

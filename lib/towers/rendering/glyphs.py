@@ -17,6 +17,7 @@ from numpy import ndarray
 from PIL import ImageFont
 
 from towers.data import sources
+from towers.data.cards import SOURCES
 from towers.files import cache_home, cache_lock, keep, sha256
 
 CELL = 16
@@ -74,7 +75,7 @@ def unifont() -> Glyphs:
     Raises:
         DataError: the font's packages cannot be had.
     """
-    pins = [sources.SOURCES[name].sha256 for name in ("unifont", "unifont-outlines")]
+    pins = [SOURCES[name].sha256 for name in ("unifont", "unifont-outlines")]
     digest = sha256("\0".join([*pins, str(LAYOUT)]).encode())
     path = cache_home() / "glyphs" / f"unifont-{digest[:16]}.npy"
     table = None

@@ -26,18 +26,25 @@ In the tradition of ShapeWorld (Kuhnle and Copestake 2017) and CLEVR (Johnson et
 """
 
 from towers.data.errors import DataError
+from towers.data.items import Collection
 from towers.data.scenes.meanings import FAMILIES
 from towers.data.scenes.questions import Question
 from towers.data.scenes.sets import Scenes
 from towers.data.scenes.world import SPLITS, STYLES, Scene, Thing
 
-__all__ = ["FAMILIES", "SPLITS", "STYLES", "Question", "Scene", "Scenes", "Thing", "from_name"]
+__all__ = ["FAMILIES", "SPLITS", "STYLES", "Question", "Scene", "Scenes", "Thing", "collection",
+           "from_name"]  # fmt: skip
 
 COUNT = 10_000
 """Pictures of a set whose name does not say how many."""
 _NUMBERS = ("count", "size", "seed", "objects")
 _LISTS = ("languages", "families")
 _WORDS = ("style", "label")
+
+
+def collection(name: str = "") -> Collection:
+    """The pictures of `from_name`."""
+    return from_name(name).collection()
 
 
 def from_name(name: str) -> Scenes:
