@@ -65,7 +65,7 @@ def collection(captions, labels=None, class_names=None, name="toys"):
             name=f"toy {number}",
             image=picture(number),
             captions=texts if isinstance(texts, dict) else {"en": texts},
-            label=labels[number] if labels else None,
+            targets={"class": labels[number] if labels else None},
         )
         for number, texts in enumerate(captions)
     ]

@@ -236,7 +236,7 @@ def test_imagefolder_numbers_and_wordnet_ids(tmp_path):
     fill(tmp_path / "wordnet", [f"{each}/a.png" for each in ids], text=None)
     wordnet = custom.load(f"imagefolder:{tmp_path / 'wordnet'}")
     assert wordnet.classes == ("tench", "goldfish", "projectile")
-    assert [item.label for item in wordnet] == list(wordnet.classes)
+    assert [item.targets.get("class") for item in wordnet] == list(wordnet.classes)
 
 
 # ---- torchvision and the front door

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.made_up_files import color_of, encoded, own_cache  # noqa: F401
+from tests.data.made_up_files import color_of, encoded, make_tar, own_cache  # noqa: F401
 from towers import cli, data
 from towers.data import export
 from towers.data.errors import BadImage, DataError
@@ -25,7 +25,7 @@ def test_scenes_come_back_bit_for_bit(tmp_path):
     assert np.array_equal(pictures, scenes.pixels(np.arange(25)))
     assert [dict(item.captions) for item in found] == [scenes.texts(row) for row in range(25)]
     labels = [scenes.classes("shape")[number] for number in scenes.labels("shape")]
-    assert [item.label for item in found] == labels
+    assert [item.targets.get("class") for item in found] == labels
     assert [shard["samples"] for shard in index["shards"]] == [10, 10, 5]
     assert (index["samples"], index["left_out"]) == (25, {})
     assert index["digest"] == scenes.collection().digest
@@ -77,17 +77,35 @@ def test_what_no_reader_takes_is_left_out_and_counted(tmp_path):
         Item("a", "a", encoded(color_of(1)), {"en": ("one",)}),
         Item("b", "b", damaged, {"en": ("two",)}),
         Item("c", "c", encoded(color_of(3))),
-        Item("d", "d", encoded(color_of(4)), label="kite"),
+        Item("d", "d", encoded(color_of(4)), targets={"class": "kite"}),
     )
     collection = Collection("made up", items, Report.of(4, {}))
     index = export_shards(collection, tmp_path, per_shard=2)
     assert index["left_out"] == {"truncated": 1, "no caption": 1}
     assert [shard["samples"] for shard in index["shards"]] == [1, 1]
     found = data.load(f"shards:{tmp_path}/*.tar")
-    assert [(item.captions.get("en"), item.label) for item in found] == [
+    assert [(item.captions.get("en"), item.targets.get("class")) for item in found] == [
         (("one",), None), (None, "kite"),
     ]  # fmt: skip
     assert found.image(1).getpixel((0, 0)) == color_of(4)
+
+
+def test_all_targets_come_back_and_bad_ones_are_damaged_text(tmp_path):
+    targets = [
+        {"class": "kite", "number": 2.5}, {"classes": ("owl", "cat")}, {"place": (1.0, -2.0)},
+    ]  # fmt: skip
+    items = (Item(str(n), str(n), encoded(color_of(n)), targets=own)
+             for n, own in enumerate(targets))  # fmt: skip
+    export_shards(Collection("made up", tuple(items), Report.of(3, {})), tmp_path)
+    found = data.load(f"shards:{tmp_path}/*.tar")
+    assert [item.targets for item in found] == targets
+    for number, bad in enumerate(('{"number": "x"}', '"x"')):
+        make_tar(tmp_path / f"bad{number}/0.tar", [
+            ("0.png", encoded("red")), ("0.json", f'{{"targets": {bad}}}'.encode()),
+            ("1.png", encoded("red")), ("1.json", b'{"label": "kite"}'),
+        ])  # fmt: skip
+        report = data.load(f"shards:{tmp_path}/bad{number}/*.tar").report
+        assert (report.kept, report.dropped) == (1, {"damaged text": 1})
 
 
 def contents(folder) -> dict[str, bytes]:

@@ -152,7 +152,9 @@ CHANGES = {
     "caption": {"captions": {"en": ("another",)}},
     "one more caption": {"captions": {"en": ("caption 0", "b")}},
     "language": {"captions": {"fr": ("caption 0",)}},
-    "label": {"label": "bird"},
+    "class": {"targets": {"class": "bird"}},
+    "number": {"targets": {"number": 1.5}},
+    "classes": {"targets": {"classes": ("bird",)}},
     "category": {"category": "bird"},
     "style": {"style": "photo"},
 }
@@ -166,7 +168,7 @@ def test_digest_sees_every_change_of_an_item(change):
 
 
 def test_digest_sees_order_version_and_classes_but_not_names():
-    items = [make_item(number, label="abc"[number]) for number in range(3)]
+    items = [make_item(number, targets={"class": "abc"[number]}) for number in range(3)]
     whole = make_collection(items)
     others = [
         make_collection(reversed(items)),
@@ -185,22 +187,29 @@ def test_digest_tells_one_caption_from_two():
 
 def test_classes_and_labels():
     whole = make_collection(
-        make_item(number, label=label) for number, label in enumerate(["pear", "apple", None])
+        make_item(number, targets={"class": label})
+        for number, label in enumerate(["pear", "apple", None])
     )
     assert whole.classes == ("apple", "pear")
     assert whole.labels.tolist() == [1, 0, -1]
 
 
 def test_parts_keep_the_numbers_of_classes():
-    whole = make_collection(make_item(number, label="abc"[number % 3]) for number in range(9))
-    only_b = whole.where(predicate=lambda item: item.label == "b")
+    whole = make_collection(
+        make_item(number, targets={"class": "abc"[number % 3]}) for number in range(9)
+    )
+    only_b = whole.where(predicate=lambda item: item.targets["class"] == "b")
     assert only_b.classes == ("a", "b", "c")
     assert only_b.labels.tolist() == [1, 1, 1]
 
 
 def test_concat_unites_classes_and_adds_reports():
-    left = replace(make_collection([make_item(0, label="b")]), report=Report.of(1, {"empty": 2}))
-    right = replace(make_collection([make_item(1, label="a")]), report=Report.of(1, {"empty": 1}))
+    left = replace(
+        make_collection([make_item(0, targets={"class": "b"})]), report=Report.of(1, {"empty": 2})
+    )
+    right = replace(
+        make_collection([make_item(1, targets={"class": "a"})]), report=Report.of(1, {"empty": 1})
+    )
     both = left.concat(right)
     assert both.classes == ("a", "b")
     assert both.labels.tolist() == [1, 0]
@@ -233,7 +242,7 @@ def test_captions_put_english_first_and_count_languages():
 def test_items_and_collections_do_not_change():
     item = make_item(0)
     with pytest.raises(FrozenInstanceError):
-        item.label = "x"
+        item.style = "x"
     with pytest.raises(TypeError):
         item.captions["en"] = ("x",)
     with pytest.raises(FrozenInstanceError):
@@ -252,7 +261,16 @@ def test_collection_survives_pickling():
 
 def test_every_field_survives_pickling():
     item = Item(
-        "k", "n", b"x", {"en": ("a",)}, "l", "c", "s", {"effect": Path("a.ogg")}, "g", "val"
+        "k",
+        "n",
+        b"x",
+        {"en": ("a",)},
+        {"class": "l"},
+        "c",
+        "s",
+        {"effect": Path("a.ogg")},
+        "g",
+        "val",
     )
     again = pickle.loads(pickle.dumps(item))
     for field in fields(Item):
@@ -281,7 +299,9 @@ def test_image_is_whole_and_opaque_on_white():
 
 
 def test_slices_are_collections():
-    whole = make_collection(make_item(number, label="ab"[number % 2]) for number in range(5))
+    whole = make_collection(
+        make_item(number, targets={"class": "ab"[number % 2]}) for number in range(5)
+    )
     assert isinstance(whole[1:3], Collection)
     assert whole[1:3].items == whole.items[1:3]
     assert whole[-1] == whole.items[4]
@@ -299,3 +319,49 @@ def test_report_always_adds_up(dropped, kept):
     assert Report(report.found, kept, dropped).frame()["count"].tolist()[:2] == [report.found, kept]
     with pytest.raises(DataError, match="found = kept"):
         Report(report.found + 1, kept, dropped)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"class": "owl"}, {"class": "owl"}),
+        ({"class": None}, {}),
+        ({"classes": ["owl", "cat"]}, {"classes": ("owl", "cat")}),
+        ({"number": 3}, {"number": 3.0}),
+        ({"place": [-33.9, 151.2]}, {"place": (-33.9, 151.2)}),
+        ({"class": "owl", "number": 0.5}, {"class": "owl", "number": 0.5}),
+    ],
+)
+def test_targets_are_kept_by_task(given, kept):
+    item = make_item(0, targets=given)
+    assert item.targets == kept
+    with pytest.raises(TypeError):
+        item.targets["class"] = "x"
+
+
+@pytest.mark.parametrize(
+    ("given", "fact"),
+    [
+        ({"label": "owl"}, "class, classes, number, place .*'label'"),
+        ({"class": 3}, "a class as target of 'item 0', got 3"),
+        ({"classes": "owl"}, "a classes as target of 'item 0', got 'owl'"),
+        ({"number": "3"}, "a number as target of 'item 0', got '3'"),
+        ({"number": True}, "a number as target of 'item 0', got True"),
+        ({"number": float("nan")}, "a number as target of 'item 0', got nan"),
+        ({"place": (91.0, 0.0)}, "a place as target of 'item 0'"),
+        ({"place": (0.0, 0.0, 0.0)}, "a place as target of 'item 0'"),
+    ],
+)
+def test_other_targets_are_refused_in_one_line(given, fact):
+    with pytest.raises(DataError, match=fact) as error:
+        make_item(0, targets=given)
+    assert "\n" not in str(error.value)
+
+
+def test_targets_of_a_collection_are_there_for_every_item_or_refused():
+    whole = make_collection([make_item(0, targets={"class": "a", "number": 1.0}),
+                             make_item(1, targets={"class": "b"})])  # fmt: skip
+    assert whole.targets("class") == ["a", "b"]
+    with pytest.raises(DataError, match=r"a number of every item of made up.* 1 in 2.*'item 1'"):
+        whole.targets("number")
+    assert whole[:1].targets("number") == [1.0]

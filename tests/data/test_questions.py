@@ -15,7 +15,7 @@ NOUNS = {"animals": "an animal", "food": "food", "plants": "a plant"}
 def collection(labels, groups=None) -> Collection:
     items = tuple(
         Item(f"{row:04}", f"item {row}", lambda row=row: Image.new("RGB", (8, 8), (row, 0, 0)),
-             {"en": ("said",)}, label, group=groups and groups[row])
+             {"en": ("said",)}, {"class": label}, group=groups and groups[row])
         for row, label in enumerate(labels)
     )  # fmt: skip
     return Collection("made up", items, Report(len(items), len(items)))
@@ -60,7 +60,7 @@ def test_classes_become_questions_and_yes_is_as_frequent_as_no():
     assert len(questions) == 2 * 900
     yes = 0
     for what, is_it in zip(questions[::2], questions[1::2], strict=True):
-        label = data[what.picture].label
+        label = data[what.picture].targets["class"]
         assert what.picture == is_it.picture
         assert what.answer == NOUNS[label]
         assert (is_it.text == f"is this {NOUNS[label]}?") == (is_it.answer == "yes")

@@ -64,7 +64,14 @@ def test_every_text_of_a_sample_is_read(tmp_path):
         {"en": ("from txt",)},
         {"en": ("caption 5",)},
     ]
-    assert [item.label for item in loaded] == ["kite", None, None, "kite", None, None]
+    assert [item.targets.get("class") for item in loaded] == [
+        "kite",
+        None,
+        None,
+        "kite",
+        None,
+        None,
+    ]
     assert loaded.report.dropped == {"no picture": 2, "damaged text": 1, "no caption": 1}
 
 

@@ -53,7 +53,9 @@ def test_hits_average_to_the_records(tmp_path, monkeypatch):
     monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
     toys = toy_towers.collection([(f"toy {name}",) for name in ("one", "two", "three", "four")])
     labels = ("toy 0", "toy 1", "toy 0", None)  # of three the guesses of half cannot be right
-    items = [replace(each, label=own) for each, own in zip(toys.items, labels, strict=True)]
+    items = [
+        replace(each, targets={"class": own}) for each, own in zip(toys.items, labels, strict=True)
+    ]
     toys = replace(toys, items=tuple(items), class_names=None)
     dual, pairs = toy_towers.dual(), [("an owl", "ein Eule"), ("two", "zwei"), ("a", "b")]
     templates = ["a {}"]

@@ -11,7 +11,7 @@ from towers.evaluation import few_shot, linear_probe, retrieval, text_pairs, zer
 def labelled(*labels):
     picture = toy_towers.collection([("a",)]).items[0].image
     items = [
-        Item(f"{n:016x}", str(n), picture, {"en": (f"toy {n}",)}, label=label)
+        Item(f"{n:016x}", str(n), picture, {"en": (f"toy {n}",)}, targets={"class": label})
         for n, label in enumerate(labels)
     ]
     return data.Collection("toys", tuple(items), data.Report.of(len(items), {}))

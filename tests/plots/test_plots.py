@@ -111,7 +111,7 @@ def test_a_picture_is_shown_small_whatever_its_sides():
 class Dog:
     """One picture of a dog."""
 
-    label = "dog"
+    targets = {"class": "dog"}  # noqa: RUF012
 
     def image(self, index: int) -> Image.Image:
         return Image.new("RGB", (8, 8))

@@ -38,7 +38,7 @@ def digits() -> Collection:
             key=content_key(image.tobytes() + bytes([index % 256, index // 256])),
             name=f"digits/{index}",
             image=partial(_enlarged, image.tobytes()),
-            label=str(label),
+            targets={"class": str(label)},
             style="scan",
             group=content_key(image.tobytes()),
         )
@@ -82,7 +82,7 @@ def samples(name: str = "") -> Collection:
                 key=content_key(path.read_bytes()),
                 name=f"{name}/{path.stem}",
                 image=Path(path),
-                label=labels[number],
+                targets={"class": labels[number]},
                 style="photo" if name in ("imagenet", "cifar10", "cifar100") else "scan",
             )
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from towers.data import duplicates, sources, svg, svg_clean
 from towers.data.cards import Source
@@ -30,7 +31,7 @@ class Draft:
         name: for people, unique within the collection.
         file: path relative to the source's folder.
         captions: language -> captions.
-        label, category, style: as of `Item`.
+        targets, category, style: as of `Item`.
         sounds: kind -> path relative to the source's folder.
         group: near duplicates by other means than their looks, such as one concept's styles.
     """
@@ -38,7 +39,7 @@ class Draft:
     name: str
     file: str
     captions: Mapping[str, tuple[str, ...]]
-    label: str | None = None
+    targets: Mapping[str, Any] = field(default_factory=dict)
     category: str | None = None
     style: str | None = None
     sounds: Mapping[str, str] = field(default_factory=dict)
@@ -162,7 +163,7 @@ def _item(row: dict, folder: Path, source) -> Item:
         name=row["name"],
         image=source(folder / row["file"]),
         captions={code: tuple(texts) for code, texts in row["captions"].items()},
-        label=row["label"],
+        targets=row["targets"],
         category=row["category"],
         style=row["style"],
         sounds={kind: folder / file for kind, file in row["sounds"].items()},

@@ -66,7 +66,7 @@ def clipart(labels: str = "") -> Collection:
     if not labels:
         return drawings
     named = tuple(
-        replace(item, label=item.category.replace("_", " "))
+        replace(item, targets={"class": item.category.replace("_", " ")})
         for item in drawings.items
         if item.category not in UNSAID
     )

@@ -115,7 +115,7 @@ def _read(
 
 
 def _labels(items: Sequence[Item]) -> tuple[str, ...]:
-    return tuple(sorted({item.label for item in items if item.label is not None}))
+    return tuple(sorted({item.targets["class"] for item in items if "class" in item.targets}))
 
 
 def _in_english(
@@ -141,4 +141,8 @@ def _in_english(
     else:
         return items, names or None
     told = dict(zip(names, english, strict=True))
-    return [replace(item, label=told.get(item.label)) for item in items], english
+    called = [{"class": told.get(item.targets.get("class"))} for item in items]
+    return [
+        replace(item, targets={**item.targets, **own})
+        for item, own in zip(items, called, strict=True)
+    ], english

@@ -86,7 +86,7 @@ def _draft(concept: tuple[int, ...], captions: dict, file: str, style: str) -> D
         name=f"{style}/{'-'.join(f'{point:X}' for point in concept)}",
         file=file,
         captions=captions,
-        label=name,
+        targets={"class": name},
         style=style,
         group="emoji " + "-".join(f"{point:X}" for point in concept),
     )

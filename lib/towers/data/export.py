@@ -1,6 +1,6 @@
 """Any collection as WebDataset shards: tar files that this and other libraries read.
 
-Of each item a shard holds the picture, its captions and label as JSON and, where English is the
+Of each item a shard holds the picture, its captions and targets as JSON and, where English is the
 only language, the captions also as text, one a line. A picture that is a file goes as it is, with
 all that the file says of itself; what is drawn goes as a PNG. `shards:FOLDER/*.tar` reads them
 again.
@@ -128,14 +128,14 @@ def _write(collection: Collection, rows: range, path: Path) -> dict:
 def _members(collection: Collection, row: int) -> dict[str, bytes]:
     """Ending -> content of the members of a sample; BadImage says why there is none."""
     item: Item = collection[row]
-    if not item.captions and item.label is None:
+    if not item.captions and not item.targets:
         raise BadImage("no caption")
     ending, picture = _picture(collection, row)
     about = {
         "name": item.name,
         "key": item.key,
         "captions": {language: list(texts) for language, texts in item.captions.items()},
-        "label": item.label,
+        "targets": dict(item.targets),
         "category": item.category,
         "style": item.style,
     }

@@ -102,7 +102,9 @@ def by_class(path: str, tally: Tally) -> tuple[list[Item], tuple[str, ...]]:
         split = parts[above.pop(0)] if parts and above else None
         if above:
             folders[above[0]] = None
-            drafts.append(Item("", _stem(name), file, label=_class(above[0]), split=split))
+            drafts.append(
+                Item("", _stem(name), file, targets={"class": _class(above[0])}, split=split)
+            )
         else:
             tally.dropped["no class folder"] += 1
     named: dict[str, str] = {}
@@ -159,7 +161,9 @@ def _listed(
             f"expected the {len(listed)} classes of classnames.txt as folders, got "
             f"{unknown[0]!r} as well; list it there"
         )
-    return [replace(draft, label=told.get(draft.label, draft.label)) for draft in drafts], listed
+    classes = (draft.targets["class"] for draft in drafts)
+    targets = [{"class": told.get(name, name)} for name in classes]
+    return [replace(d, targets=own) for d, own in zip(drafts, targets, strict=True)], listed
 
 
 def _class(folder: str) -> str:
@@ -275,7 +279,8 @@ def _from_table(root: Path, table: Path, tally: Tally) -> Iterator[Item]:
     for name, file in confined(root, rows, tally):
         captions = {code: clean_captions(texts, tally) for code, texts in rows[name].items()}
         if any(captions.values()):
-            yield Item("", _stem(name), file, captions, labels.get(name) or None, _category(name))
+            targets = {"class": labels.get(name) or None}
+            yield Item("", _stem(name), file, captions, targets, _category(name))
         else:
             tally.dropped["no caption"] += 1
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Int, Shaped
 from PIL import Image
+from pydantic import Field, Strict, TypeAdapter, ValidationError
 
+from towers import checked
 from towers.data.errors import DataError
 from towers.data.images import on_white, open_image
 from towers.data.languages import language_code
@@ -26,9 +28,36 @@ PARTS = ("train", "val", "test")
 Source = Path | bytes | Callable[[], Image.Image]
 
 
+_PLACE = tuple[Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]]
+TASKS = {
+    task: TypeAdapter(kind, config=checked.STRICT)
+    for task, kind in {
+        "class": str,
+        "classes": Annotated[tuple[str, ...], Strict(False)],
+        "number": float,
+        "place": Annotated[_PLACE, Strict(False)],
+    }.items()
+}
+"""What an item may have a target for: its class, several classes, a number, or a place (degrees of
+latitude and longitude). Lists become tuples."""
+
+
 def content_key(content: bytes) -> str:
     """The identity of an original: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _target(task: str, value: Any, name: str) -> Any:
+    if task not in TASKS:
+        raise DataError(
+            f"expected targets of {', '.join(TASKS)} for {name!r}, got {checked.short(task)}"
+        )
+    try:
+        return TASKS[task].validate_python(value)
+    except ValidationError:
+        raise DataError(
+            f"expected a {task} as target of {name!r}, got {checked.short(value)}"
+        ) from None
 
 
 def position(text: str) -> float:
@@ -52,7 +81,7 @@ class Item:
             not compared, the key is.
         captions: language code (`language_code`) -> captions, at least one; "en" first, the others
             sorted.
-        label: class name, for classification.
+        targets: what is right for it, by task of `TASKS`: {"class": "owl"}; None is left out.
         category: a coarser group, such as the folder.
         style: "photo", "drawing", "openmoji", ...
         sounds: "effect" or "spoken:fr" -> file.
@@ -64,7 +93,7 @@ class Item:
     name: str
     image: Source = field(compare=False, repr=False)
     captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-    label: str | None = None
+    targets: Mapping[str, Any] = field(default_factory=dict, hash=False)
     category: str | None = None
     style: str | None = None
     sounds: Mapping[str, Path] = field(default_factory=dict, hash=False, repr=False)
@@ -87,14 +116,17 @@ class Item:
             for language in sorted(self.captions, key=_language_order)
             if self.captions[language]
         }
+        given = {task: value for task, value in self.targets.items() if value is not None}
+        targets = {task: _target(task, given[task], self.name) for task in given}
         object.__setattr__(self, "captions", MappingProxyType(captions))
+        object.__setattr__(self, "targets", MappingProxyType(targets))
         object.__setattr__(self, "sounds", MappingProxyType(dict(self.sounds)))
 
     def __reduce__(self) -> tuple:
         """Pickles: the read-only mappings travel as plain ones."""
         return Item, (
-            self.key, self.name, self.image, dict(self.captions), self.label, self.category,
-            self.style, dict(self.sounds), self.group, self.split,
+            self.key, self.name, self.image, dict(self.captions), dict(self.targets),
+            self.category, self.style, dict(self.sounds), self.group, self.split,
         )  # fmt: skip
 
 
@@ -170,8 +202,8 @@ class Collection(Sequence[Item]):
         report: of the loading; a part keeps the report of the whole.
         licence: of the data, in a word or two.
         version: of the data (and of what draws it, where it is drawn).
-        class_names: the classes in the order of their numbers; None: the sorted labels. A part
-            keeps the classes of the whole, so that numbers mean the same in all parts.
+        class_names: the classes in the order of their numbers; None: those of the items,
+            sorted. A part keeps the classes of the whole, so that numbers mean the same in all.
     """
 
     name: str
@@ -225,18 +257,39 @@ class Collection(Sequence[Item]):
         counts = Counter(language for item in self.items for language in item.captions)
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
+    def targets(self, task: str) -> list:
+        """What is right for each item in one task.
+
+        Args:
+            task: of `TASKS`.
+
+        Raises:
+            DataError: an item has no such target.
+        """
+        lacking = [item.name for item in self.items if task not in item.targets]
+        if lacking:
+            raise DataError(
+                f"expected a {task} of every item of {self.name}, got none of {len(lacking)} in "
+                f"{len(self)}, such as {lacking[0]!r}; leave them out with .where"
+            )
+        return [item.targets[task] for item in self.items]
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names; `labels` are indices into them."""
         if self.class_names is not None:
             return tuple(self.class_names)
-        return tuple(sorted({item.label for item in self.items if item.label is not None}))
+        return tuple(
+            sorted({item.targets["class"] for item in self.items if "class" in item.targets})
+        )
 
     @cached_property
     def labels(self) -> Int[np.ndarray, " items"]:
-        """Class number of each item; -1 for an item without a label."""
+        """Class number of each item; -1 for an item without a class."""
         number = {label: index for index, label in enumerate(self.classes)}
-        return np.array([number.get(item.label, -1) for item in self.items], dtype=np.int64)
+        return np.array(
+            [number.get(item.targets.get("class"), -1) for item in self.items], dtype=np.int64
+        )
 
     @cached_property
     def groups(self) -> Shaped[np.ndarray, " items"]:
@@ -245,12 +298,12 @@ class Collection(Sequence[Item]):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over version, classes, and each item's key, words and labels, in order."""
+        """SHA-256 over version, classes, and each item's key, words and targets, in order."""
         content = hashlib.sha256()
         for part in (
             [self.version, self.classes],
             *(
-                [item.key, list(item.captions.items()), item.label, item.category, item.style]
+                [item.key, [*item.captions.items()], {**item.targets}, item.category, item.style]
                 for item in self.items
             ),
         ):

@@ -184,7 +184,7 @@ def of_classes(
     and "is this NOUN?", kind "yes/no", with the picture's own noun or, as often, another one.
 
     Args:
-        collection: items with a label of `nouns`; others are left out.
+        collection: items of a class of `nouns`; others are left out.
         nouns: label -> how it is said, with its article: {"animals": "an animal"}.
         seed: of yes and no, and of the other noun.
         text: the first question.
@@ -192,8 +192,8 @@ def of_classes(
     Raises:
         DataError: fewer than two of the labels are there.
     """
-    rows = [row for row, item in enumerate(collection) if item.label in nouns]
-    labels = sorted({collection[row].label for row in rows})
+    rows = [row for row, item in enumerate(collection) if item.targets.get("class") in nouns]
+    labels = sorted({collection[row].targets["class"] for row in rows})
     if len(labels) < 2:
         raise DataError(
             f"expected at least two of the labels {', '.join(nouns)} in {collection.name}, got "
@@ -201,7 +201,7 @@ def of_classes(
         )
     asked = []
     for row, dice in zip(rows, _dice(collection, rows, seed), strict=True):
-        own = collection[row].label
+        own = collection[row].targets["class"]
         others = [label for label in labels if label != own]
         said, answer = (own, "yes") if dice[0] & 1 else (others[dice[1] % len(others)], "no")
         asked += [

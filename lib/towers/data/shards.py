@@ -306,19 +306,25 @@ def draft(name: str, read: dict[str, bytes], names: Sequence[str], tally: Tally)
         raise BadImage("damaged text")
     texts = {"en": lines} if lines else _texts(about, tally)
     captions = {code: clean_captions(texts[code], tally) for code in texts}
-    said = about.get("label")
+    targets = about.get("targets") or {}
+    if not isinstance(targets, dict):
+        raise BadImage("damaged text")
+    said = targets.get("class", about.get("label"))
     if not number and type(said) is int:
         number = str(said)
     label = _label(number, names) if number else said
     label = clean_line(label) or None if isinstance(label, str) else None
-    if label is None and not any(captions.values()):
+    if label is None and not targets and not any(captions.values()):
         raise BadImage("no caption")
     if label is not None and names and label not in names:
         raise DataError(
             f"expected a label among the {len(names)} of classnames.txt, got {label[:80]!r} in "
             f"sample {name[:80]!r}; list it there"
         )
-    return Item("", name, b"", captions, label=label)
+    try:
+        return Item("", name, b"", captions, {**targets, "class": label})
+    except DataError:
+        raise BadImage("damaged text") from None
 
 
 def _texts(about: dict, tally: Tally) -> dict[str, list[object]]:

@@ -22,7 +22,7 @@ OPAQUE = 250
 
 
 def stamps() -> Collection:
-    """All stamps with an English caption; label and category are the top folder."""
+    """All stamps with an English caption; class and category are the top folder."""
     return catalogue.collection("stamps", SOURCES["stamps"], read)
 
 
@@ -55,7 +55,7 @@ def read(folder: Path) -> Found:
                     name=name,
                     file=picture.relative_to(folder).as_posix(),
                     captions={code: (caption,) for code, caption in captions.items()},
-                    label=name.split("/")[0],
+                    targets={"class": name.split("/")[0]},
                     category=name.split("/")[0],
                     style="drawing" if drawing else "photo",
                     sounds=_sounds(stem, folder),

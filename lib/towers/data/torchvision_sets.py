@@ -106,7 +106,7 @@ def _items(
             key=content_key(content),
             name=f"{part or 'all'}/{index:07d}",
             image=partial(_picture, dataset, index),
-            label=label,
+            targets={"class": label},
             split=part,
         )
 

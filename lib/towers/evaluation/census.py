@@ -58,7 +58,12 @@ def listed(collection: data.Collection) -> pd.DataFrame:
     """What a contact sheet shows: name, label, category and first English caption of each item."""
     return pd.DataFrame(
         [
-            (item.name, item.label, item.category, next(iter(item.captions.get("en", ())), None))
+            (
+                item.name,
+                item.targets.get("class"),
+                item.category,
+                next(iter(item.captions.get("en", ())), None),
+            )
             for item in collection
         ],
         columns=["name", "label", "category", "caption"],

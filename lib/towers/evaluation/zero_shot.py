@@ -211,7 +211,7 @@ def listed(
     """
     return pd.DataFrame(
         [
-            (collection.name, item.name, item.label, rank, guess, probability)
+            (collection.name, item.name, item.targets.get("class"), rank, guess, probability)
             for collection, of_items in zip(collections, guessed, strict=True)
             for item, of_item in zip(collection, of_items, strict=True)
             for rank, (guess, probability) in enumerate(of_item, 1)

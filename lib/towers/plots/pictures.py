@@ -21,7 +21,7 @@ class Labelled(Protocol):
         """The picture of one item."""
 
     def __getitem__(self, index: int):
-        """The item, which has a `label`."""
+        """The item, which has a class among its `targets`."""
 
 
 class Neighbours(Protocol):
@@ -108,7 +108,7 @@ def predictions(
         The figure; the right class is green, a wrong one orange.
     """
     examples = [
-        (name, part.image(index), part[index].label, guess)
+        (name, part.image(index), part[index].targets["class"], guess)
         for name, part, answers in zip(names, parts, guesses, strict=True)
         for index, guess in enumerate(answers)
     ]

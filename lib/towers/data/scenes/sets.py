@@ -230,7 +230,7 @@ class Scenes:
                 name=f"{self.split}/{row}",
                 image=partial(_picture, self, row),
                 captions=texts[row],
-                label=names[row],
+                targets={"class": names[row]},
                 category=counts[row],
                 style=style,
                 group=content_key(place.encode()),
