@@ -97,9 +97,9 @@ def _line(value: str) -> str:
 
 Line = Annotated[str, AfterValidator(_line)]
 """One line of text that says something."""
-Lines = Annotated[
-    tuple[Line, ...], BeforeValidator(lambda given: tuple(given) if type(given) is list else given)
-]
+LISTED = BeforeValidator(lambda given: tuple(given) if type(given) is list else given)
+"""For a tuple that files give as a list."""
+Lines = Annotated[tuple[Line, ...], LISTED]
 """Some of them, from a list or a tuple."""
 Real = Annotated[float, BeforeValidator(plain)]
 """A finite number."""

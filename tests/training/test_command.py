@@ -99,7 +99,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(recipe, capsys, monk
     (("-p", "steps"), "expected -p FIELD=VALUE, each field once, got 'steps'"),
     (("-p", "lr=1", "-p", "lr=2"), "each field once, got 'lr=2'"),
     (("-p", "data=[a"), "expected a value of YAML for data"),
-    (("-p", "data=a"), "data must be tuple[str, ...], got 'a'"),
+    (("-p", "data=a"), "expected data as tuple[str, ...], got 'a'"),
     (("-p", "batch=-3"), "expected batch above 0, got -3"),
     (("-p", "image=nonsense"), "nonsense"),
     (("-p", "data=[nowhere]"), "expected a collection among"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from jaxtyping import Int, Shaped
 from PIL import Image
-from pydantic import Field, Strict, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from towers import checked
 from towers.data.errors import DataError
@@ -33,9 +33,9 @@ TASKS = {
     task: TypeAdapter(kind, config=checked.STRICT)
     for task, kind in {
         "class": str,
-        "classes": Annotated[tuple[str, ...], Strict(False)],
+        "classes": Annotated[tuple[str, ...], checked.LISTED],
         "number": float,
-        "place": Annotated[_PLACE, Strict(False)],
+        "place": Annotated[_PLACE, checked.LISTED],
     }.items()
 }
 """What an item may have a target for: its class, several classes, a number, or a place (degrees of

@@ -31,7 +31,7 @@ class Parameter:
     kinds: tuple[str, ...]
 
 
-def Kind(name: str, items: Sequence[str] = ()) -> str:
+def kind(name: str, items: Sequence[str] = ()) -> str:
     """A type as an annotation writes it: "list[int | str]" of "list" with "int" and "str"."""
     some = " | ".join(dict.fromkeys(items))
     return f"{name}[{some}{', ...' if name == 'tuple' else ''}]" if items else name
@@ -95,8 +95,8 @@ def infer(value: Any) -> tuple[str, ...]:
         return ANY
     items = []
     if isinstance(value, list | tuple):
-        items = [kind for item in value for kind in infer(item)] or ["str"]
-    return (Kind(type(value).__name__, items),)
+        items = [each for item in value for each in infer(item)] or ["str"]
+    return (kind(type(value).__name__, items),)
 
 
 def accept(value: Any, kinds: Sequence[str]) -> Any:

@@ -5,11 +5,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
-from towers import files, strict_yaml
-from towers.experiments.parameters import ExperimentError, Kind, accept
+from pydantic import TypeAdapter, ValidationError
+
+from towers import checked, files, strict_yaml
 from towers.models import trainable
 from towers.training.errors import TrainingError
 from towers.training.schedules import SCHEDULES
@@ -126,12 +128,14 @@ class Recipe:
     name: str = ""
 
     def __post_init__(self) -> None:
-        for name, kinds in _kinds().items():
+        for name, (kind, check) in _types().items():
+            given = getattr(self, name)
             try:
-                value = accept(_as_given(getattr(self, name)), kinds)
-            except ExperimentError as error:
-                raise TrainingError(f"{name} {error}") from None
-            object.__setattr__(self, name, value)
+                object.__setattr__(self, name, check.validate_python(given))
+            except ValidationError:
+                raise TrainingError(
+                    f"expected {name} as {kind}, got {checked.short(given)}"
+                ) from None
         for fault in _faults(self):
             raise TrainingError(fault)
 
@@ -219,21 +223,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _kinds() -> dict[str, tuple[Kind, ...]]:
-    """For each field what `accept` may take, from its annotation."""
-    found = {}
-    for name, hint in get_type_hints(Recipe).items():
-        inner = [part for part in get_args(hint) if part is not Ellipsis]
-        if get_origin(hint) is tuple:
-            items = tuple(dict.fromkeys(Kind(part.__name__) for part in inner))
-            found[name] = (Kind("tuple", items),)
-        else:
-            found[name] = (Kind(hint.__name__),)
-    return found
-
-
-def _as_given(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+@cache
+def _types() -> dict[str, tuple[str, TypeAdapter]]:
+    """For each field its annotation, and what checks a value: a list may stand for a tuple."""
+    return {
+        name: (
+            str(hint) if get_origin(hint) else hint.__name__,
+            TypeAdapter(Annotated[hint, checked.LISTED], config=checked.STRICT),
+        )
+        for name, hint in get_type_hints(Recipe).items()
+    }
 
 
 def _faults(recipe: Recipe):
@@ -299,8 +298,7 @@ def _disagreements(recipe: Recipe):
         )
     if recipe.shard and recipe.precision == "fp16":
         yield "expected precision bf16 or fp32 with shard, got fp16; its scaler sees one rank only"
-    betas_fit = len(recipe.betas) == 2 and all(0 <= beta < 1 for beta in recipe.betas)
-    if not betas_fit:
+    if not all(0 <= beta < 1 for beta in recipe.betas):
         yield f"expected two betas in [0, 1), got {list(recipe.betas)}"
     if not 0 <= recipe.max_bad <= 1:
         yield f"expected max_bad in [0, 1], got {recipe.max_bad}"
