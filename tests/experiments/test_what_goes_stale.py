@@ -12,6 +12,7 @@ import pytest
 
 import towers
 from towers import experiments, training
+from towers.data import cards
 from towers.experiments import fingerprints
 from towers.training import distillation, kept_runs, projections
 
@@ -158,3 +159,15 @@ def test_experiments(stale, name, must, must_not):
 def test_what_computes_nothing_leaves_every_experiment_fresh(stale):
     names = ("cli.py", "listing.py", "report/book.py", "files.py", "experiments/execution.py")
     assert stale(names, experiments.find()) == set()
+
+
+def test_a_new_card_leaves_every_experiment_fresh(package, before):
+    card = package / "data/cards/brand-new-set.yaml"
+    card.write_text("reader: bundled:digits\nmetric: accuracy\n")
+    cards.of.cache_clear()
+    try:
+        stale = {name for name in experiments.find() if digest(name, package) != before[name]}
+    finally:
+        card.unlink()
+        cards.of.cache_clear()
+    assert stale == set()
