@@ -121,7 +121,9 @@ def test_of_a_run_that_reads_sentence_pieces(keys):
 
 def test_of_a_run_that_begins_with_another(keys):
     first = training.named(replace(PLAIN, image=MAP))
-    assert forgotten(*run(replace(PLAIN, image=first, text="shared:pixels"), keys)) == []
+    ran, _ = run(replace(PLAIN, image=first, text="shared:pixels"), keys)
+    assert len([roots for roots, _ in keys if runs.CODE in roots]) == 2
+    assert forgotten(ran, set().union(*(covered for _, covered in keys))) == []
 
 
 @pytest.mark.parametrize("name", ["digits", "samples:cifar10", SCENES, "folder"])

@@ -1,4 +1,4 @@
-"""CLIP: the models of Tables 19 and 20, the recipes of their runs, and a laptop's first CLIP.
+"""CLIP: the models of Tables 19 and 20, the recipes of their runs, and what these took.
 
 The models are open_clip's architectures with QuickGELU, as OpenAI's weights have it, built without
 memory. Settings, counts and compute are read from the networks that those architectures build,
@@ -28,12 +28,6 @@ PAIRS = 400_000_000
 DEVICE = ACCELERATORS["V100-32GB"]
 FAMILIES = {"ResNet": "RN50", "ViT": "ViT-B/32"}
 """The columns of Table 18, and a model that stands for each."""
-LAPTOP = Recipe(
-    image="package:efficientnet-lite0?resize=pad", text="package:minilm", policy="projections",
-    cache_features=True, dropout=0.4, data=("clipart", "emoji:openmoji"), embed=256, steps=600,
-    batch=512, lr=3e-3, weight_decay=0.2, warmup=50, name="laptop CLIP",
-)  # fmt: skip
-"""Two frozen towers that come with packages, and projections trained between them."""
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,6 @@ ALIGNED: dict[str, Any] = {
     "weight_decay": 0.02, "clip_norm": 1.0, "precision": "bf16", "checkpoint_every": 100_000,
 }  # fmt: skip
 """Fields of our recipes of aligned towers; the decay is that of the authors' code."""
-EYES: dict[str, Any] = {
-    "steps": 1000, "batch": 64, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "warmup": 50,
-    "weight_decay": 0.05, "augment": "mirror", "embed": 16, "checkpoint_every": 100_000,
-}  # fmt: skip
-"""Fields of our recipes of distilled towers."""
 HALF = (0.5,) * 3
 Size = Literal["base", "large"]
 EMBED, IMAGE, TOKENS, TEMPERATURE = 256, 256, 25, 0.07
@@ -261,29 +256,6 @@ def between(
         rate = rates.get(recipe.name, recipe.lr)
         found[key] = replace(recipe, image=image, cache_features=locked and near, lr=rate)
     return found
-
-
-def distilled(
-    teacher: str,
-    image: str = "scratch:vit?image=64&patch=8&width=128&depth=4&heads=4",
-    data: Sequence[str] = ("clipart", "emoji:openmoji", "stamps[train]"),
-    **fields: Any,
-) -> Recipe:
-    """The recipe of a small image tower that learns to see what a large one sees.
-
-    Args:
-        teacher: image tower with weights.
-        image: the small one, from scratch.
-        data: collections; their captions are not looked at.
-        fields: of the recipe, in the place of `EYES`.
-
-    Raises:
-        TrainingError: as `Recipe`.
-    """
-    return Recipe(
-        image=image, text="scratch:bow?width=16&context=32&vocabulary=2048", data=tuple(data),
-        objective="distillation", teacher=teacher, name="distilled", **(EYES | fields),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

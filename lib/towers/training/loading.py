@@ -142,7 +142,10 @@ def featured(
         )
     parts, tested = [], [data.load(name) for name in apart]
     for name in names:
-        chosen, bad = _drawn(duplicates.without(captioned(name, languages), tested), *drawn), {}
+        chosen, bad = captioned(name, languages), {}
+        if apart:
+            chosen = duplicates.without(chosen, tested)
+        chosen = _drawn(chosen, *drawn)
         computed = models.features(tower, chosen, dtype=dtype, bad=bad)
         lost = {chosen.picture_keys[index] for index in bad}
         good = [index for index, key in enumerate(chosen.picture_keys) if key not in lost]
