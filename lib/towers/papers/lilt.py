@@ -55,7 +55,7 @@ APART: dict[str, Any] = {
 }  # fmt: skip
 """Fields of our recipes of towers that learn apart, where nothing else is said."""
 ALIGNED: dict[str, Any] = {
-    "weight_decay": 0.02, "clip_norm": 1.0, "precision": "bf16", "checkpoint_every": 100_000,
+    "weight_decay": 0.02, "clip_norm": 1.0, "checkpoint_every": 100_000,
 }  # fmt: skip
 """Fields of our recipes of aligned towers; the decay is that of the authors' code."""
 HALF = (0.5,) * 3
