@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from towers import models
 from towers.training.batches import Batch
-from towers.training.loop import Plan, Trainer
+from towers.training.loop import Trainer
 from towers.training.objectives import Contrastive
+from towers.training.recipe import Recipe
 
 VOCABULARY, START, END = 49_408, 49_406, 49_407
 ADAM = {"lr": 5e-4, "betas": (0.9, 0.98), "eps": 1e-6}
@@ -75,9 +76,9 @@ def inputs(dual: models.DualTower, batch: int, steps: int) -> list[tuple[Tensor,
 
 def trainer(dual: models.DualTower, precision: str) -> Trainer:
     """Our loop, at a constant rate."""
-    plan = Plan(10**9, weight_decay=DECAY, **ADAM, schedule="constant",
-                precision=precision)  # fmt: skip
-    return Trainer(Contrastive(dual), plan, Accelerator(cpu=True))
+    recipe = Recipe("made here", "made here", ("noise",), steps=10**9, weight_decay=DECAY, **ADAM,
+                    warmup=0, schedule="constant", precision=precision)  # fmt: skip
+    return Trainer(Contrastive(dual), recipe, Accelerator(cpu=True))
 
 
 def updates(loop: Trainer, batches: Sequence[Batch]) -> list[float]:

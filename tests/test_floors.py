@@ -21,7 +21,7 @@ FLOORS = {
     3: ("rendering", "experiments", "plots", "published"),
     4: ("models",),
     5: ("training", "evaluation", "widgets", "report", "listing"),
-    6: ("cli",),
+    6: ("papers", "cli"),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

@@ -15,6 +15,8 @@ from towers.evaluation import comparisons, language
 from towers.evaluation.transfer import BERT, Transfer, tuned
 from towers.experiments import catalogue
 from towers.experiments.experiment import resolve
+from towers.models import counting
+from towers.papers import clippo
 from towers.records import Measurement
 
 LETTERS = np.random.default_rng(5).normal(size=(26, 24)).astype(np.float32)
@@ -96,12 +98,12 @@ def test_the_rate_climbs_for_a_tenth_and_falls_to_nothing():
 def test_a_tuned_network_may_be_on_the_meta_device():
     dual = models.dual("scratch:map?image=32&patch=16&width=16&depth=1&heads=2", "shared:pixels",
                        embed=8, device="meta")  # fmt: skip
-    before = models.paper.parameters(dual)
+    before = counting.parameters(dual)
     network = tuned(dual.text, Transfer(width=8), 3)
     head = 16 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3
-    assert models.paper.parameters(network) == models.paper.parameters(dual.text) + head
+    assert counting.parameters(network) == counting.parameters(dual.text) + head
     assert {each.device.type for each in network.parameters()} == {"meta"}
-    assert models.paper.parameters(dual) == before
+    assert counting.parameters(dual) == before
 
 
 def test_one_seed_gives_one_number_and_leaves_the_random_state_alone():
@@ -289,7 +291,7 @@ def test_the_chapter_s_paper_scale_is_the_paper_s():
     # "batch size of 10,240", "learning rate of 10^-3", "weight 10^-4", "norm of 1", "10k steps
     # linear warmup"; Table 3 has models of 100k steps; BERT's 3 epochs in batches of 32
     chapter = resolve(catalogue.get("clippo/language"), "paper", {})
-    paper = models.clippo_models()["CLIPPO"]
+    paper = clippo.listed()["CLIPPO"]
     recipe = training.Recipe(
         chapter["image"], "shared:pixels", tuple(chapter["pictures"]), embed=chapter["embed"],
         **chapter["run_length"], **chapter["optimiser"],

@@ -14,7 +14,7 @@ from towers import data, experiments
 from towers.data.items import Collection, Item, Report
 from towers.evaluation import languages
 from towers.experiments.experiment import resolve
-from towers.models import clippo
+from towers.papers import clippo
 from towers.records import SCALES
 
 CODES = ["en", "de", "pt", "pt_BR", "ru"]
@@ -182,8 +182,8 @@ def test_the_paper_s_scale_stops_at_once_where_its_data_are_missing():
 
 
 def test_the_paper_s_scale_is_the_paper_s():
-    chapter, paper = resolve(experiments.get("clippo/languages"), "paper"), clippo.ClippoModel
-    model = clippo.clippo_models()["1T-CLIP"]
+    chapter, paper = resolve(experiments.get("clippo/languages"), "paper"), clippo.Model
+    model = clippo.listed()["1T-CLIP"]
     assert chapter["image"] == model.image
     ids = clippo.VOCABULARY
     assert chapter["words"] == {"scenes": ids, "stamps": ids, "context": clippo.CONTEXT}

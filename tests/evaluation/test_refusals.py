@@ -3,7 +3,7 @@
 import pytest
 
 from tests import toy_towers
-from towers import data, models, training
+from towers import data, models
 from towers.data.items import Item
 from towers.evaluation import few_shot, linear_probe, retrieval, text_pairs, zero_shot
 
@@ -57,10 +57,8 @@ def dual(monkeypatch):
         (lambda d: models.load("file:C:\\pair.safetensors"), "one of Windows"),
         (lambda d: models.load("timm:test_vit/C:\\vit.pt"), "one of Windows"),
         (lambda d: models.load(3), "name of one model, got 3"),
-        (lambda d: models.dual("toy:image", None, 8), "name of one model, got None"),
+        (lambda d: models.dual(d.image, None, 8), "name of one model, got None"),
         (lambda d: data.load(["stamps"]), r"name of one collection, got \['stamps'\]"),
-        (lambda d: training.Projections(data=(1,)), "data as a tuple of names"),
-        (lambda d: training.Distillation(data=[2]), "names of collections as data"),
     ],
 )  # fmt: skip
 def test_one_line_before_any_work(dual, asked, said):

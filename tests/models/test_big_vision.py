@@ -9,6 +9,7 @@ import torch
 from tests.models import pages
 from towers import models
 from towers.models import big_vision
+from towers.papers import clippo
 
 torch.set_num_threads(1)
 
@@ -152,7 +153,7 @@ def test_every_leaf_is_used_exactly_once():
 
 def test_the_names_of_a_whole_model_are_as_many_as_its_weights():
     """The released B/16: every number of the model comes from one of the archive's."""
-    model = models.clippo_models()["CLIPPO"].build()
+    model = clippo.listed()["CLIPPO"].build()
     ours = {leaf.name for leaf in big_vision.leaves(12)}
     assert ours == {name for name, _ in model.named_parameters()}
 

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from tests.models import pages
 from tests.models.conftest import small_image_tower
 from towers import losses, models
-from towers.models import clippo, family, resolution, scratch
+from towers.models import family, resolution, scratch
+from towers.papers import clippo
 
 torch.set_num_threads(1)
 
@@ -366,14 +367,14 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_counts_are_the_papers_cut_to_whole_millions(name):
-    model = models.clippo_models()[name]
+    model = clippo.listed()[name]
     assert model.millions == PUBLISHED[name]
     assert model.build().embed == 768
     assert all(weight.is_meta for weight in model.build().parameters())
 
 
 def test_every_model_of_the_paper_is_there():
-    assert models.clippo_models().keys() == PUBLISHED.keys()
+    assert clippo.listed().keys() == PUBLISHED.keys()
     table = clippo.counts().set_index("model")["#param."]
     assert table["CLIPPO"] == "93M"
 
@@ -386,7 +387,7 @@ def test_the_count_of_clippo_is_the_sum_of_its_parts():
     embedding = 3 * 16**2 * width + width + patches * width
     pool = width + 4 * square + norm + mlp
     expected = embedding + 12 * block + norm + pool + square + 1
-    assert models.clippo_models()["CLIPPO"].parameters == expected == 93_474_817
+    assert clippo.listed()["CLIPPO"].parameters == expected == 93_474_817
 
 
 def test_the_scale_begins_at_the_papers_ten():

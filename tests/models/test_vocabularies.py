@@ -11,6 +11,7 @@ from tests import toy_towers
 from towers import data, files, models
 from towers.models import vocabularies
 from towers.models.vocabularies import PieceTokens, tokens_of, trained
+from towers.papers import clippo
 
 TEXTS = [
     f"a {colour} {shape} {place} a {other} star"
@@ -143,7 +144,7 @@ def test_towers_read_pieces_by_name(tmp_path):
 
 
 def test_a_models_count_needs_no_file():
-    model = models.clippo_models("sentencepiece:/nowhere/spiece.model")["1T-CLIP"]
+    model = clippo.listed("sentencepiece:/nowhere/spiece.model")["1T-CLIP"]
     assert model.millions == 118
 
 

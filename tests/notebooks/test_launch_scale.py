@@ -4,11 +4,10 @@ import pytest
 
 from towers import experiments, published
 from towers.experiments.experiment import resolve
-from towers.models import paper_models
-from towers.training import paper_runs
+from towers.papers import clip
 
 LAUNCH = experiments.get("scale/launch")
-MODELS = [name for name, model in paper_models().items() if model.epochs > 1]
+MODELS = [name for name, model in clip.MODELS.items() if model.epochs > 1]
 
 
 def test_the_choices_are_the_eight_models_and_one_of_your_own():
@@ -19,8 +18,8 @@ def test_the_choices_are_the_eight_models_and_one_of_your_own():
 @pytest.mark.parametrize("name", MODELS)
 def test_what_the_yaml_says_is_table_18(name):
     values = resolve(LAUNCH, "paper", {"model": name})
-    model, settings = paper_models()[name], values["settings"]
-    recipe = paper_runs.recipe(model, values["data_names"], seed=values["seed"], **settings)
+    model, settings = clip.MODELS[name], values["settings"]
+    recipe = clip.recipe(model, values["data_names"], seed=values["seed"], **settings)
     frame = published.table("clip", 18).frame.set_index("hyperparameter")
     column = frame["ResNet" if name.startswith("RN") else "ViT"]
     assert settings["batch"] == recipe.batch == column["Batch size"]

@@ -12,10 +12,9 @@ from tests.training import executed, toy_shards
 from towers import data, models, training
 from towers.experiments import chosen, fingerprints
 from towers.models import vocabularies
-from towers.training import distillation, kept_runs, projections
+from towers.training import runs
 
 APART = {
-    "training.kept_runs": "makes the key and looks into the cache",
     "training.logs": "writes down what has happened",
 }
 """What runs beside, and cannot change a result."""
@@ -48,6 +47,10 @@ RECIPES = {
     "LiT": replace(PLAIN, text=GPT, policy="image=locked,text=everything", cache_features=True),
     "LilT": replace(PLAIN, text=GPT, policy="layerwise+layer-norms"),
     "deep adapters": replace(PLAIN, text=GPT, policy="deep"),
+    "projections": replace(PLAIN, policy="projections", cache_features=True, dropout=0.4,
+                           apart=(f"{SCENES}&seed=1",)),
+    "distillation": replace(PLAIN, objective="distillation", augment="mirror",
+                            teacher=VIT.replace("width=16", "width=24")),
     "pretrained towers": replace(PLAIN, image="package:efficientnet-lite0?resize=pad",
                                  text="package:minilm", policy="projections"),
 }  # fmt: skip
@@ -86,8 +89,8 @@ def covered_by(keys, root):
 def run(recipe, keys):
     """What ran for a recipe, and what its key covers."""
     with executed.watched() as ran:
-        training.kept(recipe, progress=False)
-    return ran, covered_by(keys, kept_runs.CODE)
+        training.train(recipe, progress=False)
+    return ran, covered_by(keys, runs.CODE)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -116,27 +119,11 @@ def test_of_a_run_that_reads_sentence_pieces(keys):
     assert forgotten(*run(replace(PLAIN, image=image, text=text), keys)) == []
 
 
-def test_of_a_run_from_a_pair_that_is_given(keys):
-    start = models.dual(MAP, "shared:pixels", 8, seed=1)
-    with executed.watched() as ran:
-        training.kept(replace(PLAIN, **PIXELS), start, progress=False)
-    assert forgotten(ran, covered_by(keys, kept_runs.CODE)) == []
-
-
-def test_of_projections(keys):
-    config = training.Projections(VIT, BOW, (SCENES,), (f"{SCENES}&seed=1",), embed=8, steps=3,
-                                  batch=8, warmup=1, dtype="fp32")  # fmt: skip
-    with executed.watched() as ran:
-        training.trained(config, progress=False)
-    assert forgotten(ran, covered_by(keys, projections.CODE)) == []
-
-
-def test_of_a_distillation(keys):
-    how = training.Distillation(VIT, VIT.replace("width=16", "width=24"), (SCENES,), steps=3,
-                                batch=8, warmup=1, dtype="fp32")  # fmt: skip
-    with executed.watched() as ran:
-        training.distilled(how, progress=False)
-    assert forgotten(ran, covered_by(keys, distillation.CODE)) == []
+def test_of_a_run_that_begins_with_another(keys):
+    first = training.named(replace(PLAIN, image=MAP))
+    ran, _ = run(replace(PLAIN, image=first, text="shared:pixels"), keys)
+    assert len([roots for roots, _ in keys if runs.CODE in roots]) == 2
+    assert forgotten(ran, set().union(*(covered for _, covered in keys))) == []
 
 
 @pytest.mark.parametrize("name", ["digits", "samples:cifar10", SCENES, "folder"])

@@ -85,7 +85,7 @@ def test_paths_with_a_tilde_are_below_the_home_folder(recipe, capsys, monkeypatc
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(recipe, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "train", pytest.fail)
+    monkeypatch.setattr(command.runs, "train", pytest.fail)
     code, out, _ = answer(capsys, recipe, "--dry-run", "-p", "lr=0.25")
     assert code == 0
     assert "lr: 0.25" in out

@@ -34,7 +34,10 @@ def test_up_to_its_descent_a_longer_schedule_is_the_same(schedule, steps):
 
 def test_the_papers_values_at_named_steps():
     """Rates of a run of 250,000 updates; big_vision's own climb is one step behind ours."""
-    plan = training.loop.Plan(250_000, 1e-3, schedule="reciprocal-sqrt", warmup=10_000)
+    plan = training.Recipe(
+        "toy:image", "toy:text", ("toys",), steps=250_000, lr=1e-3, schedule="reciprocal-sqrt",
+        warmup=10_000,
+    )  # fmt: skip
     assert plan.rate(0) == pytest.approx(1e-3 / 10_001)
     assert plan.rate(10_000) == 1e-3
     assert plan.rate(40_000) == pytest.approx(1e-3 / 2)

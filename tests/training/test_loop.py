@@ -18,8 +18,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def trainer(dual=None, objective=Contrastive, **changes):
     """A trainer of a toy pair in this process."""
-    plan = loop.Plan(**{"steps": 10, "lr": 1e-2, "warmup": 2, "weight_decay": 0.0, **changes})
-    return loop.Trainer(objective(dual or toy_towers.trainable()), plan, processes.start())
+    given = {"steps": 10, "lr": 1e-2, "warmup": 2, "weight_decay": 0.0, **changes}
+    recipe = training.Recipe("toy:image", "toy:text", ("toys",), **given)
+    return loop.Trainer(objective(dual or toy_towers.trainable()), recipe, processes.start())
 
 
 def pairs(dual, count=8):

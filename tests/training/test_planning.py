@@ -9,6 +9,7 @@ import torch
 from tests import toy_towers
 from tests.training import ranks, toy_runs
 from towers import models, training
+from towers.papers import clip, clippo
 from towers.training import budget, planning, tracing
 
 torch.set_num_threads(1)
@@ -161,7 +162,7 @@ def test_the_laptops_step_takes_what_its_plan_says(dual):
 
 def test_the_paper_plan_reads_like_the_paper():
     """Section 2.5: 12 days on 256 V100 for ViT-L/14; a fifth of the peak is what they reached."""
-    model = models.paper_models()["ViT-L/14"]
+    model = clip.MODELS["ViT-L/14"]
     made = training.plan(
         model.build(), model.batch, 32 * 400_000_000, ranks=256, precision="fp16",
         accelerator="V100-32GB", checkpointing=True, utilisation=0.2,
@@ -223,7 +224,7 @@ def test_plans_become_records_and_rows(dual):
 
 
 def test_adafactor_keeps_a_quarter_of_adams_moments_and_little_more():
-    dual = models.clippo_models()["CLIPPO"].build()
+    dual = clippo.listed()["CLIPPO"].build()
     adam, ada = (
         training.plan(dual, 64, 640, chunk=1, optimiser=name) for name in ("adamw", "adafactor")
     )

@@ -11,9 +11,10 @@ from torch import nn
 from tests.models.transformers_small import text_tower
 from tests.training import ranks, toy_runs
 from towers import losses, models, training
+from towers.papers import lilt
 from towers.training import command, logs, states
 from towers.training.extension import before_descent
-from towers.training.making import pair as prepared
+from towers.training.runs import pair as prepared
 
 VIT = "scratch:map?image=16&patch=8&width=16&depth=2&heads=2"
 RESNET = "scratch:resnet?image=32&width=4&layers=1,1,1,1"
@@ -177,7 +178,7 @@ def test_before_the_descent_adapters_are_there(tmp_path):
 
 def test_planned_memory_and_work_fall_with_what_moves():
     """The paper's own run: full training, layerwise adapters, layer norms."""
-    rows = models.lilt_models()
+    rows = lilt.configurations()
     full, adapted, norms = (
         training.plan(rows[letter].build(), 512, 15 * 591_753, ranks=4) for letter in "ghc"
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towers import training
-from towers.training.recipe import FREE, PAPER_ADAM, Recipe, differences
+from towers.training.recipe import FREE, Recipe, differences
 
 GOOD = {"image": "toy:image", "text": "toy:text", "data": ["toys"], "steps": 200}
 
@@ -27,19 +27,19 @@ def test_a_recipe_goes_through_yaml_and_back(tmp_path):
     assert Recipe.from_yaml(path, {"lr": 2e-3}).lr == 2e-3
 
 
-def test_the_paper_settings_are_those_of_table_18():
-    assert Recipe(**GOOD).betas == PAPER_ADAM["vit"]["betas"] == (0.9, 0.98)
-    resnet = Recipe(**GOOD, **PAPER_ADAM["resnet"])
-    assert (resnet.betas, resnet.eps, resnet.weight_decay) == ((0.9, 0.999), 1e-8, 0.2)
-
-
 OTHERS = {
     "steps": 201, "schedule": "constant", "precision": "bf16", "augment": "crop",
     "betas": (0.5, 0.6), "data": ("x", "y"), "languages": ("fr",), "accumulate": 2,
     "max_bad": 0.5, "objective": "captions", "shard": True,
     "validation": ("z",), "cache_features": True, "optimiser": "adafactor",
     "text_pairs": ("captions:x",), "text_share": 0.5, "policy": "bitfit",
+    "dropout": 0.5, "apart": ("toys",), "most": 9, "teacher": "another",
 }  # fmt: skip
+FIRST = {
+    "teacher": {"objective": "distillation", "teacher": "one", "text_pairs": (), "text_share": 0},
+    **{name: {"cache_features": True} for name in ("dropout", "apart", "most")},
+}  # fmt: skip
+"""What else must be said where some fields are set."""
 TEXTS = {"text_pairs": ["captions:toys"], "text_share": 0.25}
 MIXED = {**GOOD, **TEXTS, "weight_decay": 1e-3}
 
@@ -52,7 +52,7 @@ FIELDS = [
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_the_digest_changes_with_every_field_that_changes_weights(field):
-    old = Recipe(**MIXED)
+    old = Recipe(**MIXED | FIRST.get(field.name, {}))
     value = getattr(old, field.name)
     other = OTHERS.get(field.name, value + "x" if isinstance(value, str) else None)
     new = dataclasses.replace(old, **{field.name: value + 1 if other is None else other})
@@ -109,6 +109,21 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
         ({"chunk": 2, "accumulate": 2}, "chunk or accumulate"),
         ({"chunk": 2, "objective": "captions"}, "accumulate instead of chunk for captions"),
         ({"cache_features": True, "augment": "crop"}, "got crop and fp32; features are"),
+        ({"cache_features": True, "augment": "mirror"}, "got mirror and fp32; features are"),
+        ({"teacher": "another"}, "got 'another' with clip"),
+        ({"objective": "distillation"}, "got '' with distillation"),
+        (
+            {"objective": "distillation", "teacher": "another", "cache_features": True},
+            "expected a teacher with objective distillation alone, on collections and without",
+        ),
+        (
+            {"objective": "distillation", "teacher": "another", "data": ["shards:a.tar"]},
+            "expected a teacher with objective distillation alone, on collections and without",
+        ),
+        ({"dropout": 1.0, "cache_features": True}, "expected dropout in"),
+        ({"dropout": 0.5}, "expected cache_features with dropout, apart and most, got dropout 0.5"),
+        ({"apart": ["toys"]}, "got dropout 0.0, apart ..toys.. and most 0"),
+        ({"most": 3}, "apart .. and most 3"),
         ({"shard": True, "precision": "fp16"}, "bf16 or fp32 with shard"),
         ({"schedule": "step"}, "schedule as one of cosine, constant, reciprocal-sqrt; got 'step'"),
         ({"precision": "fp8"}, "precision as one of fp32, bf16, fp16"),

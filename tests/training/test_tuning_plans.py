@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from towers import models
-from towers.models.paper import example, parameters
+from towers.models.counting import example, parameters
 from towers.training import budget, tracing, tuning_plans
 
 IMAGE = "scratch:map?image=32&patch=16&width=16&depth=2&heads=2"

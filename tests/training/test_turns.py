@@ -36,7 +36,7 @@ def test_each_is_timed_beside_the_one_it_is_compared_with(monkeypatch):
         return next(times)
 
     monkeypatch.setattr(turns, "_timed", timed)
-    found = by_metric(turns.compare(pair, RECIPE, POLICIES, "all", turns=3, progress=False))
+    found = by_metric(turns.compare(RECIPE, POLICIES, "all", turns=3, progress=False))
     all_move, lit, least = order[1], order[0], order[-2]
     assert least < lit < all_move
     assert order == [lit, all_move] * 4 + [least, all_move] * 4
@@ -53,15 +53,11 @@ def test_each_is_timed_beside_the_one_it_is_compared_with(monkeypatch):
     assert seconds == {"LiT": (6.0, 3), "none": (3.0, 3), "all": (3.5, 6)}
 
 
-def test_real_updates_are_timed_and_the_start_is_asked_for_anew():
-    made = []
-
-    def start():
-        made.append(pair())
-        return made[-1]
-
+def test_real_updates_are_timed_and_each_policy_begins_anew(monkeypatch):
+    made, real = [], turns.runs.pair
+    monkeypatch.setattr(turns.runs, "pair", lambda recipe: made.append(real(recipe)) or made[-1])
     first = pair().state_dict()
-    rows = turns.compare(start, RECIPE, POLICIES, "all", turns=2, progress=False)
+    rows = turns.compare(RECIPE, POLICIES, "all", turns=2, progress=False)
     assert all(row.value > 0 and row.n in (2, 4) for row in rows)
     assert len(rows) == 5
     moved = [
@@ -74,7 +70,7 @@ def test_longer_work_is_told_from_shorter(monkeypatch):
     """The clock itself: an update that waits between its beginning and its end."""
     now = itertools.count(step=0.25)
     monkeypatch.setattr(turns.time, "perf_counter", lambda: next(now))
-    rows = by_metric(turns.compare(pair, RECIPE, POLICIES, "all", turns=2, progress=False))
+    rows = by_metric(turns.compare(RECIPE, POLICIES, "all", turns=2, progress=False))
     assert rows["LiT", "seconds per update"].value == 0.25
 
 
@@ -89,4 +85,4 @@ def test_longer_work_is_told_from_shorter(monkeypatch):
 def test_bad_input_is_refused(change, message):
     given = {"policies": POLICIES, "than": "all"} | change
     with pytest.raises(ValueError, match=message):
-        turns.compare(pair, RECIPE, **given)
+        turns.compare(RECIPE, **given)

@@ -35,7 +35,7 @@ def source(dual, pairs=PAIRS):
 def tarred(dual, place):
     """The shards in a place, for a process of its own: its cache is there too."""
     os.environ["TOWERS_HOME"] = f"{place}/home"
-    return loading.load([f"shards:{place}/{{0..2}}.tar"], dual.image.transform, crop=True)
+    return loading.load([f"shards:{place}/{{0..2}}.tar"], dual.image.transform, augment="crop")
 
 
 def train(folder, dual=None, **changes):

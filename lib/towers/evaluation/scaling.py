@@ -12,7 +12,7 @@ import pandas as pd
 
 from towers import models
 from towers.metrics import trends
-from towers.models import paper
+from towers.models import counting
 from towers.records import Measurement
 
 BACKWARD = 2
@@ -30,7 +30,7 @@ def forward_flops(image: str, text: str) -> int:
         text: tower from scratch.
     """
     dual = models.dual(image, text, embed=1, device="meta").eval()
-    return paper.forward_flops(dual.image) + paper.forward_flops(dual.text)
+    return counting.forward_flops(dual.image) + counting.forward_flops(dual.text)
 
 
 def errors(

@@ -55,7 +55,8 @@ CHOSEN = {
     "models.vocabularies": {"data": r"of_collections\b"},
     "training.loading": {
         "data.scenes": r"scenes\b",
-        "models.features": r"cache_features\b",
+        "data.duplicates": r"apart\b",
+        "models.features": r"cache_features\b|teacher\b",
         "training.shards": "shards:",
     },
     "training.loop": {"training.caching": r"chunk\b"},
@@ -87,8 +88,7 @@ ASIDE = {
 """Module -> why it cannot change a result."""
 
 LISTS = {
-    *CHOSEN, "data.cards", "data.prompts", "training.kept_runs", "training.planning",
-    "training.pretrained_runs", "training.recipe",
+    *CHOSEN, "data.cards", "data.prompts", "training.planning", "training.recipe",
 }  # fmt: skip
 """Modules that list names without asking for what they name."""
 

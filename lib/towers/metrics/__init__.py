@@ -18,6 +18,7 @@ from towers.metrics.classification import (
     top_k_hits,
 )
 from towers.metrics.retrieval import chance_at_k, hits_at_k, recall_at_k
+from towers.metrics.similarity import representational_similarity
 
 balanced_accuracy = mean_per_class_accuracy
 
@@ -36,6 +37,7 @@ __all__ = [
     "mean_per_class",
     "mean_per_class_accuracy",
     "recall_at_k",
+    "representational_similarity",
     "spearman",
     "top_k_accuracy",
     "top_k_hits",

@@ -108,6 +108,7 @@ class Tower(nn.Module):
     def train(self, mode: bool = True) -> "Tower":
         """Training mode, but for what is locked; from then on its name no longer says the rest."""
         mode = mode and not self.frozen
+        self._checksum = None  # fused optimisers change weights without a mark on them
         super().train(mode)
         if mode and all(weight.requires_grad for weight in self.encoder.parameters()):
             self.named = False

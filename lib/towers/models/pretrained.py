@@ -41,7 +41,7 @@ from towers.models import (
     sentences,
 )
 from towers.models.duals import DualTower
-from towers.models.encoders import ImageTower, TextTower
+from towers.models.encoders import ImageTower, TextTower, Tower
 from towers.models.preprocessing import Resize
 from towers.models.weights import check_keys
 
@@ -108,8 +108,8 @@ def text_tower(name: str, device: str | torch.device = "cpu") -> TextTower:
 
 
 def dual(
-    image: str,
-    text: str,
+    image: str | ImageTower,
+    text: str | TextTower,
     embed: int | None,
     seed: int = 0,
     *,
@@ -122,8 +122,8 @@ def dual(
     no option but `checkpointing`; `shared:` is trainable if the image tower is.
 
     Args:
-        image: name of the image tower.
-        text: name of the text tower.
+        image: image tower, or its name.
+        text: text tower, or its name.
         embed: axis length of the shared space; None adds no projections.
         seed: of the projections, and of towers from scratch whose name has no `seed=`.
         name: of the pair; by default both towers' names.
@@ -132,18 +132,21 @@ def dual(
     Raises:
         ValueError: as `load`, or the names are not those of an image and a text tower.
     """
-    _refuse_no_text(image, text)
     first = _half(_to_train(image, seed, device), ImageTower, image)
-    if text.startswith(family.PREFIX):
+    if isinstance(text, str) and text.startswith(family.PREFIX):
         halves = first, scratch.sharing(_seeded(text, seed), first)
     else:
         halves = first, _half(_to_train(text, seed, device), TextTower, text)
+    said = " and ".join(each if isinstance(each, str) else each.name for each in (image, text))
     with torch.device("meta" if torch.device(device).type == "meta" else "cpu"):
-        pair = DualTower(*halves, embed, name or f"{image} and {text}", seed)
+        pair = DualTower(*halves, embed, name or said, seed)
     return pair.to(device)
 
 
-def _to_train(name: str, seed: int, device: str | torch.device) -> AnyTower:
+def _to_train(name: str | Tower, seed: int, device: str | torch.device) -> AnyTower:
+    if isinstance(name, ImageTower | TextTower):
+        return name
+    _refuse_no_text(name)
     if name.startswith(scratch.PREFIX):
         return scratch.tower(_seeded(name, seed), device)
     known = _UNTRAINED.fullmatch(name)

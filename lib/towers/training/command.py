@@ -7,11 +7,10 @@ from typing import Any
 
 from towers import files, strict_yaml
 from towers.models import trainable
-from towers.training import logs, making, states
+from towers.training import logs, runs, states
 from towers.training.errors import TrainingError
 from towers.training.folder import CHECKPOINTS
 from towers.training.recipe import Recipe
-from towers.training.runs import train
 
 
 def run(
@@ -44,7 +43,7 @@ def run(
         if first:
             yield from _outlook(recipe, folder, resume)
         return
-    done = train(recipe, folder, resume)
+    done = runs.train(recipe, folder, resume)
     if first:
         losses = [line["loss"] for line in logs.read(folder) if "loss" in line]
         yield (
@@ -89,7 +88,7 @@ def _outlook(recipe: Recipe, folder: Path, resume: bool) -> Iterator[str]:
 def _moves(recipe: Recipe) -> Iterator[str]:
     """What a recipe's policy lets move, one line a part; or why that cannot be said here."""
     try:
-        parts = trainable.report(making.pair(recipe, device="meta"))
+        parts = trainable.report(runs.pair(recipe, device="meta"))
     except ValueError as error:
         yield f"moves: {error}"
         return

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from towers import files, models
 from towers.training import folder as runs
-from towers.training import logs, making, states
+from towers.training import logs, states
 from towers.training.errors import TrainingError
 from towers.training.recipe import Recipe, differences
+from towers.training.runs import pair
 from towers.training.schedules import descent
 
 
@@ -70,7 +71,7 @@ def before_descent(folder: Path) -> models.DualTower:
     folder = files.user_path(folder)
     recipe = Recipe.from_mapping(_found(folder)["recipe"])
     state = _state(folder, recipe)
-    dual = making.pair(recipe)
+    dual = pair(recipe)
     weights = {n.removeprefix("dual."): t for n, t in state.weights.items() if n[:5] == "dual."}
     found = dual.load_state_dict(weights, strict=False)
     moving = {name for name, weight in dual.named_parameters() if weight.requires_grad}

@@ -1,7 +1,7 @@
 """The samples of data sets by their names."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt64
 from PIL import Image
 
 from towers import data, files, models
-from towers.data import Report, scenes
+from towers.data import Report, duplicates, scenes
 from towers.data.intake import say_left_out
 from towers.data.scenes import Scenes
 from towers.models import Preprocessing
@@ -18,6 +18,8 @@ from towers.training.samples import (
     CollectionSamples,
     Items,
     Joined,
+    Lookup,
+    Pictures,
     Read,
     Samples,
     Squares,
@@ -67,6 +69,9 @@ class SceneSamples(Samples):
         if not self.squares.keeps(self.scenes.size):
             pairs = zip(images, picks.tolist(), strict=True)
             images = np.stack([self.squares(Image.fromarray(image), pick) for image, pick in pairs])
+        if self.squares.mirror:
+            pairs = zip(images, picks.tolist(), strict=True)
+            images = np.stack([self.squares.turned(image, pick) for image, pick in pairs])
         return Read(images, texts, Counter())
 
 
@@ -109,7 +114,12 @@ class FeatureSamples(Items):
 
 
 def featured(
-    names: Sequence[str], tower: models.ImageTower, languages: tuple[str, ...], dtype: str
+    names: Sequence[str],
+    tower: models.ImageTower,
+    languages: tuple[str, ...],
+    dtype: str,
+    apart: Sequence[str] = (),
+    drawn: tuple[int, int] = (0, 0),
 ) -> Samples:
     """The samples of some data sets with the features of a frozen tower in the pictures' place.
 
@@ -118,19 +128,24 @@ def featured(
         tower: computes features that are not in the cache, each picture's once.
         languages: of the captions.
         dtype: "fp32" or "bf16", of the tower's arithmetic.
+        apart: collections that will be tested on: near duplicates of their pictures are left out.
+        drawn: so many items of each, 0 for all, and the seed that draws them.
 
     Raises:
         ValueError: an unknown name, shards, or a tower that is not frozen.
-        TrainingError: one of them has no caption in one of the languages.
+        TrainingError: one of them has no caption in one of the languages, or too few items.
     """
     if far := [name for name in names if name.startswith("shards:")]:
         raise TrainingError(
             f"expected collections or scenes with cache_features, got {far[0]!r}; shards are read "
             "as they come"
         )
-    parts = []
+    parts, tested = [], [data.load(name) for name in apart]
     for name in names:
         chosen, bad = captioned(name, languages), {}
+        if apart:
+            chosen = duplicates.without(chosen, tested)
+        chosen = _drawn(chosen, *drawn)
         computed = models.features(tower, chosen, dtype=dtype, bad=bad)
         lost = {chosen.picture_keys[index] for index in bad}
         good = [index for index, key in enumerate(chosen.picture_keys) if key not in lost]
@@ -142,11 +157,56 @@ def featured(
     return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
 
+def _drawn(part: data.Collection, most: int, seed: int) -> data.Collection:
+    """So many items, which must be there: sizes that are compared have to be equal."""
+    if len(part) < most:
+        raise TrainingError(
+            f"expected at least most = {most} items to train on in {part.name}, got {len(part)}; "
+            "lower most"
+        )
+    return part.take(most, seed) if most else part
+
+
+def read_once(tower: models.TextTower, texts: Iterable[str], dtype: str) -> Lookup:
+    """The features of all different texts, by a frozen tower.
+
+    Raises:
+        ValueError: the tower is not frozen.
+    """
+    known = sorted(set(texts))
+    rows = {text: row for row, text in enumerate(known)}
+    return Lookup(rows, models.features(tower, known, dtype=dtype))
+
+
+def pictures(names: Sequence[str], transform: Preprocessing, mirror: bool) -> Pictures:
+    """The pictures of some collections, with their keys in the place of captions.
+
+    Raises:
+        ValueError: an unknown collection.
+    """
+    first, *others = (data.load(name) for name in names)
+    return Pictures(first.concat(*others), Squares(transform, mirror=mirror))
+
+
+def taught(shown: data.Collection, teacher: models.ImageTower, dtype: str) -> Lookup:
+    """Where a teacher's features of pictures point once their mean is taken off, by pictures' keys.
+
+    Features behind a ReLU all point in about one direction; without their mean they do not.
+
+    Raises:
+        ValueError: the teacher is not frozen.
+    """
+    seen = models.features(teacher, shown, dtype=dtype)
+    seen = seen - seen.mean(0)
+    seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
+    return Lookup({key: row for row, key in enumerate(shown.picture_keys)}, seen)
+
+
 def load(
     names: Sequence[str],
     transform: Preprocessing,
     languages: tuple[str, ...] = ("en",),
-    crop: bool = False,
+    augment: str = "none",
 ) -> Samples:
     """The samples of some data sets, ready to be read.
 
@@ -155,13 +215,13 @@ def load(
             ("shards:https://host/{000..127}.tar"), or collections, as `data.load` takes them.
         transform: of the image tower that will see them.
         languages: of the captions.
-        crop: whether to take a random square of each picture.
+        augment: "crop" takes a random square of each picture, "mirror" turns half of them.
 
     Raises:
         ValueError: an unknown name, or data that cannot be had.
         TrainingError: one of them has no caption in one of the languages.
     """
-    squares = Squares(transform, crop)
+    squares = Squares(transform, crop=augment == "crop", mirror=augment == "mirror")
     parts = [_named(name, squares, languages) for name in names]
     return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 

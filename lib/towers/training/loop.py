@@ -23,62 +23,12 @@ from towers.training.caching import cached_step
 from towers.training.errors import NotFinite, TrainingFailed
 from towers.training.objectives import Objective
 from towers.training.order import key
+from towers.training.recipe import Recipe
 from towers.training.replicas import replicate
-from towers.training.schedules import SCHEDULES, descent
 from towers.training.stopping import Signals
 
 LEAST_SCALE = 2.0**-14
 """Scale of the loss in fp16 below which overflow is no accident any more."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How weights are updated; the fields of a `Recipe` of the same names.
-
-    Attributes:
-        steps: updates in all.
-        lr: peak learning rate.
-        betas: of AdamW.
-        eps: of AdamW.
-        weight_decay: decoupled; AdamW's on all weights but gains and biases, Adafactor's on kernels
-            and not multiplied by the rate.
-        warmup: updates until the peak.
-        schedule: of the learning rate.
-        clip_norm: largest norm of all gradients together; 0: any.
-        precision: "fp32", "bf16" or "fp16" for the towers' arithmetic.
-        accumulate: forward passes per update.
-        chunk: pairs per forward pass under gradient caching, per rank; 0: no caching.
-        shard: whether ranks share the weights' memory.
-        seed: of all that is random inside the model.
-        optimiser: "adamw" or "adafactor".
-    """
-
-    steps: int
-    lr: float
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-6
-    weight_decay: float = 0.2
-    warmup: int = 0
-    schedule: str = "cosine"
-    clip_norm: float = 0.0
-    precision: str = "fp32"
-    accumulate: int = 1
-    chunk: int = 0
-    shard: bool = False
-    seed: int = 0
-    optimiser: str = "adamw"
-
-    def rate(self, step: int) -> float:
-        """The learning rate of an update."""
-        return self.lr * SCHEDULES[self.schedule](step, self.steps, self.warmup)
-
-    @property
-    def descent(self) -> int:
-        """Updates before the rate descends to its end, 0 where it always does.
-
-        Up to there a longer run is the same run.
-        """
-        return descent(self.schedule, self.steps, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -114,15 +64,16 @@ class Trainer:
 
     Attributes:
         objective: as its ranks share it, from the first update on; `module` is the bare one.
-        optimiser: the plan's, over all trainable weights.
+        recipe: says how weights are updated; its length is in `steps`.
+        optimiser: the recipe's, over all trainable weights.
         scaler: of the loss in fp16; does nothing otherwise.
         signals: that may ask this rank to stop, for whoever enters them.
     """
 
-    def __init__(self, objective: Objective, plan: Plan, accelerator: Accelerator) -> None:
+    def __init__(self, objective: Objective, recipe: Recipe, accelerator: Accelerator) -> None:
         self.signals = Signals(accelerator.is_main_process)
-        self.plan, self.accelerator, self.module = plan, accelerator, objective
-        self.sharded = plan.shard and accelerator.num_processes > 1
+        self.recipe, self.accelerator, self.module = recipe, accelerator, objective
+        self.sharded = recipe.shard and accelerator.num_processes > 1
         if self.sharded:
             self._copy = copy.deepcopy(objective)
             self.objective = sharding.shard(objective, accelerator)
@@ -130,9 +81,9 @@ class Trainer:
             self.objective = objective.to(accelerator.device)
         self._together = self.sharded
         self.optimiser = optimisers.optimiser(
-            objective, plan.optimiser, plan.lr, plan.betas, plan.eps, plan.weight_decay
+            objective, recipe.optimiser, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +106,7 @@ class Trainer:
             NotFinite: on all ranks, at a loss or a gradient that is not finite.
         """
         self.objective.train()
-        for step in range(first, self.plan.steps):
+        for step in range(first, self.recipe.steps):
             after(self.update(step, batches))
 
     def update(self, step: int, batches: Iterator[Batch]) -> Update:
@@ -170,12 +121,12 @@ class Trainer:
         """
         scale = self._scale(step)
         buffers = [buffer.clone() for buffer in self.module.buffers()]  # a forward pass moves them
-        seen = [self._backward(step, part, next(batches)) for part in range(self.plan.accumulate)]
+        seen = [self._backward(step, part, next(batches)) for part in range(self.recipe.accumulate)]
         if self.sharded:
             sharding.share_gradients(self.module)
         self.scaler.unscale_(self.optimiser)
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        norm = sharding.clip(weights, self.plan.clip_norm)
+        norm = sharding.clip(weights, self.recipe.clip_norm)
         try:
             seen_by_all = self._agreed(step, scale, seen, norm)
         except NotFinite:
@@ -184,7 +135,7 @@ class Trainer:
             raise
         duplicates = self._duplicates([batch for _, _, batch in seen])
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate(step)
+            group["lr"] = self.recipe.rate(step)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -193,7 +144,7 @@ class Trainer:
 
     def _backward(self, step: int, part: int, batch: Batch) -> tuple[Tensor, Tensor, Batch]:
         """Forward and backward pass over one part; gradients are shared at the last one."""
-        seed = key(self.plan.seed, "update", step, part, self.accelerator.process_index) >> 1
+        seed = key(self.recipe.seed, "update", step, part, self.accelerator.process_index) >> 1
         batch, sound = batch.to(self.device), []
         if not self._together:
             self.objective = replicate(self.module, self.accelerator, batch)
@@ -204,9 +155,9 @@ class Trainer:
             return self.module.loss(*outputs)
 
         with self._apart(part):
-            if self.plan.chunk:
+            if self.recipe.chunk:
                 loss = cached_step(
-                    self._forward, batch.images, batch.texts, loss_of, chunk=self.plan.chunk,
+                    self._forward, batch.images, batch.texts, loss_of, chunk=self.recipe.chunk,
                     seed=seed, backward=self._go_back, no_sync=self._unshared,
                 )  # fmt: skip
             else:
@@ -217,17 +168,17 @@ class Trainer:
 
     def _forward(self, images: Tensor, texts: Texts) -> tuple[Tensor, ...]:
         kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        kind = kinds.get(self.plan.precision)
+        kind = kinds.get(self.recipe.precision)
         with torch.autocast(self.device.type, kind, enabled=kind is not None):
             return self.objective(images, texts)
 
     def _go_back(self, loss: Tensor) -> None:
         """Gradients of a part's loss; ranks' gradients are averaged when they are shared."""
         ranks = self.accelerator.num_processes if self.module.adds_up else 1
-        self.scaler.scale(loss * (ranks / self.plan.accumulate)).backward()
+        self.scaler.scale(loss * (ranks / self.recipe.accumulate)).backward()
 
     def _apart(self, part: int) -> contextlib.AbstractContextManager:
-        last = part == self.plan.accumulate - 1
+        last = part == self.recipe.accumulate - 1
         return contextlib.nullcontext() if last else self._unshared()
 
     def _unshared(self) -> contextlib.AbstractContextManager:
@@ -250,7 +201,7 @@ class Trainer:
         if sum(faults):
             bad = sum(gather_object([bad]), Counter())
         return Update(
-            step + 1, sum(loss) / len(loss), scale, self.plan.rate(step), max(norms),
+            step + 1, sum(loss) / len(loss), scale, self.recipe.rate(step), max(norms),
             int(sum(pairs)), bad, asked=int(max(asked)),
         )  # fmt: skip
 
@@ -280,10 +231,10 @@ class Trainer:
     def _fail(
         self, wanted: str, got: str, step: int, rank: int | None = None, kind: type = NotFinite
     ) -> None:
-        where = f"at step {step + 1} of {self.plan.steps}"
+        where = f"at step {step + 1} of {self.recipe.steps}"
         if rank is not None and self.accelerator.num_processes > 1:
             where += f", first on rank {rank}"
-        raise kind(f"expected {wanted}, got {got} {where}; lower lr ({self.plan.lr:g})")
+        raise kind(f"expected {wanted}, got {got} {where}; lower lr ({self.recipe.lr:g})")
 
     def _scale(self, step: int) -> float:
         """The logits' multiplier, the same on all ranks."""

@@ -1,19 +1,18 @@
-"""What a recipe names, made: the pair, its data, what is learnt, and how weights are updated."""
+"""What a recipe asks for: its data, its objective, its batches, and the plan of its updates."""
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import replace
 
 from towers import models
 from towers.data import Report
 from towers.data.intake import say_left_out
-from towers.models import trainable
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
 from towers.training import loading, samples, texts
 from towers.training.batches import Batch, Batches, Part, share, stream
 from towers.training.errors import TrainingError
-from towers.training.loop import Plan, Trainer
-from towers.training.objectives import Contrastive, Objective, Predictive
+from towers.training.loop import Trainer
+from towers.training.objectives import Contrastive, Distilled, Objective, Predictive
 from towers.training.order import Order, key
 from towers.training.recipe import Recipe
 
@@ -52,26 +51,6 @@ def check(recipe: Recipe, ranks: int, looked_at: bool = False) -> None:
         )
 
 
-def pair(
-    recipe: Recipe, dual: models.DualTower | None = None, device: str = "cpu"
-) -> models.DualTower:
-    """The pair as it begins, locked as the policy says.
-
-    Args:
-        recipe: names the towers and the policy.
-        dual: take this pair instead of the one that is named.
-        device: of the one that is named; "meta" for its shapes only.
-
-    Raises:
-        ValueError: a tower that cannot be loaded, or that has not what the policy lets move.
-    """
-    made = dual or models.dual(
-        recipe.image, recipe.text, recipe.embed or None, recipe.seed, name=recipe.title,
-        device=device,
-    )  # fmt: skip
-    return trainable.apply(made, recipe.policy, recipe.seed)
-
-
 def parts(
     recipe: Recipe,
     pair: models.DualTower,
@@ -103,10 +82,14 @@ def parts(
 
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
+    if recipe.objective == "distillation":
+        return loading.pictures(recipe.data, pair.image.transform, recipe.augment == "mirror")
     if recipe.cache_features:
-        return loading.featured(recipe.data, pair.image, recipe.languages, recipe.precision)
-    crop = recipe.augment == "crop"
-    return loading.load(recipe.data, pair.image.transform, recipe.languages, crop)
+        drawn = recipe.most, recipe.seed
+        return loading.featured(
+            recipe.data, pair.image, recipe.languages, recipe.precision, recipe.apart, drawn
+        )
+    return loading.load(recipe.data, pair.image.transform, recipe.languages, recipe.augment)
 
 
 def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
@@ -127,15 +110,28 @@ def digest(parts: Parts) -> str:
 def objective(recipe: Recipe, pair: models.DualTower, parts: Parts) -> Objective:
     """What the recipe names, over the pair; the words that are predicted are the data's."""
     if recipe.objective == "clip":
-        return Contrastive(pair, recipe.tile)
+        read = _read_once(recipe, pair, parts)
+        return Contrastive(pair, recipe.tile, recipe.dropout, read)
+    if recipe.objective == "distillation":
+        teacher = models.image_tower(recipe.teacher)
+        wanted = loading.taught(parts[0].source.collection, teacher, recipe.precision)
+        return Distilled(pair, wanted, recipe.seed)
     words = Vocabulary.of(itertools.islice(parts[0].source.captions(), VOCABULARY_TEXTS))
     if recipe.objective == "bag-of-words":
         return Predictive(pair, BagOfWords(pair.image.width, words, recipe.seed))
     return Predictive(pair, Captioner(pair.image.width, words, seed=recipe.seed))
 
 
-def plan(recipe: Recipe, parts: Parts) -> Plan:
-    """How weights are updated, once the length of an epoch is known.
+def _read_once(recipe: Recipe, pair: models.DualTower, parts: Parts) -> samples.Lookup | None:
+    """Features of the captions, where the text tower need not read them again in each epoch."""
+    moves = any(weight.requires_grad for weight in pair.text.parameters())
+    if not recipe.cache_features or recipe.text_pairs or moves:
+        return None
+    return loading.read_once(pair.text, parts[0].source.captions(), recipe.precision)
+
+
+def with_length(recipe: Recipe, parts: Parts) -> Recipe:
+    """The recipe with its length in updates, once that of an epoch is known.
 
     Raises:
         TrainingError: the run is too short for its warm-up.
@@ -147,23 +143,21 @@ def plan(recipe: Recipe, parts: Parts) -> Plan:
             f"expected warmup below the {steps} steps of {recipe.epochs} epochs, got "
             f"{recipe.warmup}; lower warmup"
         )
-    same = {field.name for field in fields(Plan)} - {"steps"}
-    return Plan(steps, **{name: getattr(recipe, name) for name in same})
+    return replace(recipe, steps=steps, epochs=0)
 
 
-def batches(trainer: Trainer, recipe: Recipe, parts: Parts, first: int) -> Iterator[Batch]:
+def batches(trainer: Trainer, parts: Parts, first: int) -> Iterator[Batch]:
     """This rank's batches, read ahead by the recipe's workers.
 
     Args:
         trainer: that will take them.
-        recipe: of the run.
-        parts: of its data.
+        parts: of the run's data.
         first: updates that have been done.
     """
-    accelerator, (images, written) = trainer.accelerator, parts
+    accelerator, recipe, (images, written) = trainer.accelerator, trainer.recipe, parts
     all_batches = Batches(
         images, trainer.module.tokenize, accelerator.process_index, accelerator.num_processes,
         written,
     )  # fmt: skip
     each, pin = recipe.accumulate, trainer.device.type == "cuda"
-    return stream(all_batches, first * each, trainer.plan.steps * each, recipe.workers, pin)
+    return stream(all_batches, first * each, recipe.steps * each, recipe.workers, pin)

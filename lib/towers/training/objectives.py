@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from towers import losses, models
 from towers.models.objectives import BagOfWords, Captioner
 from towers.training.batches import IMAGES, WRITTEN, Texts
+from towers.training.samples import Lookup
 
 
 class Contrastive(nn.Module):
@@ -18,19 +20,28 @@ class Contrastive(nn.Module):
     Attributes:
         dual: the pair that learns.
         tile: rows of the similarity matrix that are held at a time.
+        dropout: share of the towers' features set to zero in each pair, the rest scaled up; they
+            must have been looked up.
+        read: features of captions that the frozen text tower has read once; None: it reads.
         adds_up: whether the gradient on a batch is the sum of those that the ranks hold; else it
             is their mean.
     """
 
     adds_up: ClassVar[bool] = True
 
-    def __init__(self, dual: models.DualTower, tile: int = 2048) -> None:
+    def __init__(
+        self,
+        dual: models.DualTower,
+        tile: int = 2048,
+        dropout: float = 0.0,
+        read: Lookup | None = None,
+    ) -> None:
         super().__init__()
-        self.dual, self.tile = dual, tile
+        self.dual, self.tile, self.dropout, self.read = dual, tile, dropout, read
 
-    def tokenize(self, texts: list[str]) -> Mapping[str, Tensor]:
+    def tokenize(self, texts: list[str]) -> Texts:
         """Captions as `forward` takes them."""
-        return self.dual.text.tokenize(texts)
+        return self.read(texts) if self.read else self.dual.text.tokenize(texts)
 
     def forward(
         self, images: Texts, texts: Texts
@@ -42,6 +53,8 @@ class Contrastive(nn.Module):
                 are texts, see `batches`.
             texts: tokens, or text features.
         """
+        if self.dropout:
+            images, texts = (F.dropout(side, self.dropout) for side in (images, texts))
         if isinstance(images, Tensor):
             image_embeds = self.dual.embed_images(pixels(self.dual, images))
         else:
@@ -106,7 +119,41 @@ class Predictive(nn.Module):
         return losses.caption_loss(logits, words)
 
 
-Objective = Contrastive | Predictive
+class Distilled(nn.Module):
+    """Distillation of features: a picture's features point where a teacher's of it do.
+
+    Attributes:
+        dual: whose image tower learns; its text tower and projections are left alone.
+        wanted: the teacher's features, by pictures' keys.
+        head: a linear map from the tower's features to the teacher's.
+        adds_up: as for `Predictive`.
+    """
+
+    adds_up: ClassVar[bool] = False
+
+    def __init__(self, dual: models.DualTower, wanted: Lookup, seed: int) -> None:
+        super().__init__()
+        self.dual, self.wanted = dual, wanted
+        self.head = nn.Linear(dual.image.width, wanted.features.shape[1])
+        draws = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.head.weight.normal_(std=dual.image.width**-0.5, generator=draws)
+            self.head.bias.zero_()
+
+    def tokenize(self, keys: list[str]) -> Texts:
+        """Where the teacher's features of pictures point."""
+        return self.wanted(keys)
+
+    def forward(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the mapped features point, and where they should."""
+        return F.normalize(self.head(self.dual.image(pixels(self.dual, images))), dim=-1), wanted
+
+    def loss(self, given: Tensor, wanted: Tensor) -> Float[Tensor, ""]:
+        """One minus the cosine, on average over this rank's pictures."""
+        return (1 - (given * wanted).sum(-1)).mean()
+
+
+Objective = Contrastive | Predictive | Distilled
 
 
 def pixels(dual: models.DualTower, images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from towers.models import DualTower
-from towers.models.paper import parameters
+from towers.models.counting import parameters
 from towers.training import adafactor
 from towers.training.budget import ACCELERATORS, FP32, GB, Accelerator, Plan, Sharding
 from towers.training.tracing import trace

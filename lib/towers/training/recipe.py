@@ -14,20 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from towers import checked, files, strict_yaml
 from towers.models import trainable
 from towers.training.errors import TrainingError
-from towers.training.schedules import SCHEDULES
-
-PAPER_ADAM: dict[str, dict[str, Any]] = {
-    "resnet": {"betas": (0.9, 0.999), "eps": 1e-8},
-    "vit": {"betas": (0.9, 0.98), "eps": 1e-6},
-}
-"""The paper's settings of Adam for each family of image towers (Radford et al. 2021, Table 18)."""
+from towers.training.schedules import SCHEDULES, descent
 
 CHOICES = {
-    "objective": ("clip", "bag-of-words", "captions"),
+    "objective": ("clip", "bag-of-words", "captions", "distillation"),
     "optimiser": ("adamw", "adafactor"),
     "schedule": tuple(SCHEDULES),
     "precision": ("fp32", "bf16", "fp16"),
-    "augment": ("none", "crop"),
+    "augment": ("none", "crop", "mirror"),
 }
 """What the fields of few values may be."""
 
@@ -37,7 +31,7 @@ FREE = ("workers", "checkpoint_every", "keep", "validation", "evaluate_every", "
 _ABOVE_ZERO = ("batch", "lr", "eps", "accumulate", "tile", "checkpoint_every", "keep")
 _NOT_BELOW_ZERO = (
     "embed", "steps", "epochs", "weight_decay", "warmup", "clip_norm", "chunk", "workers", "seed",
-    "evaluate_every",
+    "evaluate_every", "most",
 )  # fmt: skip
 
 
@@ -46,8 +40,8 @@ class Recipe:
     """What determines a run, down to the last bit on one machine.
 
     Attributes:
-        image: image tower, as `models.load` takes it.
-        text: text tower.
+        image: image tower, as `models.load` takes it; or that of another run, as `named` gives it.
+        text: text tower, likewise.
         data: collections, scenes or shards, as `training.loading.load` takes them; one that is
             named twice is seen twice as often.
         text_pairs: sources of pairs of texts, as `training.texts` has them, that take the place of
@@ -59,8 +53,10 @@ class Recipe:
         embed: axis length of the shared space; 0 adds no projections to the towers.
         policy: what moves and what is locked, as `models.trainable` has it; "scratch": towers from
             scratch, the projections and the scale move, all other towers are locked.
-        objective: what is learnt: "clip", or to predict the captions' words from the pictures, as
-            "bag-of-words" or one after the other, as "captions".
+        objective: what is learnt: "clip"; to predict the captions' words from the pictures, as
+            "bag-of-words" or one after the other, as "captions"; or "distillation", to see pictures
+            as another tower does (captions and the text tower are left alone).
+        teacher: image tower of the distillation.
         batch: pairs per update, over all ranks; the others are a pair's negatives.
         lr: peak learning rate.
         optimiser: "adamw", or "adafactor" as CLIPPO has it.
@@ -78,9 +74,13 @@ class Recipe:
         shard: whether several ranks share the memory of weights, gradients and moments.
         tile: rows of the similarity matrix that are held at a time.
         augment: "crop" takes a random square of the resized picture, "none" prepares a picture as
-            in evaluation.
+            in evaluation, "mirror" likewise, and turns half of them.
         cache_features: whether a frozen image tower looks at each picture once, before training,
-            instead of in each epoch.
+            instead of in each epoch; a frozen text tower then reads each caption once, too.
+        dropout: share of such features set to zero in each pair, the rest scaled up.
+        apart: collections that will be tested on: near duplicates of their pictures are left out;
+            with `cache_features`.
+        most: items of each collection, drawn by the seed; 0: all; with `cache_features`.
         max_bad: share of unreadable samples above which the run stops (ten are always forgiven).
         seed: of the first weights, the order, the drawn captions, the crops and the dropout.
         workers: processes per rank that read samples; 0: the training process itself.
@@ -102,6 +102,7 @@ class Recipe:
     embed: int = 128
     policy: str = trainable.SCRATCH
     objective: str = "clip"
+    teacher: str = ""
     batch: int = 256
     lr: float = 5e-4
     optimiser: str = "adamw"
@@ -118,6 +119,9 @@ class Recipe:
     tile: int = 2048
     augment: str = "none"
     cache_features: bool = False
+    dropout: float = 0.0
+    apart: tuple[str, ...] = ()
+    most: int = 0
     max_bad: float = 0.05
     seed: int = 0
     workers: int = 0
@@ -206,6 +210,18 @@ class Recipe:
         """Pairs of texts in an update's batch."""
         return round(self.text_share * self.batch)
 
+    def rate(self, step: int) -> float:
+        """The learning rate of an update, counted from 0, of a run whose length is in `steps`."""
+        return self.lr * SCHEDULES[self.schedule](step, self.steps, self.warmup)
+
+    @property
+    def descent(self) -> int:
+        """Updates before the rate descends to its end, 0 where it always does.
+
+        Up to there a longer run is the same run.
+        """
+        return descent(self.schedule, self.steps, self.warmup)
+
     @property
     def title(self) -> str:
         """`name`, or the names of the towers without their options."""
@@ -276,6 +292,20 @@ def _disagreements(recipe: Recipe):
             f"batch {recipe.batch}; change batch or accumulate"
         )
     yield from _mixtures(recipe)
+    distils = recipe.objective == "distillation"
+    far = [name for name in recipe.data if name.startswith("shards:")]
+    if distils != bool(recipe.teacher) or (distils and (recipe.cache_features or far)):
+        yield (
+            "expected a teacher with objective distillation alone, on collections and without "
+            f"cache_features, got {recipe.teacher!r} with {recipe.objective}; change one of them"
+        )
+    if not 0 <= recipe.dropout < 1:
+        yield f"expected dropout in [0, 1), got {recipe.dropout}"
+    if (recipe.dropout or recipe.apart or recipe.most) and not recipe.cache_features:
+        yield (
+            f"expected cache_features with dropout, apart and most, got dropout {recipe.dropout}, "
+            f"apart {list(recipe.apart)} and most {recipe.most}; set it, or leave them out"
+        )
     if recipe.chunk and recipe.accumulate > 1:
         yield (
             f"expected chunk or accumulate, got chunk {recipe.chunk} and accumulate "

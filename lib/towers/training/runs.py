@@ -1,7 +1,10 @@
 """A whole run: from a recipe and a folder to a trained pair, resumed wherever it stopped."""
 
 import contextlib
+import copy
+import functools
 import itertools
+import json
 import sys
 import time
 from collections import Counter
@@ -13,8 +16,10 @@ import torch
 from accelerate import Accelerator
 
 from towers import files, models
+from towers.experiments import fingerprints
+from towers.models import encoders, trainable
 from towers.training import loading, logs, making, processes, samples, states, texts
-from towers.training.errors import NotFinite, TrainingFailed
+from towers.training.errors import NotFinite, TrainingError, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
 from towers.training.loop import Trainer, Update
 from towers.training.objectives import Objective
@@ -22,6 +27,11 @@ from towers.training.recipe import Recipe
 from towers.training.validation import Validation
 
 Evaluation = Callable[[Objective], Mapping[str, float]]
+
+CODE = "towers.training.runs"
+"""What trains, with what it reaches for a recipe: see `experiments.chosen`."""
+RUN = "run:"
+"""Begins the name of another run's tower."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class Finished:
 
 def train(
     recipe: Recipe,
-    folder: Path,
+    folder: Path | None = None,
     resume: bool = True,
     *,
     dual: models.DualTower | None = None,
@@ -71,6 +81,9 @@ def train(
     Args:
         recipe: what to train.
         folder: of the run; of one that stopped, to go on with it. All ranks see the same folder.
+            By default the run is one of the cache's, found there if it was trained before: under a
+            hash of the recipe (but for fields that change no weight), the first weights, the data
+            and the code that computes it. A second process that asks for the same waits.
         resume: go on where the folder's newest good checkpoint ends; False: begin afresh and
             remove what an earlier run left there.
         dual: train this pair, locked as the recipe's policy says; by default the one that the
@@ -82,32 +95,132 @@ def train(
             looked at too; what it returns is logged.
         progress: show a bar on a terminal.
 
+    Returns:
+        The run; a pair of the cache's is frozen and in evaluation mode.
+
     Raises:
-        TrainingError: the recipe does not suit the ranks, the device or the data, or the folder
-            holds another run.
+        TrainingError: the recipe does not suit the ranks, the device or the data, the folder holds
+            another run, or something is given that only a run with a folder takes.
         TrainingFailed: on all ranks: a loss or gradient that is not finite (the state before is
             kept as a checkpoint), too many unreadable samples, checkpoints of which none is whole,
             or another rank that failed.
+        ValueError: an unknown tower or collection.
         OSError: the disk is full or fails; the newest checkpoint is as it was.
     """
+    if folder is None:
+        if dual or source or pairs or evaluate or not resume:
+            raise TrainingError(
+                "expected a folder for a run afresh, or on a pair, samples or an evaluation of "
+                "your own, got none; name one"
+            )
+        return _cached(recipe, progress)
+
+    def begin() -> tuple[models.DualTower, making.Parts]:
+        begins = pair(recipe, dual)
+        return begins, making.parts(recipe, begins, source, pairs)
+
+    return _go(recipe, files.user_path(folder), resume, begin, evaluate, progress)
+
+
+def named(recipe: Recipe) -> str:
+    """A name by which other recipes begin with a tower of this run: "run:" and 16 hex digits.
+
+    The recipe is written down in the cache; it is trained when another one needs it, and once.
+    """
+    short = recipe.digest[:16]
+    files.atomic_write(_recipe_of(short), json.dumps(recipe.mapping(), indent=1))
+    return f"{RUN}{short}"
+
+
+def pair(
+    recipe: Recipe, dual: models.DualTower | None = None, device: str = "cpu"
+) -> models.DualTower:
+    """The pair that a recipe begins with, locked as its policy says.
+
+    Args:
+        recipe: names the towers and the policy; a run whose tower it names is trained if need be.
+        dual: take this pair instead of the one that is named.
+        device: of the one that is named; "meta" for its shapes only, then nothing is trained.
+
+    Raises:
+        TrainingError: a run that nobody has named here, or as `train` of that run.
+        ValueError: a tower that cannot be loaded, or that has not what the policy lets move.
+    """
+    if dual is None:
+        sides = {"image": recipe.image, "text": recipe.text}
+        towers = [_tower(name, side, device) for side, name in sides.items()]
+        dual = models.dual(
+            *towers, recipe.embed or None, recipe.seed, name=recipe.title, device=device
+        )
+    return trainable.apply(dual, recipe.policy, recipe.seed)
+
+
+def _tower(name: str, side: str, device: str) -> str | models.Tower:
+    """A tower of another run; any other name stays one."""
+    if not name.startswith(RUN):
+        return name
+    try:
+        written = json.loads(_recipe_of(name.removeprefix(RUN)).read_text(encoding="utf-8"))
+        recipe = Recipe.from_mapping(written)
+    except (OSError, ValueError):
+        raise TrainingError(
+            f"expected a run that training.named has named on this machine, got {name!r}; run what "
+            "names it first"
+        ) from None
+    if device == "meta":
+        return getattr(pair(recipe, device="meta"), side)
+    return copy.deepcopy(getattr(_trained(recipe, files.cache_home()), side))
+
+
+@functools.lru_cache(maxsize=4)
+def _trained(recipe: Recipe, home: Path) -> models.DualTower:
+    """The pair of a run that others begin with; read once for all of them."""
+    return _cached(recipe, progress=True).dual
+
+
+def _recipe_of(short: str) -> Path:
+    return files.cache_home() / "recipes" / f"{short}.json"
+
+
+def _cached(recipe: Recipe, progress: bool) -> Finished:
+    """The run of a recipe, from the cache or trained now."""
+    begins = pair(recipe)
+    data = making.parts(recipe, begins)
+    parts = [recipe.digest, begins.checksum, making.digest(data)]
+    said = recipe.settings | {"validation": recipe.validation}  # its outcome is in the log
+    parts.append(fingerprints.of_code([CODE, *encoders.made_of(begins)], said))
+    folder = files.cache_home() / "runs" / files.sha256(json.dumps(parts).encode())[:32]
+    with files.locked(folder) if processes.start().is_main_process else contextlib.nullcontext():
+        finished = _go(recipe, folder, True, lambda: (begins, data), None, progress)
+    finished.dual.requires_grad_(False).eval()
+    return finished
+
+
+def _go(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    begin: Callable[[], tuple[models.DualTower, making.Parts]],
+    evaluate: Evaluation | None,
+    progress: bool,
+) -> Finished:
+    """From what a run begins with to its end, see `train`."""
     begun = time.monotonic()
     accelerator = processes.start()
-    folder = files.user_path(folder)
     making.check(recipe, accelerator.num_processes, looked_at=evaluate is not None)
     with processes.watched(accelerator), alone(accelerator, folder):
-        pair = processes.agree(accelerator, lambda: making.pair(recipe, dual))
-        parts = processes.agree(accelerator, lambda: making.parts(recipe, pair, source, pairs))
-        evaluations = _evaluations(accelerator, recipe, pair, evaluate)
-        plan = making.plan(recipe, parts)
+        made, parts = processes.agree(accelerator, begin)
+        evaluations = _evaluations(accelerator, recipe, made, evaluate)
+        long = making.with_length(recipe, parts)
         claim(accelerator, folder, recipe, making.digest(parts), resume)
-        objective = making.objective(recipe, pair, parts)
-        run = _Run(recipe, folder, Trainer(objective, plan, accelerator))
+        objective = making.objective(recipe, made, parts)
+        run = _Run(recipe, folder, Trainer(objective, long, accelerator))
         first = run.restore()
         with run.logged(first, evaluations, progress) as after, run.trainer.signals:
-            run.trainer.run(making.batches(run.trainer, recipe, parts, first), first, after)
+            run.trainer.run(making.batches(run.trainer, parts, first), first, after)
         objective = run.finish()
     seconds = time.monotonic() - begun
-    return Finished(folder, objective, plan.steps, first, run.bad, seconds)
+    return Finished(folder, objective, long.steps, first, run.bad, seconds)
 
 
 class _Run:
@@ -116,7 +229,9 @@ class _Run:
     def __init__(self, recipe: Recipe, folder: Path, trainer: Trainer) -> None:
         self.recipe, self.folder, self.trainer = recipe, folder, trainer
         self.accelerator = trainer.accelerator
-        self.descent = trainer.plan.descent if trainer.plan.descent < trainer.plan.steps else 0
+        self.descent = (
+            trainer.recipe.descent if trainer.recipe.descent < trainer.recipe.steps else 0
+        )
         self.checkpoints = states.Checkpoints(folder / CHECKPOINTS, recipe.keep, self.descent)
         self.bad: Counter = Counter()
         self.done = 0  # updates
@@ -138,7 +253,7 @@ class _Run:
             self.accelerator, lambda: states.put(self.trainer, state, str(files.shown(path)))
         )
         self.bad, self.done = state.bad, step
-        total = self.trainer.plan.steps
+        total = self.trainer.recipe.steps
         if step < total:
             self._say(f"resuming after step {step} of {total} from {files.shown(path)}")
         if state.ranks != self.accelerator.num_processes:
@@ -158,7 +273,7 @@ class _Run:
         self, first: int, evaluations: Sequence[Evaluation], progress: bool
     ) -> Iterator[Callable[[Update], None]]:
         """What is to be done after each update, while the log is open."""
-        total = self.trainer.plan.steps
+        total = self.trainer.recipe.steps
 
         def opened() -> logs.Log:
             return logs.Log(self.folder, first, total, progress)

@@ -7,13 +7,15 @@ every rank, worker and repetition finds the same; its reason is counted.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8, UInt64
 from PIL import Image
+from torch import Tensor
 
 from towers import data, files
 from towers.data import BadImage
@@ -26,10 +28,13 @@ from towers.training.stretches import Stretches
 TRIES = 32
 """Rows that are tried in the place of an unreadable one before the run gives up."""
 
+REMEMBERED = 2**29
+"""Bytes of squares that a collection may hold in memory, so that each picture is opened once."""
+
 FORGIVEN = 10
 """Unreadable samples that never stop a run, whatever their share."""
 
-_CAPTION, _CROP, _OTHER = (key(word) for word in ("caption", "crop", "other"))
+_CAPTION, _CROP, _MIRROR, _OTHER = (key(word) for word in ("caption", "crop", "mirror", "other"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +85,7 @@ class Squares:
         transform: the tower's own preparation.
         crop: whether a random square is taken of the picture, whose shorter side is scaled to the
             tower's size; else the tower's preparation as in evaluation.
+        mirror: whether half of the squares, drawn anew each time, have left and right exchanged.
 
     Source: Radford et al. 2021, sec. 2.3: "A random square crop from resized images is the only
         data augmentation used during training."
@@ -87,6 +93,7 @@ class Squares:
 
     transform: Preprocessing
     crop: bool = False
+    mirror: bool = False
 
     def __call__(self, image: Image.Image, pick: int) -> UInt8[np.ndarray, "size size 3"]:
         """The square; of those that a crop may take, the one that `pick` draws."""
@@ -99,6 +106,12 @@ class Squares:
         )
         rgb = image.convert("RGB")
         return np.array(square(rgb, scaled, (left, top), size, Image.Resampling.BICUBIC))
+
+    def turned(
+        self, square: UInt8[np.ndarray, "size size 3"], pick: int
+    ) -> UInt8[np.ndarray, "size size 3"]:
+        """The square, or its mirror image where one is wanted and `pick` draws it."""
+        return square[:, ::-1] if self.mirror and drawn(pick, _MIRROR, 2) else square
 
     def scaled(self, width: int, height: int) -> tuple[int, int]:
         """The width and height that a picture is scaled to before it is cut or padded."""
@@ -115,7 +128,7 @@ class Squares:
     @property
     def recipe(self) -> str:
         """One line that says all of it."""
-        return f"{self.transform.recipe} crop={self.crop}"
+        return f"{self.transform.recipe} crop={self.crop}{' mirror' * self.mirror}"
 
 
 class Items(Samples):
@@ -164,6 +177,7 @@ class CollectionSamples(Items):
     collection: data.Collection
     squares: Squares
     languages: tuple[str, ...] = ("en",)
+    _seen: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def digest(self) -> str:
@@ -176,8 +190,39 @@ class CollectionSamples(Items):
         return one_by_one(self._one, rows, picks, len(self))
 
     def _one(self, row: int, pick: int) -> tuple[np.ndarray, str]:
-        picture = self.collection.image(row, self.squares.scaled)
-        return self.squares(picture, pick), caption(self.texts(row), pick)
+        square = self._seen.get(row)
+        if square is None:
+            square = self.squares(self.collection.image(row, self.squares.scaled), pick)
+            if not self.squares.crop and len(self) * square.nbytes <= REMEMBERED:
+                self._seen[row] = square
+        return self.squares.turned(square, pick), caption(self.texts(row), pick)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures(CollectionSamples):
+    """Pictures without captions: the text of each is its key, by which a tower's features lie."""
+
+    def texts(self, row: int) -> list[str]:
+        """The picture's key."""
+        return [self.collection.picture_keys[row]]
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Features that a frozen tower has given once for all, by the texts that they are of.
+
+    Attributes:
+        rows: text -> row.
+        features: of the texts, or of the pictures whose keys the texts are.
+    """
+
+    rows: Mapping[str, int]
+    features: Float[np.ndarray, "texts width"]
+
+    def __call__(self, texts: Sequence[str]) -> Float[Tensor, "batch width"]:
+        """The features of some texts, one row each."""
+        rows = [self.rows[text] for text in texts]
+        return torch.from_numpy(np.asarray(self.features[rows], dtype=np.float32))
 
 
 class Joined(Stretches[Samples]):

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from towers.models import DualTower, Tower
-from towers.models.paper import example
+from towers.models.counting import example
 
 _ATEN, _FLASH = torch.ops.aten, "_scaled_dot_product_flash_attention"
 FORMULAS = flop_registry | {

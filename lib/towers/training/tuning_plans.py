@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from towers.models.paper import parameters
+from towers.models.counting import parameters
 from towers.training import tracing
 from towers.training.budget import ACCELERATORS, FP32, GB, Accelerator, Plan
 

@@ -16,17 +16,15 @@ import numpy as np
 import torch
 
 from towers import metrics
-from towers.models import DualTower
 from towers.progress import tqdm
 from towers.records import Measurement
-from towers.training import making, processes
+from towers.training import making, processes, runs
 from towers.training.batches import Batch
 from towers.training.loop import Trainer
 from towers.training.recipe import Recipe
 
 
 def compare(
-    start: Callable[[], DualTower],
     recipe: Recipe,
     policies: Mapping[str, str],
     than: str,
@@ -39,7 +37,6 @@ def compare(
     reading is not timed; each comparison begins with a turn that warms up and does not count.
 
     Args:
-        start: makes the pair that all begin with, one that may be changed.
         recipe: what is trained; its policy is replaced.
         policies: name of the model -> what moves, as `models.trainable` has it.
         than: the name that the others are compared with.
@@ -64,10 +61,10 @@ def compare(
         )
     if turns < 2:
         raise ValueError(f"expected at least two turns, for an interval, got {turns}")
-    parts = making.parts(recipe, making.pair(recipe, start()))
+    parts = making.parts(recipe, runs.pair(recipe))
 
     def updates(policy: str) -> Callable[[], float]:
-        return _updates(replace(recipe, policy=policy), start(), parts)
+        return _updates(replace(recipe, policy=policy), parts)
 
     rows, theirs, slower = [], [], updates(policies[than])
     with tqdm(total=len(others) * (1 + turns), desc="updates in turns",
@@ -84,14 +81,14 @@ def compare(
     return [*rows, _seconds(than, np.array(theirs))]
 
 
-def _updates(recipe: Recipe, pair: DualTower, parts: making.Parts) -> Callable[[], float]:
+def _updates(recipe: Recipe, parts: making.Parts) -> Callable[[], float]:
     """Call it for the seconds of the next update."""
-    pair = making.pair(recipe, pair)
+    pair = runs.pair(recipe)
     loop = Trainer(
-        making.objective(recipe, pair, parts), making.plan(recipe, parts), processes.start()
+        making.objective(recipe, pair, parts), making.with_length(recipe, parts), processes.start()
     )
     loop.objective.train()
-    batches = list(itertools.islice(making.batches(loop, recipe, parts, 0), recipe.accumulate))
+    batches = list(itertools.islice(making.batches(loop, parts, 0), recipe.accumulate))
     return partial(_timed, loop, batches)
 
 

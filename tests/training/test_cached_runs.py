@@ -1,4 +1,4 @@
-"""Kept runs: trained once, found again, and made anew where anything else would come out."""
+"""Runs of the cache: trained once, found again, made anew where something else would come out."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from towers import training
-from towers.training import kept_runs as module
+from towers.training import runs as module
 
 RECIPE = training.Recipe(
     image="scratch:vit?image=32&patch=16&width=16&depth=1&heads=1",
@@ -28,9 +28,9 @@ def same(first, second) -> bool:
 
 
 def test_the_second_time_the_cache_answers_whatever_the_name(capfd):
-    first = training.kept(RECIPE)
+    first = training.train(RECIPE)
     capfd.readouterr()
-    again = training.kept(replace(RECIPE, name="mine", checkpoint_every=1))
+    again = training.train(replace(RECIPE, name="mine", checkpoint_every=1))
     assert (first.resumed, again.resumed) == (0, 3)
     assert first.folder == again.folder
     assert (first.dual.name, again.dual.name) == ("vit and bow", "mine")
@@ -41,8 +41,8 @@ def test_the_second_time_the_cache_answers_whatever_the_name(capfd):
 
 
 def test_a_run_that_stopped_goes_on_to_the_same_end(monkeypatch):
-    whole = training.kept(replace(RECIPE, seed=1))
-    save = module.runs._Run._save
+    whole = training.train(replace(RECIPE, seed=1))
+    save = module._Run._save
 
     def stop(run, step):
         save(run, step)
@@ -50,10 +50,10 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(monkeypatch):
 
     other = replace(RECIPE, seed=2)
     with monkeypatch.context() as patch:
-        patch.setattr(module.runs._Run, "_save", stop)
+        patch.setattr(module._Run, "_save", stop)
         with pytest.raises(KeyboardInterrupt):
-            training.kept(other)
-    resumed = training.kept(other)
+            training.train(other)
+    resumed = training.train(other)
     assert resumed.resumed == 2
     straight = training.train(other, resumed.folder.with_name("straight"))
     assert same(resumed, straight)
@@ -62,12 +62,18 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(monkeypatch):
 
 @pytest.mark.parametrize("what", ["recipe", "data", "code"])
 def test_what_would_come_out_otherwise_is_another_run(monkeypatch, what):
-    first = training.kept(RECIPE)
+    first = training.train(RECIPE)
     recipe = replace(RECIPE, lr=1e-3) if what == "recipe" else RECIPE
     if what == "data":
         monkeypatch.setattr("towers.data.scenes.sets.VERSION", "2")
     if what == "code":
         monkeypatch.setattr(module.fingerprints, "of_code", lambda *_: "edited")
-    again = training.kept(recipe)
+    again = training.train(recipe)
     assert again.folder != first.folder
     assert again.resumed == 0
+
+
+@pytest.mark.parametrize("given", [{"resume": False}, {"evaluate": len}, {"dual": "pair"}])
+def test_what_is_no_part_of_the_key_needs_a_folder(given):
+    with pytest.raises(training.TrainingError, match="expected a folder for a run afresh, or on a"):
+        training.train(RECIPE, **given)

@@ -1,22 +1,36 @@
-"""CLIPPO and what it is compared with: small runs that several chapters share, and the paper's own.
+"""CLIPPO and what it is compared with: its models, the recipes of small ones, and their cost.
 
-Source: Tschannen et al. 2023, sections 3 and 4, appendix B, Tables 1, 2, 3 and 9.
+Models are built without memory, and counts are read from the networks that their names build. The
+paper's column of parameters is these counts cut, not rounded, to whole millions. Two of them say
+more than the text does: CLIP* comes to 203 million only if its text tower is not pooled by
+attention, as its image tower is, and 1T-CLIP L/16 at 384 pixels to 349 million only if words and
+patches share their positions.
+
+Source: Tschannen et al. 2023, sections 3 and 4, appendix B, Tables 1 to 3, 6, 7 and 9.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
+import pandas as pd
 import torch
 
-from towers.models import clippo
+from towers.models import DualTower, dual
 from towers.models.answering import Answerer
+from towers.models.counting import parameters
 from towers.records import Measurement
-from towers.training import answering, schedules, tuning_plans
-from towers.training.budget import ACCELERATORS, GB, Plan
-from towers.training.planning import plan
-from towers.training.recipe import Recipe
+from towers.training import Plan, Recipe, answering, plan, schedules, tuning_plans
+from towers.training.budget import ACCELERATORS, GB
 
+EMBED, CONTEXT, VOCABULARY = 768, 196, 32_000
+"""Length of the shared space, tokens of a text, and ids of a vocabulary."""
+SIZES = {"B/16": "width=768&depth=12&heads=12", "L/16": "width=1024&depth=24&heads=16"}
+"""Of the networks, with patches of 16 pixels."""
+_SIZE = ("width", "depth", "heads")
+_LONG = ("CLIP*", "1T-CLIP", "CLIPPO")
+"""Trained for all steps; the others of Table 9 for ablation only."""
 DEVICES = 64
 """TPUs that the paper trained each model on."""
 PLANNED = ("CLIP*", "1T-CLIP", "CLIPPO", "1T-CLIP L/16", "CLIPPO L/16")
@@ -48,6 +62,116 @@ ANSWERING_UPDATES = (0, 800, 4_400, 7_999)
 """Whose learning rates are told: start, peak, half of the descent, end."""
 
 
+@dataclass(frozen=True)
+class Model:
+    """A model of the paper and how it was trained.
+
+    Attributes:
+        name: as the tables have it.
+        size: of `SIZES`.
+        text: name of the text tower.
+        image_size: side of pictures and pages in pixels.
+        steps: updates; those at 384 pixels count what went before.
+        batch: pairs per update.
+        lr: peak learning rate.
+        weight_decay: on kernels, times the schedule but not times `lr`.
+        warmup: updates until the peak; also the time scale of the decay, and the cool-down.
+        clip_norm: largest norm of all gradients together.
+    """
+
+    name: str
+    size: str
+    text: str
+    image_size: int = 224
+    steps: int = 250_000
+    batch: int = 10_240
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: int = 10_000
+    clip_norm: float = 1.0
+
+    @property
+    def image(self) -> str:
+        """Name of the image tower."""
+        return f"scratch:map?image={self.image_size}&patch=16&{SIZES[self.size]}"
+
+    def build(self) -> DualTower:
+        """The model on the meta device: shapes without memory, trainable."""
+        return _built(self.name, self.image, self.text)
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers."""
+        return parameters(self.build())
+
+    @property
+    def millions(self) -> int:
+        """Learned numbers as the paper's tables have them: cut to whole millions."""
+        return self.parameters // 1_000_000
+
+
+def texts(image: str, words: str, packed: bool = False) -> dict[str, str]:
+    """The text towers that make the family of an image tower, by the names of Table 9.
+
+    Args:
+        image: name of the image tower, `scratch:map?...`; what has a network of its own is as
+            large.
+        words: options of the towers that read tokens: `context=`, and at will `vocabulary=` and
+            `tokens=`.
+        packed: whether towers that read pixels skip blank patches; the paper's read whole pages.
+
+    Raises:
+        ValueError: another image tower.
+    """
+    kind, _, options = image.partition("?")
+    if kind != "scratch:map":
+        raise ValueError(f"expected an image tower like scratch:map?..., got {image!r}")
+    size = "&".join(o for o in options.split("&") if o.partition("=")[0] in _SIZE)
+    skip = "packed=true" if packed else ""
+    return {
+        "CLIP*": _name("scratch:words", size, words),
+        "CLIPPO untied": _name("scratch:pixels", options, skip),
+        "1T-CLIP": _name("shared:words", words),
+        "CLIPPO": _name("shared:pixels", skip),
+        "CLIPPO separate heads": _name("shared:pixels", "separate=heads", skip),
+        "CLIPPO separate embeddings": _name("shared:pixels", "separate=embeddings", skip),
+        "CLIPPO separate embeddings and heads": _name("shared:pixels", "separate=both", skip),
+    }
+
+
+def listed(tokens: str = "clip") -> dict[str, Model]:
+    """The models of Tables 6 and 9 by name, in the order of their sizes.
+
+    Args:
+        tokens: of the baselines, as `vocabularies` has it; the paper's are T5's. Any vocabulary of
+            32,000 ids gives the same counts.
+    """
+    words = f"context={CONTEXT}&vocabulary={VOCABULARY}&tokens={tokens}"
+    base = Model("", "B/16", "").image
+    found = [
+        Model(name, "B/16", text, steps=250_000 if name in _LONG else 100_000)
+        for name, text in texts(base, words).items()
+    ]
+    one = f"shared:words?{words}"
+    found += [
+        Model("1T-CLIP L/16", "L/16", one),
+        Model("CLIPPO L/16", "L/16", "shared:pixels"),
+        Model("1T-CLIP 384px", "B/16", one, 384, 270_000),
+        Model("CLIPPO 384px", "B/16", "shared:pixels", 384, 270_000),
+        Model("1T-CLIP L/16 384px", "L/16", one, 384, 270_000),
+        Model("CLIPPO L/16 384px", "L/16", "shared:pixels", 384, 270_000),
+    ]
+    return {model.name: model for model in found}
+
+
+def counts() -> pd.DataFrame:
+    """Learned numbers of all models, one row each: exact, and as the paper's tables have them."""
+    return pd.DataFrame([
+        {"model": each.name, "parameters": each.parameters, "#param.": f"{each.millions}M"}
+        for each in listed().values()
+    ])  # fmt: skip
+
+
 def family(
     image: str, words: str, common: Mapping[str, Any], packed: bool = True
 ) -> dict[str, Recipe]:
@@ -55,18 +179,18 @@ def family(
 
     Args:
         image: name of the image tower, `scratch:map?...`.
-        words: options of the towers that read tokens, as `models.clippo.texts` takes them.
+        words: options of the towers that read tokens, as `texts` takes them.
         common: the other fields of all recipes.
         packed: whether towers that read pixels skip blank patches. That is faster, and another
             network than the paper's, which reads whole pages.
 
     Raises:
-        ValueError: as `models.clippo.texts`.
+        ValueError: as `texts`.
         TrainingError: as `Recipe`.
     """
-    texts = clippo.texts(image, words, packed)
+    named = texts(image, words, packed)
     return {
-        name: Recipe(image=image, text=text, name=name, **common) for name, text in texts.items()
+        name: Recipe(image=image, text=text, name=name, **common) for name, text in named.items()
     }
 
 
@@ -102,7 +226,7 @@ def stretched(steps: int, share: float) -> int:
     return round(steps / (1 - share))
 
 
-def on_texts() -> list[tuple[clippo.ClippoModel, float]]:
+def on_texts() -> list[tuple[Model, float]]:
     """The runs of `ON_TEXTS` with the share of their batches that is pairs of texts.
 
     Runs on both kinds are as much longer as it takes to see as many pictures, but for the large
@@ -111,7 +235,7 @@ def on_texts() -> list[tuple[clippo.ClippoModel, float]]:
 
     Source: Tschannen et al. 2023, section 4.1, appendix B, Tables 2 and 3.
     """
-    known, found = clippo.clippo_models(), []
+    known, found = listed(), []
     for name, (network, steps, share) in ON_TEXTS.items():
         both = 0 < share < 1 and steps != CONTINUED
         steps = stretched(steps, share) if both else steps
@@ -140,12 +264,12 @@ def planned_on_texts(accelerator: str = "A100-80GB") -> list[Measurement]:
     return [*costs([model for model, _ in runs], accelerator), *pairs, *told]
 
 
-def multilingual() -> list[clippo.ClippoModel]:
+def multilingual() -> list[Model]:
     """The models of Fig. 3 and 8; all vocabularies of the second have as many ids.
 
     Source: Tschannen et al. 2023, section 4.4 and appendix C.4.
     """
-    known = clippo.clippo_models()
+    known = listed()
     return [known[name] for name in ("CLIP*", "1T-CLIP", "CLIPPO")]
 
 
@@ -158,12 +282,12 @@ def word_embeddings() -> list[Measurement]:
 
     Source: Tschannen et al. 2023, Fig. 3.
     """
-    known = clippo.clippo_models()
+    known = listed()
     bare, words = (known[name].parameters for name in ("CLIPPO", "1T-CLIP"))
     width = known["1T-CLIP"].build().text.width
     counts = {
-        ("1T-CLIP", clippo.VOCABULARY): words,
-        ("1T-CLIP, all of mT5's ids", WHOLE_MT5): words + (WHOLE_MT5 - clippo.VOCABULARY) * width,
+        ("1T-CLIP", VOCABULARY): words,
+        ("1T-CLIP, all of mT5's ids", WHOLE_MT5): words + (WHOLE_MT5 - VOCABULARY) * width,
     }
     return [
         Measurement(model=model, data="parameters", metric="additional parameters",
@@ -184,14 +308,12 @@ def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
 
     Source: Tschannen et al. 2023, appendix B.
     """
-    known = clippo.clippo_models()
+    known = listed()
     told = costs([known[name] for name in PLANNED], accelerator)
     return told + rates(replace(known["CLIPPO"], name="all"), UPDATES, accelerator)
 
 
-def costs(
-    models: Iterable[clippo.ClippoModel], accelerator: str = "A100-80GB"
-) -> list[Measurement]:
+def costs(models: Iterable[Model], accelerator: str = "A100-80GB") -> list[Measurement]:
     """Rows of `tell` for each model, planned on as many devices as the paper used.
 
     Args:
@@ -222,7 +344,7 @@ def tell(found: Plan) -> list[Measurement]:
 
 
 def rates(
-    model: clippo.ClippoModel, updates: Sequence[int], accelerator: str = "A100-80GB"
+    model: Model, updates: Sequence[int], accelerator: str = "A100-80GB"
 ) -> list[Measurement]:
     """The learning rate of a model's run at some of its updates, beside its `costs`."""
     return [
@@ -251,7 +373,7 @@ def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
     """
     how, shared, rows = answering.FineTuning(), {"data": accelerator, "n": 1}, []
     for name in ANSWERING:
-        tower = clippo.clippo_models()[name].build().image
+        tower = listed()[name].build().image
         answerer = Answerer(tower, [str(each) for each in range(how.most)], how.seed)
         page = torch.empty(1, answerer.size, answerer.size, 3, dtype=torch.uint8)
         found = tuning_plans.plan(
@@ -276,3 +398,13 @@ def _taken(found: Plan) -> dict[str, float]:
 
 def _rows(values: Mapping[str, float], **shared: Any) -> list[Measurement]:
     return [Measurement(metric=metric, value=value, **shared) for metric, value in values.items()]
+
+
+def _name(kind: str, *options: str) -> str:
+    given = "&".join(filter(None, options))
+    return f"{kind}?{given}" if given else kind
+
+
+@lru_cache(maxsize=32)
+def _built(name: str, image: str, text: str) -> DualTower:
+    return dual(image, text, EMBED, name=name, device="meta")
