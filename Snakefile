@@ -63,7 +63,7 @@ rule experiment:
 
 rule sweep:
     input:
-        [INTO / point / f"{SCALE}.json" for point in POINTS],
+        [INTO / point / SCALE / records.FILE for point in POINTS],
     output:
         INTO / f"{SCALE}.csv",
     params:
@@ -75,7 +75,7 @@ rule sweep:
 
 rule point:
     output:
-        INTO / "{folder}/{name}" / f"{SCALE}.json",
+        INTO / "{folder}/{name}" / SCALE / records.FILE,
     params:
         results=lambda wildcards: str(INTO / wildcards.folder),
         given=lambda wildcards: shlex.join(

@@ -136,7 +136,7 @@ class Run:
         return records.frame(self.records)
 
     def figure_data(self, name: str, frame: "pd.DataFrame") -> None:
-        """Keep what a figure shows, as `<scale>/<name>.csv` beside the results.
+        """Keep what a figure shows, as `<name>.csv` beside the records.
 
         Args:
             name: of the figure: small letters, digits, underscores.
@@ -147,37 +147,36 @@ class Run:
         """
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ExperimentError(f"expected a name of a-z, 0-9 and _, got {name!r:.80}")
-        self._figures[f"{self.scale}/{name}.csv"] = frame.to_csv(index=False)
+        self._figures[f"{name}.csv"] = frame.to_csv(index=False)
 
     def write(self) -> Path:
         """Write records, provenance and figure data, all or nothing: the notebook's last call.
 
         Returns:
-            The results file, `results/<part>/<name>/<scale>.json`; relative where it lies below
+            The folder of the result, `results/<part>/<name>/<scale>`; relative where it lies below
             the working directory.
 
         Raises:
             RecordsError: nothing was recorded.
             OSError: the disk is full or fails; earlier results still stand.
         """
-        folder = files.results_home() / self.experiment.name
+        result = records.folder(self.experiment.name, self.scale)
         if staged := os.environ.get(STAGING):
             self._write_into(Path(staged))
         else:
-            staging = folder / f".{self.scale}.staging-{uuid.uuid4().hex}"
+            staging = result.with_name(f".{self.scale}.staging-{uuid.uuid4().hex}")
             try:
                 self._write_into(staging)
-                files.publish(staging, folder, self.scale)
+                files.publish(staging, result)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-        return files.shown(folder / f"{self.scale}.json")
+        return files.shown(result)
 
     def _write_into(self, folder: Path) -> None:
         for name, text in self._figures.items():
             files.atomic_write(folder / name, text)
         digests = {name: files.sha256(folder / name) for name in self._figures}
-        path = folder / f"{self.scale}.json"
-        records.write(path, self._provenance(digests), self.records)
+        records.write(folder, self._provenance(digests), self.records)
 
     def _provenance(self, artifacts: dict[str, str]) -> Provenance:
         seeds = {self.parameters["seed"], *(row.seed for row in self._records.values())} - {None}
