@@ -110,3 +110,14 @@ def test_what_it_needs(one, checkout):
     assert experiments.staleness(two) == "needs a/one, which ran later"
     publish("a/one", code="other")
     assert experiments.staleness(two) == "needs a/one, which is stale"
+
+
+def test_which_are_stale_and_why(one, checkout):
+    made_up_book.add(checkout, "a/three")
+    made_up_book.add(checkout, "a/two", yaml=made_up_book.YAML + "needs: [a/three]\n")
+    publish("a/two")
+    asked = [experiments.get(name) for name in ("a/two", "a/one", "a/three")]
+    found = experiments.stale(asked)
+    assert found == {"a/two": "needs a/three, which is stale", "a/three": "never run"}
+    assert [*found] == ["a/two", "a/three"]  # in the order given
+    assert set(experiments.stale(asked, "smoke")) == {"a/one", "a/two", "a/three"}

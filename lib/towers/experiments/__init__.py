@@ -8,11 +8,12 @@ from towers.experiments.catalogue import find, get, in_order, names
 from towers.experiments.execution import RunFailed, left_out, run
 from towers.experiments.experiment import Experiment, from_text, resolve
 from towers.experiments.fingerprints import fingerprint
-from towers.experiments.freshness import last_run, staleness
+from towers.experiments.freshness import NEVER, last_run, stale, staleness
 from towers.experiments.parameters import ExperimentError
 from towers.experiments.recording import Run, begin
 
 __all__ = [
+    "NEVER",
     "Experiment",
     "ExperimentError",
     "Run",
@@ -28,5 +29,6 @@ __all__ = [
     "names",
     "resolve",
     "run",
+    "stale",
     "staleness",
 ]

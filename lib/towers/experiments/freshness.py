@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from towers import files, records
@@ -23,6 +24,25 @@ def last_run(
     """
     result = records.folder(experiment.name, scale, results)
     return records.read(result)[0] if (result / records.FILE).exists() else None
+
+
+def stale(
+    experiments: Iterable[Experiment], scale: str = "laptop", results: Path | None = None
+) -> dict[str, str]:
+    """Which of some experiments are to be run again, and why.
+
+    An experiment is stale also where one that it needs is.
+
+    Args:
+        experiments: to look at.
+        scale: of the results.
+        results: folder of all results; default: the checkout's.
+
+    Returns:
+        Name -> reason, as `staleness` gives it, in the order given; fresh ones are left out.
+    """
+    reasons = ((each.name, staleness(each, scale, results)) for each in experiments)
+    return {name: reason for name, reason in reasons if reason}
 
 
 def staleness(

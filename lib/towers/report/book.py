@@ -53,7 +53,7 @@ def build(
         parts = sorted({name.split("/")[0] for name in catalogue})
         raise ValueError(f"expected a part among {', '.join(parts)}, got {part!r}")
     chosen = [name for name in in_reading_order(root) if name in chosen]
-    stale = [name for name in chosen if force or experiments.staleness(catalogue[name], scale)]
+    stale = chosen if force else [*experiments.stale(map(catalogue.get, chosen), scale)]
     chapters = [
         Chapter(name, expected_seconds(catalogue[name], scale), catalogue[name].needs)
         for name in stale
@@ -61,7 +61,7 @@ def build(
     _say(_outlook(len(chosen), chapters, jobs))
     if chapters:
         opening = [name for name in stale if name.split("/")[0] == chosen[0].split("/")[0]]
-        looks = graph.follow(chapters, opening, root, scale, part=part, jobs=jobs, force=force)
+        looks = graph.follow(chapters, opening, root, scale, jobs)
         with contextlib.closing(looks):
             _watch(looks, chapters, opening, root, scale, jobs)
     assemble(scale, root)

@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 
 from towers import experiments, files, published, records
-from towers.experiments.freshness import NEVER
 from towers.report.chapters import failure, log_of
 
 VERDICT_MARKS = {
@@ -53,7 +52,7 @@ def missing_markdown(experiment: experiments.Experiment, scale: str) -> str:
         lines += [f"result. {again} runs both."]
     else:
         reason = experiments.staleness(experiment, scale) or "its notebook cannot be read"
-        words = "Not run yet" if reason == NEVER else reason.capitalize()
+        words = "Not run yet" if reason == experiments.NEVER else reason.capitalize()
         lines += [f"{words} at {scale} scale: {again}."]
     return "\n".join([*lines, "````"])
 
