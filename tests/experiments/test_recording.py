@@ -79,6 +79,42 @@ class TestBegin:
         assert "torch" not in sys.modules
 
 
+class TestResult:
+    """What another experiment recorded, asked for by its name."""
+
+    @pytest.fixture
+    def needing(self, namespace, checkout, monkeypatch):
+        """Begins a/c, which needs a/b, at a scale."""
+        monkeypatch.setattr(recording, "_begun", [])
+        made_up_book.add(checkout, "a/c", yaml=made_up_book.YAML + "needs: [a/b]\n")
+        return lambda scale: experiments.begin("a/c", namespace | {"scale": scale})
+
+    def test_is_its_records_at_the_scale_of_the_run_that_asks(self, needing, namespace):
+        for scale, value in (("smoke", 0.25), ("laptop", 0.75)):
+            other = experiments.begin("a/b", namespace | {"scale": scale})
+            other.add(measured(value=value, at={"k": 5}))
+            other.write()
+        for scale, value in (("smoke", 0.25), ("laptop", 0.75)):
+            needing(scale)
+            table = experiments.result("a/b")
+            (row,) = table.to_dict("records")
+            assert (row["experiment"], row["scale"], row["value"]) == ("a/b", scale, value)
+            assert row["k"] == 5
+
+    def test_is_refused_in_one_line(self, needing, run):
+        run.add(measured())
+        run.write()  # at laptop scale
+        recording._begun.clear()
+        with pytest.raises(ExperimentError, match="begin first"):
+            experiments.result("a/b")
+        needing("smoke")
+        with pytest.raises(ExperimentError, match="run `towers run a/b --scale smoke`") as caught:
+            experiments.result("a/b")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ExperimentError, match=r"a/c among the needs of a/c.*c\.yaml"):
+            experiments.result("a/c")
+
+
 class TestRun:
     def test_measurements_become_records_of_this_experiment_and_scale(self, run):
         run.add(measured())

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 STAGING = "TOWERS_STAGING"
 INJECTED = "# Parameters\n"  # how papermill opens the cell with the parameters it was given
+_begun: list["Run"] = []
+"""The run of this process: a notebook's, which `result` asks on behalf of."""
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
@@ -57,7 +59,39 @@ def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
     scale = given.pop("scale")
     values = resolve(experiment, scale, given)
     _seed(values["seed"])
-    return Run(experiment, values, noted(experiment, scale, given))
+    _begun[:] = [Run(experiment, values, noted(experiment, scale, given))]
+    return _begun[0]
+
+
+def result(name: str) -> "pd.DataFrame":
+    """The records of another experiment, at the scale of the run that asks.
+
+    Args:
+        name: an experiment among the `needs` of the one that `begin` named in this process.
+
+    Returns:
+        As `records.frame`.
+
+    Raises:
+        ExperimentError: nothing was begun, the asking experiment does not declare this need, or
+            there is no result at this scale.
+        RecordsError: the result is damaged.
+    """
+    if not _begun:
+        raise ExperimentError(f"expected a run that asks for {name}; call experiments.begin first")
+    run = _begun[0]
+    if name not in run.experiment.needs:
+        raise ExperimentError(
+            f"expected {name} among the needs of {run.experiment.name}; add it to "
+            f"{run.experiment.yaml.name}"
+        )
+    place = records.folder(name, run.scale)
+    if not (place / records.FILE).exists():
+        raise ExperimentError(
+            f"expected a result of {name} at scale {run.scale}, found none; "
+            f"run `towers run {name} --scale {run.scale}` first"
+        )
+    return records.frame(records.read(place)[1])
 
 
 def _seed(seed: int) -> None:
