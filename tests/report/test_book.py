@@ -191,3 +191,15 @@ def test_library_references_are_the_public_functions_that_a_notebook_names(check
 
 def test_every_experiment_of_the_book_stands_in_its_contents():
     html.in_reading_order(experiments.get("clip/zero_shot").notebook.parents[2])
+
+
+def test_what_a_run_hides_leaves_the_pages_current(checkout, page):
+    (checkout / "_toc.yml").write_text("- file: book/run/clip/tiny\n")
+    (checkout / "_config.yml").touch()
+    ran(checkout)
+    before = html._digest(checkout, "smoke")
+    for name in (".smoke.run.lock", ".smoke.staging-1/notebook.ipynb"):
+        files.atomic_write(checkout / "results/clip/tiny" / name, "x")
+    assert html._digest(checkout, "smoke") == before
+    files.atomic_write(checkout / "results/clip/tiny/smoke/bars.csv", "x")
+    assert html._digest(checkout, "smoke") != before
