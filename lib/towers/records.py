@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -206,12 +206,13 @@ def read(result: Path) -> tuple[Provenance, list[Record]]:
     except (ValueError, RecursionError) as error:
         raise RecordsError(f"{path} is no JSON ({error}); run the experiment again") from error
     try:
-        _exact(content, ("provenance", "records"))
-        provenance = _build(Provenance, content["provenance"])
-        rows = [_build(Record, row) for row in content["records"]]
+        provenance = checked.build(Provenance, content["provenance"], RecordsError)
+        rows = [checked.build(Record, row, RecordsError) for row in content["records"]]
         _check_rows(rows, provenance)
+    except (KeyError, TypeError) as error:
+        raise RecordsError(f"{path}: expected provenance and records; run it again") from error
     except RecordsError as error:
-        raise RecordsError(f"{path}: {error}") from error
+        raise RecordsError(f"{path}: {error}; run the experiment again") from error
     return provenance, rows
 
 
@@ -318,16 +319,3 @@ def _check_rows(rows: list[Record], provenance: Provenance) -> None:
         if row.key in seen:
             raise RecordsError(f"expected one record of {row}, got two")
         seen.add(row.key)
-
-
-def _build(kind: type, content: Any) -> Any:
-    _exact(content, [item.name for item in fields(kind)])
-    return kind(**content)
-
-
-def _exact(content: Any, names: Sequence[str]) -> None:
-    if not isinstance(content, Mapping) or set(content) != set(names):
-        found = sorted(map(str, content)) if isinstance(content, Mapping) else short(content)
-        raise RecordsError(
-            f"expected the fields {sorted(names)}, got {found}; run the experiment again"
-        )

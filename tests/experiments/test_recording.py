@@ -108,7 +108,7 @@ class TestResult:
         with pytest.raises(ExperimentError, match="begin first"):
             experiments.result("a/b")
         needing("smoke")
-        with pytest.raises(ExperimentError, match="run `towers run a/b --scale smoke`") as caught:
+        with pytest.raises(RecordsError, match=r"a/b/smoke.*found none; run the exp") as caught:
             experiments.result("a/b")
         assert "\n" not in str(caught.value)
         with pytest.raises(ExperimentError, match=r"a/c among the needs of a/c.*c\.yaml"):

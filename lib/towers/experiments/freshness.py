@@ -29,18 +29,7 @@ def last_run(
 def stale(
     experiments: Iterable[Experiment], scale: str = "laptop", results: Path | None = None
 ) -> dict[str, str]:
-    """Which of some experiments are to be run again, and why.
-
-    An experiment is stale also where one that it needs is.
-
-    Args:
-        experiments: to look at.
-        scale: of the results.
-        results: folder of all results; default: the checkout's.
-
-    Returns:
-        Name -> reason, as `staleness` gives it, in the order given; fresh ones are left out.
-    """
+    """Which of some experiments are stale: name -> why (see `staleness`), in the order given."""
     reasons = ((each.name, staleness(each, scale, results)) for each in experiments)
     return {name: reason for name, reason in reasons if reason}
 

@@ -73,9 +73,8 @@ def result(name: str) -> "pd.DataFrame":
         As `records.frame`.
 
     Raises:
-        ExperimentError: nothing was begun, the asking experiment does not declare this need, or
-            there is no result at this scale.
-        RecordsError: the result is damaged.
+        ExperimentError: nothing was begun, or the asking experiment does not declare this need.
+        RecordsError: there is no result at this scale, or it is damaged.
     """
     if not _begun:
         raise ExperimentError(f"expected a run that asks for {name}; call experiments.begin first")
@@ -85,13 +84,7 @@ def result(name: str) -> "pd.DataFrame":
             f"expected {name} among the needs of {run.experiment.name}; add it to "
             f"{run.experiment.yaml.name}"
         )
-    place = records.folder(name, run.scale)
-    if not (place / records.FILE).exists():
-        raise ExperimentError(
-            f"expected a result of {name} at scale {run.scale}, found none; "
-            f"run `towers run {name} --scale {run.scale}` first"
-        )
-    return records.frame(records.read(place)[1])
+    return records.frame(records.read(records.folder(name, run.scale))[1])
 
 
 def _seed(seed: int) -> None:
