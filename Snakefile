@@ -1,6 +1,6 @@
-"""The graph: experiment x scale -> results. What is stale is decided by fingerprints of code
-and parameters, not by file times; Snakemake orders the work and spreads it over cores, Slurm
-or Kubernetes:
+"""The graph: experiment x scale -> results. What is stale is decided by `experiments.stale`, by
+fingerprints of code and parameters and not by file times; `towers report` has asked already, and
+names the chapters. Snakemake orders the work and spreads it over cores, Slurm or Kubernetes:
 
     towers report --scale laptop --jobs 2                      # this machine, then the book
     snakemake -F --cores 2 --config scale=smoke part=clip      # this machine, results only
@@ -16,13 +16,13 @@ from towers.experiments import sweeps
 
 SCALE = sweeps.setting("scale", config.get("scale", "laptop"), records.SCALES)
 PART = config.get("part") or ""
-FORCE = str(config.get("force", "")).lower() in ("1", "true", "yes")
 ALL = experiments.find()
-STALE = {
-    name
-    for name in ALL
-    if PART in ("", name.split("/")[0]) and (FORCE or experiments.staleness(ALL[name], SCALE))
-}
+if "chapters" in config:
+    STALE = sweeps.setting("chapters", config["chapters"]).split()
+else:
+    STALE = experiments.stale(
+        [each for name, each in ALL.items() if PART in ("", name.split("/")[0])], SCALE
+    )
 
 INTO = sweeps.folder(config.get("into", "sweep"))
 GRID = sweeps.read(sweeps.setting("grid", config["grid"]), SCALE) if "grid" in config else ()
@@ -63,7 +63,7 @@ rule experiment:
 
 rule sweep:
     input:
-        [INTO / point / f"{SCALE}.json" for point in POINTS],
+        [INTO / point / SCALE / records.FILE for point in POINTS],
     output:
         INTO / f"{SCALE}.csv",
     params:
@@ -75,7 +75,7 @@ rule sweep:
 
 rule point:
     output:
-        INTO / "{folder}/{name}" / f"{SCALE}.json",
+        INTO / "{folder}/{name}" / SCALE / records.FILE,
     params:
         results=lambda wildcards: str(INTO / wildcards.folder),
         given=lambda wildcards: shlex.join(

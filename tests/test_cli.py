@@ -29,21 +29,21 @@ def answer(capsys, *argv: str) -> tuple[int, str, str]:
 def fake_run(experiment, scale="laptop", overrides=None, results=None, minutes=None, **_):
     """What `experiments.run` leaves behind, without a kernel."""
     values = experiments.resolve(experiment, scale, overrides)
-    folder = (results or files.results_home()) / experiment.name
+    folder = records.folder(experiment.name, scale, results)
     said = ["towers: warning: one\n", "towers: two left out\nthree\n"] if values["rate"] > 5 else []
     notebook = json.dumps({"cells": [{"outputs": [{"name": "stderr", "text": said}]}]})
-    files.atomic_write(folder / f"{scale}.ipynb", notebook)
+    files.atomic_write(folder / "notebook.ipynb", notebook)
     source = Provenance(
         experiment=experiment.name, scale=scale, commit=None, dirty=None, parameters=values,
         seeds=[0], checksums={}, versions={}, hardware={}, wall_seconds=0.0,
-        started=f"2026-01-02T10:00:{len(list(folder.parents[1].rglob('*.json'))):02}+00:00",
+        started=f"2026-01-02T10:00:{len(list(folder.parents[2].rglob('*.json'))):02}+00:00",
         peak_memory_bytes=1, code=experiments.fingerprint(experiment, scale, overrides),
-        artifacts={f"{scale}.ipynb": files.sha256(notebook.encode())},
+        artifacts={"notebook.ipynb": files.sha256(notebook.encode())},
     )  # fmt: skip
     row = Record(experiment=experiment.name, scale=scale, model="m", data="d", metric="r",
                  value=values["rate"], n=1)  # fmt: skip
-    records.write(folder / f"{scale}.json", source, [row])
-    return folder / f"{scale}.json"
+    records.write(folder, source, [row])
+    return folder
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ class TestRun:
         code, out, err = answer(capsys, "run", "clip/first", "--scale", "smoke", "-p", "rate=1")
         assert (code, err) == (0, "")
         assert out.startswith("clip/first smoke 0.")
-        assert out.endswith(" s results/clip/first/smoke.json\n")
+        assert out.endswith(" s results/clip/first/smoke\n")
         assert records.table()["value"].tolist() == [1.0]
 
     def test_runs_what_is_needed_and_missing_first(self, book, capsys):
@@ -98,7 +98,7 @@ class TestRun:
         elsewhere = tmp_path / "elsewhere"
         code, out, _ = answer(capsys, "run", "clip/first", "--results", str(elsewhere))
         assert code == 0
-        assert str(elsewhere / "clip/first/laptop.json") in out
+        assert str(elsewhere / "clip/first/laptop") in out
         assert not (book / "results").exists()
 
     @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ class TestOthers:
 
     def test_list_says_which_results_are_damaged(self, book, capsys):
         answer(capsys, "run", "clip/first")
-        (book / "results/clip/first/laptop.json").write_text("{")
+        (book / "results/clip/first/laptop/records.json").write_text("{")
         code, out, _ = answer(capsys, "list")
         assert code == 0
         assert out.splitlines()[1].split("  ")[-2] == "stale: results are ..."
@@ -282,7 +282,7 @@ def test_ctrl_c_exits_at_once_without_a_traceback(book):
     command = [sys.executable, "-m", "towers.cli", "run", "clip/slow"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})
     staging = book / "results/clip/slow"
-    while not list(staging.glob(".laptop.staging-*/laptop.ipynb")):
+    while not list(staging.glob(".laptop.staging-*/notebook.ipynb")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(2)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; sets of files too."""
+"""Files are written whole or not at all; folders too."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from towers import files
 
-OLD = {"laptop.json": "1", "laptop.ipynb": "1", "laptop/a.csv": "1", "laptop/b.csv": "1"}
-NEW = {"laptop.json": "2", "laptop.ipynb": "2", "laptop/a.csv": "2", "laptop/c/d.csv": "2"}
+OLD = {"records.json": "1", "notebook.ipynb": "1", "a.csv": "1", "b.csv": "1"}
+NEW = {"records.json": "2", "notebook.ipynb": "2", "a.csv": "2", "c/d.csv": "2"}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -195,34 +195,37 @@ class TestDigests:
 
 
 class TestPublish:
-    def test_a_set_replaces_the_earlier_one_and_what_it_lacks(self, tmp_path):
-        other = {"smoke.json": "0", "smoke/a.csv": "0", "laptop.failed.ipynb": "x"}
+    def test_a_folder_replaces_the_earlier_one_with_all_its_files(self, tmp_path):
+        other = {"smoke/records.json": "0", "laptop.failed.ipynb": "x"}
         for name, text in other.items():
             files.atomic_write(tmp_path / name, text)
-        files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
-        assert contents(tmp_path) == OLD | other
-        files.publish(staged(tmp_path, NEW), tmp_path, "laptop")
-        assert contents(tmp_path) == NEW | other
-        assert not list(tmp_path.glob(".*ready")) + list(tmp_path.glob(".staging"))
+        for members in (OLD, NEW, {"records.json": "3"}):
+            files.publish(staged(tmp_path, members), tmp_path / "laptop")
+            there = {f"laptop/{name}": text for name, text in members.items()}
+            assert contents(tmp_path) == there | other
+        hidden = [path.name for path in tmp_path.glob(".*") if path.is_dir()]
+        assert hidden == []
 
-    def test_a_notebook_of_an_earlier_set_does_not_stay_beside_newer_records(self, tmp_path):
-        files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
-        files.publish(staged(tmp_path, {"laptop.json": "2"}), tmp_path, "laptop")
-        assert contents(tmp_path) == {"laptop.json": "2"}
+    @pytest.mark.parametrize("old", [OLD, {}])
+    def test_a_rename_that_fails_brings_the_old_one_back(self, tmp_path, monkeypatch, old):
+        if old:
+            files.publish(staged(tmp_path, old), tmp_path / "laptop")
+        staging, rename = staged(tmp_path, NEW), os.rename
 
-    def test_an_interrupted_publication_is_finished(self, tmp_path, monkeypatch):
-        files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
-        with monkeypatch.context() as patched:
-            patched.setattr(files, "_move_in", lambda *_: None)  # dies when the set is ready
-            files.publish(staged(tmp_path, NEW), tmp_path, "laptop")
-        assert contents(tmp_path) == OLD
-        assert files.recover(tmp_path) == ["laptop"]
-        assert contents(tmp_path) == NEW
-        assert files.recover(tmp_path) == []
+        def fails(source, target):
+            if source == staging:
+                raise OSError("no space")
+            rename(source, target)
 
-    def test_an_unfinished_publication_is_finished_before_the_next(self, tmp_path, monkeypatch):
-        with monkeypatch.context() as patched:
-            patched.setattr(files, "_move_in", lambda *_: None)
-            files.publish(staged(tmp_path, OLD), tmp_path, "laptop")
-        files.publish(staged(tmp_path, NEW), tmp_path, "laptop")
-        assert contents(tmp_path) == NEW
+        monkeypatch.setattr(os, "rename", fails)
+        with pytest.raises(OSError, match="no space"):
+            files.publish(staging, tmp_path / "laptop")
+        assert contents(tmp_path) == {f"laptop/{name}": text for name, text in old.items()}
+
+    def test_what_a_killed_publication_moved_away_is_removed_by_the_next(self, tmp_path):
+        files.publish(staged(tmp_path, OLD), tmp_path / "laptop")
+        os.rename(tmp_path / "laptop", tmp_path / ".laptop.old")
+        assert contents(tmp_path) == {}
+        files.publish(staged(tmp_path, NEW), tmp_path / "laptop")
+        assert contents(tmp_path / "laptop") == NEW
+        assert not (tmp_path / ".laptop.old").exists()

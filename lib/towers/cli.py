@@ -187,15 +187,13 @@ def _run(arguments: argparse.Namespace) -> int:
     given = {name: _given(experiments.get(name), arguments.given) for name in wanted}
     for name, overrides in given.items():
         experiments.resolve(experiments.get(name), arguments.scale, overrides)
-    for experiment in experiments.in_order(given):
-        reason = experiments.staleness(experiment, arguments.scale, arguments.results)
-        if experiment.name in given:
-            due = reason is not None or not arguments.if_stale
-        else:  # something needed: as it is, unless it is missing or freshness was asked for
-            due = reason is not None if arguments.if_stale else reason == "never run"
-        if due:
-            overrides = given.get(experiment.name, {})
-            _run_one(experiment, overrides, arguments)
+    order = experiments.in_order(given)
+    due = experiments.stale(order, arguments.scale, arguments.results)
+    if not arguments.if_stale:  # what is needed may stay as it is, unless there is none
+        due = {*given, *(name for name, reason in due.items() if reason == experiments.NEVER)}
+    for experiment in order:
+        if experiment.name in due:
+            _run_one(experiment, given.get(experiment.name, {}), arguments)
         elif experiment.name in given:
             print(f"{experiment.name} {arguments.scale} fresh", flush=True)
     return 0

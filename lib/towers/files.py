@@ -1,14 +1,11 @@
 """Where things lie, and how they are written: whole or not at all.
 
-One file is written by `atomic_write`. Several files that belong together are published as a set by
-`publish`, a redo log: the complete set is renamed into place as one hidden folder, and its files
-are moved from there. A process that dies in between leaves a set that `recover` finishes, so that
-readers see the old set or the new one, and never some of each.
+One file is written by `atomic_write`. Files that belong together are one folder, made beside its
+place and put there by `publish`.
 """
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -22,9 +19,6 @@ import platformdirs
 from filelock import FileLock
 
 from towers import progress
-
-MANIFEST = ".files"  # inside a set that is ready: the relative paths of all its files
-READY = ".ready"
 
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # C:\data, C:/data, \\server\data
 _said = threading.Lock()  # taken once a process, by the first file that the cache cannot keep
@@ -216,72 +210,30 @@ def locked(path: Path) -> FileLock:
     return progress.Lock(f"{path}.lock")
 
 
-def publish(staging: Path, folder: Path, name: str) -> None:
-    """Make the files below `staging` the set `name` of `folder`, all of them at once.
-
-    The set is `folder/name.json`, `folder/name.ipynb` and whatever lies in `folder/name/`; files
-    of an earlier set that the new one lacks are removed. `staging` is used up.
+def publish(staging: Path, folder: Path) -> None:
+    """Put a complete folder in its place by one rename; what stood there is removed.
 
     Args:
-        staging: a folder on the same file system, complete, written by nobody any more.
-        folder: where the set belongs.
-        name: its name, for example a scale.
+        staging: a folder beside the place, complete, written by nobody any more. It is used up.
+        folder: the place, where an older folder may stand.
 
     Raises:
-        OSError: the disk is full or fails. Before the set is ready the old one stands untouched;
-            after that, `recover` finishes the new one.
+        OSError: the disk is full or fails. The old folder stands in the place, or the new one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    members = sorted(str(path.relative_to(staging)) for path in _files(staging))
-    atomic_write(staging / MANIFEST, json.dumps(members))
-    for path in (*_files(staging), *_folders(staging), staging):
+    for path in (*staging.rglob("*"), staging):
         sync(path)
-    with locked(folder / f".{name}.publish"):
-        _move_in(folder, name)
-        os.rename(staging, folder / f".{name}{READY}")
-        sync(folder)
-        _move_in(folder, name)
-
-
-def recover(folder: Path) -> list[str]:
-    """Finish every set of `folder` whose publishing was interrupted.
-
-    Returns:
-        The names of the sets that were finished; usually none.
-    """
-    names = [path.name[1 : -len(READY)] for path in folder.glob(f".*{READY}")]
-    for name in names:
-        with locked(folder / f".{name}.publish"):
-            _move_in(folder, name)
-    return names
-
-
-def _move_in(folder: Path, name: str) -> None:
-    """Move the files of a ready set into place; safe to repeat after dying at any point."""
-    ready = folder / f".{name}{READY}"
-    if not ready.is_dir():
-        return
-    manifest = ready / MANIFEST
-    if manifest.is_file():  # gone only when everything has been moved
-        members = json.loads(manifest.read_text())
-        for old in (folder / f"{name}.json", folder / f"{name}.ipynb", *_files(folder / name)):
-            if str(old.relative_to(folder)) not in members:
-                old.unlink(missing_ok=True)
-        for member in members:
-            target = folder / member
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (ready / member).is_file():
-                os.replace(ready / member, target)
-        for changed in (folder / name, folder):
-            if changed.is_dir():
-                sync(changed)
-    shutil.rmtree(ready)
-    sync(folder)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_dir())
+    old = folder.with_name(f".{folder.name}.old")
+    with locked(folder.with_name(f".{folder.name}.publish")):
+        shutil.rmtree(old, ignore_errors=True)
+        # A process that dies between the two renames leaves nothing in the place, so that whoever
+        # reads sees no result, never some files of each; the next run is the first again.
+        try:
+            if folder.exists():
+                os.rename(folder, old)
+            os.rename(staging, folder)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                os.rename(old, folder)
+            raise
+        sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,5 +1,6 @@
 """What there is, as text: experiments and their state, data sources, and the machine's health."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -61,19 +62,13 @@ def experiments(scale: str = "laptop", results: Path | None = None, as_json: boo
 
 def _run(item: catalogue.Experiment, scale: str, results: Path | None) -> dict | None:
     """The last run at a scale, as plain values; None if there is none."""
-    stale = catalogue.staleness(item, scale, results)
-    try:
-        run = catalogue.last_run(item, scale, results)
-    except RecordsError:
-        return {"started": None, "wall_seconds": None, "commit": None, "stale": stale}
-    if run is None:
+    stale, run = catalogue.staleness(item, scale, results), None
+    if stale == catalogue.NEVER:
         return None
-    return {
-        "started": run.started,
-        "wall_seconds": run.wall_seconds,
-        "commit": run.commit,
-        "stale": stale,
-    }
+    with contextlib.suppress(RecordsError):  # damaged: nothing is known of it
+        run = catalogue.last_run(item, scale, results)
+    facts = {name: getattr(run, name, None) for name in ("started", "wall_seconds", "commit")}
+    return facts | {"stale": stale}
 
 
 def _entry(item: catalogue.Experiment, results: Path | None) -> dict:

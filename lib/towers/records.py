@@ -1,17 +1,17 @@
 """Typed result rows with their provenance, written whole or not at all.
 
-A protocol returns `Measurement`s; an experiment turns them into `Record`s. One JSON file per
-experiment and scale, `results/<part>/<experiment>/<scale>.json`, holds them together with the
-`Provenance` of the run: {"provenance": {...}, "records": [...]}.
+A protocol returns `Measurement`s; an experiment turns them into `Record`s. The result of a run is
+one folder, `results/<part>/<experiment>/<scale>/`: `records.json` holds the records and the
+`Provenance` of the run, {"provenance": {...}, "records": [...]}; beside it lie the executed
+notebook and a CSV for each figure.
 """
 
-import contextlib
 import io
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +23,8 @@ from towers.checked import Line, Real, Whole, plain, short
 if TYPE_CHECKING:
     import pandas as pd
 
+FILE = "records.json"
+NOTEBOOK = "notebook.ipynb"
 SCALES = ("smoke", "laptop", "paper")
 KINDS = {
     frozenset({str}): "str", frozenset({int}): "Int64", frozenset({bool}): "boolean",
@@ -120,7 +122,7 @@ class Record(Measurement):
 
 @checked.fields(RecordsError)
 class Provenance:
-    """How the records of one file came about.
+    """How the records of one result came about.
 
     Attributes:
         commit: of the repository, None outside git.
@@ -132,7 +134,7 @@ class Provenance:
         started: UTC, ISO 8601.
         peak_memory_bytes: of the process that ran the notebook.
         code: `experiments.fingerprint` when the run began.
-        artifacts: files beside the JSON (relative to its folder) -> SHA-256.
+        artifacts: the other files of the result -> SHA-256.
 
     Raises:
         RecordsError: a field is not what it must be.
@@ -154,17 +156,28 @@ class Provenance:
     artifacts: dict[str, str] = field(default_factory=dict)
 
 
-def write(path: Path, provenance: Provenance, records: Iterable[Record]) -> None:
-    """Write one results file atomically.
+def folder(experiment: str, scale: str, results: Path | None = None) -> Path:
+    """Where the result of an experiment at a scale lies, if it has run.
 
     Args:
-        path: the JSON file.
+        experiment: its name, for example "clip/zero_shot".
+        scale: of the run.
+        results: folder of all results; default: the checkout's (or `TOWERS_RESULTS`).
+    """
+    return (results or files.results_home()) / experiment / scale
+
+
+def write(result: Path, provenance: Provenance, records: Iterable[Record]) -> None:
+    """Write the records of a result atomically.
+
+    Args:
+        result: the folder, made if it is missing.
         provenance: of the run.
         records: at least one; all of the provenance's experiment and scale, no two with one key.
 
     Raises:
         RecordsError: a record does not belong here, or is there twice.
-        OSError: the disk is full or fails; what stood at `path` still stands.
+        OSError: the disk is full or fails; the records that stood there still stand.
     """
     rows = list(records)
     _check_rows(rows, provenance)
@@ -173,16 +186,19 @@ def write(path: Path, provenance: Provenance, records: Iterable[Record]) -> None
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RecordsError(f"expected literals in the provenance: {error}") from error
-    files.atomic_write(Path(path), text + "\n")
+    files.atomic_write(result / FILE, text + "\n")
 
 
-def read(path: Path) -> tuple[Provenance, list[Record]]:
-    """Read one results file, checking every field.
+def read(result: Path) -> tuple[Provenance, list[Record]]:
+    """Read the records of a result, checking every field.
+
+    Args:
+        result: the folder.
 
     Raises:
-        RecordsError: there is no such file, it is damaged, or a field is not what it must be.
+        RecordsError: there is no such result, it is damaged, or a field is not what it must be.
     """
-    path = Path(path)
+    path = result / FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -190,36 +206,14 @@ def read(path: Path) -> tuple[Provenance, list[Record]]:
     except (ValueError, RecursionError) as error:
         raise RecordsError(f"{path} is no JSON ({error}); run the experiment again") from error
     try:
-        _exact(content, ("provenance", "records"))
-        provenance = _build(Provenance, content["provenance"])
-        rows = [_build(Record, row) for row in content["records"]]
+        provenance = checked.build(Provenance, content["provenance"], RecordsError)
+        rows = [checked.build(Record, row, RecordsError) for row in content["records"]]
         _check_rows(rows, provenance)
+    except (KeyError, TypeError) as error:
+        raise RecordsError(f"{path}: expected provenance and records; run it again") from error
     except RecordsError as error:
-        raise RecordsError(f"{path}: {error}") from error
+        raise RecordsError(f"{path}: {error}; run the experiment again") from error
     return provenance, rows
-
-
-def recover(results: Path | None = None) -> list[str]:
-    """Finish the publications of results that a dying process left half-way.
-
-    Returns:
-        What was finished, as "<part>/<experiment>/<scale>"; usually nothing.
-    """
-    results = results or files.results_home()
-    folders = sorted({path.parent for path in results.glob(f"*/*/.*{files.READY}")})
-    return [
-        f"{folder.relative_to(results).as_posix()}/{name}"
-        for folder in folders
-        for name in files.recover(folder)
-    ]
-
-
-def paths(results: Path | None = None) -> list[Path]:
-    """All results files, after finishing interrupted publications where the disk allows it."""
-    results = results or files.results_home()
-    with contextlib.suppress(OSError):  # a read-only or full disk: every file there is still whole
-        recover(results)
-    return sorted(path for scale in SCALES for path in results.glob(f"*/*/{scale}.json"))
 
 
 def table(
@@ -236,15 +230,13 @@ def table(
         As `frame`.
 
     Raises:
-        RecordsError: a results file is damaged.
+        RecordsError: a result is damaged.
     """
     results = results or files.results_home()
-    rows: list[Record] = []
-    for path in paths(results):
-        name = path.parent.relative_to(results).as_posix()
-        if scale in (None, path.stem) and experiment in (None, name):
-            rows += read(path)[1]
-    return frame(rows)
+    pattern = f"{experiment or '*/*'}/{{}}/{FILE}"
+    scales = SCALES if scale is None else [scale]
+    found = sorted(path for each in scales for path in results.glob(pattern.format(each)))
+    return frame([row for path in found for row in read(path.parent)[1]])
 
 
 def frame(rows: Sequence[Record]) -> "pd.DataFrame":
@@ -327,16 +319,3 @@ def _check_rows(rows: list[Record], provenance: Provenance) -> None:
         if row.key in seen:
             raise RecordsError(f"expected one record of {row}, got two")
         seen.add(row.key)
-
-
-def _build(kind: type, content: Any) -> Any:
-    _exact(content, [item.name for item in fields(kind)])
-    return kind(**content)
-
-
-def _exact(content: Any, names: Sequence[str]) -> None:
-    if not isinstance(content, Mapping) or set(content) != set(names):
-        found = sorted(map(str, content)) if isinstance(content, Mapping) else short(content)
-        raise RecordsError(
-            f"expected the fields {sorted(names)}, got {found}; run the experiment again"
-        )

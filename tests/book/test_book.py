@@ -171,7 +171,7 @@ def test_every_executed_page_has_numbered_figures_and_provenance(html, checkout)
         box = document.select_one(".towers-provenance")
         assert "smoke scale" in box.get_text(), name
         downloads = {Path(a["href"]).name for a in box.select("a.download")}
-        assert {f"{name.split('/')[1]}.ipynb", "smoke.json"} <= downloads, name
+        assert {f"{name.split('/')[1]}.ipynb", "records.json"} <= downloads, name
         assert any(d.endswith(".csv") for d in downloads), f"{name}: no data of a figure"
         assert box.select("a.reference.internal"), f"{name}: no link into the library"
 
@@ -207,6 +207,6 @@ def test_building_again_without_a_change_is_quick(checkout):
 
 def test_records_of_the_run_can_be_read(checkout):
     for name in experiments.find(checkout):
-        content = json.loads((checkout / f"results/{name}/smoke.json").read_text())
+        content = json.loads((checkout / f"results/{name}/smoke/records.json").read_text())
         assert set(content) == {"provenance", "records"}
         assert content["records"], name

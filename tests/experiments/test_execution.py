@@ -54,9 +54,9 @@ def ran(tmp_path_factory):
 
 
 class TestRun:
-    def test_gives_the_results_file_with_complete_provenance(self, ran):
+    def test_gives_the_result_with_complete_provenance(self, ran):
         root, path = ran
-        assert path == root / "elsewhere/a/one/smoke.json"
+        assert path == root / "elsewhere/a/one/smoke"
         source, rows = records.read(path)
         assert source.parameters == {"scale": "smoke", "seed": 0, "candidates": 10, "rate": 1.0}
         assert [(row.value, row.n, row.scale) for row in rows] == [(1.0, 10, "smoke")]
@@ -68,21 +68,22 @@ class TestRun:
     def test_publishes_notebook_and_figures_whose_digests_it_names(self, ran):
         _, path = ran
         source, _ = records.read(path)
-        assert set(source.artifacts) == {"smoke.ipynb", "smoke/bars.csv"}
+        assert set(source.artifacts) == {"notebook.ipynb", "bars.csv"}
         for name, digest in source.artifacts.items():
-            assert files.sha256(path.parent / name) == digest
+            assert files.sha256(path / name) == digest
 
     def test_leaves_nothing_else(self, ran):
         root, path = ran
         names = {item.name for item in path.parent.iterdir()}
-        assert names == {
-            "smoke.json", "smoke.ipynb", "smoke", ".smoke.run.lock", ".smoke.publish.lock"
+        assert names == {"smoke", ".smoke.run.lock", ".smoke.publish.lock"}
+        assert {item.name for item in path.iterdir()} == {
+            "records.json", "notebook.ipynb", "bars.csv",
         }  # fmt: skip
         assert not (root / "results").exists()
 
     def test_the_notebook_ran_in_this_python_and_in_the_folder_of_the_caller(self, ran):
         root, path = ran
-        notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+        notebook = nbformat.read(path / "notebook.ipynb", as_version=4)
         nbformat.validate(notebook)
         printed = "".join(
             output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
@@ -96,7 +97,7 @@ class TestRun:
 
     def test_the_notebook_shows_the_parameters_that_differ(self, ran):
         _, path = ran
-        notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+        notebook = nbformat.read(path / "notebook.ipynb", as_version=4)
         injected = [
             cell.source
             for cell in notebook.cells
@@ -106,7 +107,7 @@ class TestRun:
 
     def test_the_notebook_names_no_folder_of_this_machine(self, ran):
         root, path = ran
-        notebook = json.loads(path.with_suffix(".ipynb").read_text())
+        notebook = json.loads((path / "notebook.ipynb").read_text())
         for cell in notebook["cells"]:
             cell["outputs"] = []  # what a cell prints is its own affair
         assert str(root) not in json.dumps(notebook)
@@ -126,9 +127,9 @@ class TestRun:
 
         good = papermill("-p", "rate", "0.25")
         assert good.returncode == 0, good.stderr
-        source, rows = records.read(root / "plain/a/one/laptop.json")
+        source, rows = records.read(root / "plain/a/one/laptop")
         assert rows[0].value == 0.25
-        assert set(source.artifacts) == {"laptop/bars.csv"}
+        assert set(source.artifacts) == {"bars.csv"}
         typo = papermill("-p", "rte", "0.25")
         assert typo.returncode == 1
         assert "ExperimentError: a/one has no parameter 'rte'" in typo.stderr
@@ -157,8 +158,8 @@ class TestRefusals:
         with pytest.raises(ExperimentError, match="a/one at scale paper trains for days on GPUs"):
             experiments.run("a/one", "paper")
         assert not (checkout / "results").exists()
-        assert experiments.run("a/one", "smoke", progress=False).is_file()
-        assert experiments.run("a/one", "paper", progress=False, anyway=True).is_file()
+        assert experiments.run("a/one", "smoke", progress=False).is_dir()
+        assert experiments.run("a/one", "paper", progress=False, anyway=True).is_dir()
 
     def test_name_what_must_run_first(self, checkout):
         made_up_book.add(checkout, "a/one")
@@ -168,14 +169,14 @@ class TestRefusals:
 
 
 def test_a_second_run_waits_for_the_first(checkout, capsys):
-    folder = files.results_home() / "a/one"
+    result = records.folder("a/one", "smoke")
     order = []
 
     def second() -> None:
-        with execution._alone(folder, "smoke", "a/one (smoke)"):
+        with execution._alone(result, "a/one (smoke)"):
             order.append("second")
 
-    with execution._alone(folder, "smoke", "a/one (smoke)"):
+    with execution._alone(result, "a/one (smoke)"):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.3)
@@ -210,9 +211,9 @@ def test_a_port_that_another_kernel_took_is_tried_once_more(checkout, monkeypatc
         "    sys.exit('zmq.error.ZMQError: Address already in use (addr=tcp://127.0.0.1:5)')\n"
         "runpy.run_module('ipykernel', run_name='__main__')\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(checkout))
+    monkeypatch.setenv("PYTHONPATH", str(checkout), prepend=os.pathsep)
     if times == 1:
-        assert experiments.run("a/one", "smoke", progress=False).is_file()
+        assert experiments.run("a/one", "smoke", progress=False).is_dir()
     else:
         with pytest.raises(experiments.RunFailed, match=r"exit code 1 .*Address already in use"):
             experiments.run("a/one", "smoke", progress=False)

@@ -1,6 +1,5 @@
 """Results are stale when anything behind them has moved, and the reason is said."""
 
-import dataclasses
 import json
 
 import pytest
@@ -14,23 +13,23 @@ from towers.records import Provenance, Record
 def publish(name: str, scale: str = "laptop", **changes) -> None:
     """Results as `towers run` would leave them now, with a changed provenance."""
     experiment = experiments.get(name)
-    folder = files.results_home() / name
-    files.atomic_write(folder / f"{scale}.ipynb", "{}")
-    files.atomic_write(folder / scale / "bars.csv", "x\n1\n")
+    folder = records.folder(name, scale)
+    files.atomic_write(folder / "notebook.ipynb", "{}")
+    files.atomic_write(folder / "bars.csv", "x\n1\n")
     good = {
         "experiment": name, "scale": scale, "commit": None, "dirty": None, "seeds": [0],
         "parameters": experiments.resolve(experiment, scale), "checksums": {}, "versions": {},
         "hardware": {}, "started": "2026-01-02T10:00:00+00:00", "wall_seconds": 60.0,
         "peak_memory_bytes": 1, "code": experiments.fingerprint(experiment, scale),
         "artifacts": {
-            path: files.sha256(folder / path) for path in (f"{scale}.ipynb", f"{scale}/bars.csv")
+            path: files.sha256(folder / path) for path in ("notebook.ipynb", "bars.csv")
         },
     }  # fmt: skip
     source = Provenance(**good | changes)
     row = Record(
         experiment=name, scale=scale, model="m", data="d", metric="r", value=0.5, n=1, seed=0
     )
-    records.write(folder / f"{scale}.json", source, [row])
+    records.write(folder, source, [row])
 
 
 @pytest.fixture
@@ -82,9 +81,9 @@ def test_parameters_are_named(one):
     assert experiments.staleness(one) == "parameters changed (ks, rate, rte)"
 
 
-@pytest.mark.parametrize("name", ["laptop.ipynb", "laptop/bars.csv"])
+@pytest.mark.parametrize("name", ["notebook.ipynb", "bars.csv"])
 def test_artifacts_that_are_missing_or_were_changed(one, name):
-    path = files.results_home() / "a/one" / name
+    path = records.folder("a/one", "laptop") / name
     path.write_text("edited by hand")
     assert experiments.staleness(one) == f"{name} was changed"
     path.unlink()
@@ -97,7 +96,7 @@ def test_records_written_from_jupyter_have_no_page(one):
 
 
 def test_damaged_results(one):
-    (files.results_home() / "a/one/laptop.json").write_text("{")
+    (records.folder("a/one", "laptop") / "records.json").write_text("{")
     assert experiments.staleness(one) == "results are damaged"
 
 
@@ -113,15 +112,12 @@ def test_what_it_needs(one, checkout):
     assert experiments.staleness(two) == "needs a/one, which is stale"
 
 
-def test_an_interrupted_publication_is_finished_first(one, monkeypatch):
-    source, rows = records.read(files.results_home() / "a/one/laptop.json")
-    staging = files.results_home() / "a/one/.staging"
-    files.atomic_write(staging / "laptop.ipynb", "{ }")
-    artifacts = {"laptop.ipynb": files.sha256(b"{ }")}
-    newer = dataclasses.replace(source, artifacts=artifacts, wall_seconds=61.0)
-    records.write(staging / "laptop.json", newer, rows)
-    with monkeypatch.context() as patched:
-        patched.setattr(files, "_move_in", lambda *_: None)
-        files.publish(staging, staging.parent, "laptop")
-    assert experiments.staleness(one) is None
-    assert experiments.last_run(one).wall_seconds == 61.0
+def test_which_are_stale_and_why(one, checkout):
+    made_up_book.add(checkout, "a/three")
+    made_up_book.add(checkout, "a/two", yaml=made_up_book.YAML + "needs: [a/three]\n")
+    publish("a/two")
+    asked = [experiments.get(name) for name in ("a/two", "a/one", "a/three")]
+    found = experiments.stale(asked)
+    assert found == {"a/two": "needs a/three, which is stale", "a/three": "never run"}
+    assert [*found] == ["a/two", "a/three"]  # in the order given
+    assert set(experiments.stale(asked, "smoke")) == {"a/one", "a/two", "a/three"}

@@ -79,6 +79,42 @@ class TestBegin:
         assert "torch" not in sys.modules
 
 
+class TestResult:
+    """What another experiment recorded, asked for by its name."""
+
+    @pytest.fixture
+    def needing(self, namespace, checkout, monkeypatch):
+        """Begins a/c, which needs a/b, at a scale."""
+        monkeypatch.setattr(recording, "_begun", [])
+        made_up_book.add(checkout, "a/c", yaml=made_up_book.YAML + "needs: [a/b]\n")
+        return lambda scale: experiments.begin("a/c", namespace | {"scale": scale})
+
+    def test_is_its_records_at_the_scale_of_the_run_that_asks(self, needing, namespace):
+        for scale, value in (("smoke", 0.25), ("laptop", 0.75)):
+            other = experiments.begin("a/b", namespace | {"scale": scale})
+            other.add(measured(value=value, at={"k": 5}))
+            other.write()
+        for scale, value in (("smoke", 0.25), ("laptop", 0.75)):
+            needing(scale)
+            table = experiments.result("a/b")
+            (row,) = table.to_dict("records")
+            assert (row["experiment"], row["scale"], row["value"]) == ("a/b", scale, value)
+            assert row["k"] == 5
+
+    def test_is_refused_in_one_line(self, needing, run):
+        run.add(measured())
+        run.write()  # at laptop scale
+        recording._begun.clear()
+        with pytest.raises(ExperimentError, match="begin first"):
+            experiments.result("a/b")
+        needing("smoke")
+        with pytest.raises(RecordsError, match=r"a/b/smoke.*found none; run the exp") as caught:
+            experiments.result("a/b")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ExperimentError, match=r"a/c among the needs of a/c.*c\.yaml"):
+            experiments.result("a/c")
+
+
 class TestRun:
     def test_measurements_become_records_of_this_experiment_and_scale(self, run):
         run.add(measured())
@@ -120,7 +156,7 @@ class TestRun:
         run.uses("stamps", "a" * 64)
         run.figure_data("bars", pd.DataFrame({"x": [1], "y": [0.5]}))
         path = run.write()
-        assert path == Path("results/a/b/laptop.json")
+        assert path == Path("results/a/b/laptop")
         source, rows = records.read(path)
         assert [row.value for row in rows] == [0.5]
         assert source.parameters == run.parameters
@@ -132,23 +168,23 @@ class TestRun:
         assert source.peak_memory_bytes > 10 * 2**20  # Python with numpy and pandas
         figure = checkout / "results/a/b/laptop/bars.csv"
         assert figure.read_text() == "x,y\n1,0.5\n"
-        assert source.artifacts == {"laptop/bars.csv": files.sha256(figure)}
+        assert source.artifacts == {"bars.csv": files.sha256(figure)}
 
     def test_write_goes_into_the_staging_folder_of_towers_run(self, run, checkout, monkeypatch):
         monkeypatch.setenv(recording.STAGING, str(checkout / "staging"))
         run.add(measured())
-        assert run.write() == checkout / "results/a/b/laptop.json"
-        assert (checkout / "staging/laptop.json").is_file()
+        assert run.write() == checkout / "results/a/b/laptop"
+        assert (checkout / "staging/records.json").is_file()
         assert not (checkout / "results").exists()
 
     def test_write_without_records_leaves_earlier_results(self, run, namespace, checkout):
         run.add(measured())
         run.write()
-        before = (checkout / "results/a/b/laptop.json").read_bytes()
+        before = (checkout / "results/a/b/laptop/records.json").read_bytes()
         with pytest.raises(RecordsError, match="at least one record of a/b, got none"):
             experiments.begin("a/b", namespace).write()
-        assert (checkout / "results/a/b/laptop.json").read_bytes() == before
-        assert [path.name for path in (checkout / "results/a/b").glob("[!.]*")] == ["laptop.json"]
+        assert (checkout / "results/a/b/laptop/records.json").read_bytes() == before
+        assert [path.name for path in (checkout / "results/a/b").glob("[!.]*")] == ["laptop"]
 
     def test_tuples_and_text_of_any_script_survive_the_file(self, checkout):
         parameters = made_up_book.PARAMETERS + 'ks = (1, 5)\nwords = ["Häuser", "鳥"]\n'

@@ -32,13 +32,13 @@ def ran(checkout, edit=lambda cells: None, **parameters) -> None:
         cell.execution_count = number + 1
         cell.outputs = [nbformat.v4.new_output("stream", text=f"output {number}")]
     edit(content.cells)
-    folder = checkout / "results/clip/tiny"
+    folder = checkout / "results/clip/tiny/smoke"
     folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(content, folder / "smoke.ipynb")
+    nbformat.write(content, folder / "notebook.ipynb")
     values = experiments.find(checkout)["clip/tiny"].parameters() | parameters
     run = dataclasses.replace(PROVENANCE, experiment="clip/tiny", parameters=values)
     row = record(experiment="clip/tiny", scale=run.scale)
-    records.write(folder / "smoke.json", run, [row])
+    records.write(folder, run, [row])
 
 
 def text(page) -> str:
@@ -67,7 +67,7 @@ def test_a_page_of_a_run_that_failed_says_why_and_what_to_do(checkout, page):
 def test_an_earlier_run_is_shown_as_stale_beside_a_later_failure(checkout, page):
     ran(checkout)
     failed(checkout, "clip/tiny (smoke) failed in cell 3")
-    results = checkout / "results/clip/tiny/smoke.json"
+    results = checkout / "results/clip/tiny/smoke/records.json"
     os.utime(results, (1e9, 1e9))
     assembly.assemble("smoke", checkout)
     assert "output 0" in text(page)
@@ -77,7 +77,7 @@ def test_an_earlier_run_is_shown_as_stale_beside_a_later_failure(checkout, page)
 
 def test_a_page_of_damaged_results_says_so(checkout, page):
     ran(checkout)
-    (checkout / "results/clip/tiny/smoke.json").write_text("{")
+    (checkout / "results/clip/tiny/smoke/records.json").write_text("{")
     assembly.assemble("smoke", checkout)
     assert "Results are damaged at smoke scale" in text(page)
 
@@ -191,3 +191,15 @@ def test_library_references_are_the_public_functions_that_a_notebook_names(check
 
 def test_every_experiment_of_the_book_stands_in_its_contents():
     html.in_reading_order(experiments.get("clip/zero_shot").notebook.parents[2])
+
+
+def test_what_a_run_hides_leaves_the_pages_current(checkout, page):
+    (checkout / "_toc.yml").write_text("- file: book/run/clip/tiny\n")
+    (checkout / "_config.yml").touch()
+    ran(checkout)
+    before = html._digest(checkout, "smoke")
+    for name in (".smoke.run.lock", ".smoke.staging-1/notebook.ipynb"):
+        files.atomic_write(checkout / "results/clip/tiny" / name, "x")
+    assert html._digest(checkout, "smoke") == before
+    files.atomic_write(checkout / "results/clip/tiny/smoke/bars.csv", "x")
+    assert html._digest(checkout, "smoke") != before

@@ -96,7 +96,7 @@ class TestFailure:
         assert (found.when, found.cause) == ("2026-09-30 10:30", "a/one failed: 3 < 2")
 
     def test_is_over_once_it_has_run_well(self, log, checkout):
-        files.atomic_write(checkout / "results/a/one/smoke.json", "{}")
+        files.atomic_write(checkout / "results/a/one/smoke/records.json", "{}")
         assert failure("a/one", "smoke") is None
 
     def test_is_not_told_of_a_run_that_goes_on_or_never_began(self, log):

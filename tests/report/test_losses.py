@@ -158,7 +158,7 @@ def test_a_chapter_that_hangs_is_stopped_and_named(made):
 
 
 def test_a_slow_chapter_among_four_busy_processes_is_not_stopped(made):
-    used = records.read(made.root / "results/second/slow/smoke.json")[0].wall_seconds
+    used = records.read(made.root / "results/second/slow/smoke")[0].wall_seconds
     assert used > max(STALL, 60 * 0.02)  # longer than a stall may be, and than its budget
     assert "second/slow: 0.5 " in made.page("intro")
     assert re.search(r"^second/slow +done +\d+ s +1 s$", made.done.stderr, re.MULTILINE)

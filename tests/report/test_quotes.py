@@ -56,7 +56,7 @@ def results(tmp_path) -> Path:
         record(metric="gain", value=0.031, low=0.01, high=0.05),
         record(model="theirs", metric="gain", value=0.02, low=0.01, high=0.05, seed=None),
     ]
-    records.write(tmp_path / "clip/toy/laptop.json", PROVENANCE, rows)
+    records.write(tmp_path / "clip/toy/laptop", PROVENANCE, rows)
     return tmp_path
 
 
@@ -128,7 +128,7 @@ def test_refuses_what_is_not_one_record(results, words, complaint):
 def test_a_new_run_is_seen(results):
     assert report.quote("clip/toy; k=5", "laptop", results)[0] == "45.0 %"
     rows = [record(value=0.25, at={"k": 5})]
-    records.write(results / "clip/toy/laptop.json", PROVENANCE, rows)
+    records.write(results / "clip/toy/laptop", PROVENANCE, rows)
     assert report.quote("clip/toy; k=5", "laptop", results)[0] == "25.0 %"
 
 
@@ -147,7 +147,7 @@ def test_refuses_to_cite_what_is_not_one_cell(words):
 def test_a_stale_run_need_not_hold_what_today_s_pages_quote(checkout):
     made_up_book.add(checkout, "clip/toy")
     folder = checkout / "results"
-    records.write(folder / "clip/toy/laptop.json", PROVENANCE, [record()])
+    records.write(folder / "clip/toy/laptop", PROVENANCE, [record()])
     assert report.quote("clip/toy; metric=R@1", "laptop", folder)[0] == "22.3 %"
     text, title = report.quote("clip/toy; metric=recall at 1", "laptop", folder)
     assert text == "(not run yet)"

@@ -94,10 +94,14 @@ def test_the_first_pages_are_built_once_the_first_part_has_run(chapters, checkou
     assert Built.stopped == 1  # it was still at work when the whole book could be built
 
 
-def test_a_book_that_is_there_waits_for_the_last_chapter(chapters, checkout, monkeypatch):
+@pytest.mark.parametrize(("minutes", "begun"), [(1, [0, 0, 0, 0, 0]), (60, [0, 0, 1, 1, 1])])
+def test_older_pages_stay_only_where_the_last_chapter_ends_soon(
+    chapters, checkout, monkeypatch, minutes, begun
+):
     html.first_page(checkout).parent.mkdir(parents=True)
     html.first_page(checkout).touch()
-    assert watch(chapters, checkout, STEPS, monkeypatch)[-1] == 0
+    chapters[-1].expected = 60.0 * minutes
+    assert watch(chapters, checkout, STEPS, monkeypatch) == begun
 
 
 def test_finished_first_pages_are_shown_and_told_of(chapters, checkout, monkeypatch, capsys):

@@ -1,18 +1,19 @@
 """Find, validate and execute experiments, and record what they give.
 
 An experiment is a notebook `notebooks/<part>/<name>.ipynb` with a YAML file beside it. `towers run`
-calls `run`; the notebook itself calls `begin`.
+calls `run`; the notebook itself calls `begin`, and `result` for what another one recorded.
 """
 
 from towers.experiments.catalogue import find, get, in_order, names
 from towers.experiments.execution import RunFailed, left_out, run
 from towers.experiments.experiment import Experiment, from_text, resolve
 from towers.experiments.fingerprints import fingerprint
-from towers.experiments.freshness import last_run, staleness
+from towers.experiments.freshness import NEVER, last_run, stale, staleness
 from towers.experiments.parameters import ExperimentError
-from towers.experiments.recording import Run, begin
+from towers.experiments.recording import Run, begin, result
 
 __all__ = [
+    "NEVER",
     "Experiment",
     "ExperimentError",
     "Run",
@@ -27,6 +28,8 @@ __all__ = [
     "left_out",
     "names",
     "resolve",
+    "result",
     "run",
+    "stale",
     "staleness",
 ]

@@ -55,8 +55,8 @@ def run(
         anyway: run without a GPU what would take one.
 
     Returns:
-        The results file, `<results>/<part>/<name>/<scale>.json`; the executed notebook and the
-        data of the figures lie beside it.
+        The folder of the result, `<results>/<part>/<name>/<scale>`: records, the executed notebook
+        and the data of the figures.
 
     Raises:
         ExperimentError: unknown experiment, scale or parameter, a value of a wrong kind, a scale
@@ -82,27 +82,27 @@ def run(
                 f"{experiment.name} needs {need} at scale {scale}, which has never run; "
                 f"run `towers run {need} --scale {scale}` first"
             )
-    folder = results / experiment.name
-    with _alone(folder, scale, f"{experiment.name} ({scale})"), _staging(folder, scale) as staging:
+    result = records.folder(experiment.name, scale, results)
+    with _alone(result, f"{experiment.name} ({scale})"), _staging(result) as staging:
         code = fingerprint(experiment, scale, overrides)
         started = time.monotonic()
         try:
             _execute(experiment, values, staging, results, stops, progress)
             _complete(experiment, values, staging, code, time.monotonic() - started)
         except RunFailed as failure:
-            raise RunFailed(_keep(failure, staging, folder, scale)) from failure
-        files.publish(staging, folder, scale)
-        (folder / f"{scale}.failed.ipynb").unlink(missing_ok=True)
-    return folder / f"{scale}.json"
+            raise RunFailed(_keep(failure, staging, _failed(result))) from failure
+        files.publish(staging, result)
+        _failed(result).unlink(missing_ok=True)
+    return result
 
 
-def left_out(results: Path) -> list[str]:
+def left_out(result: Path) -> list[str]:
     """What the data of a run left out, and what it warned of, as printed into its notebook.
 
     Args:
-        results: the results file that `run` gives.
+        result: the folder that `run` gives.
     """
-    cells = json.loads(results.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((result / records.NOTEBOOK).read_text(encoding="utf-8"))["cells"]
     printed = [
         line
         for cell in cells
@@ -121,31 +121,31 @@ def _has_gpu() -> bool:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, scale: str, label: str) -> Iterator[None]:
+def _alone(result: Path, label: str) -> Iterator[None]:
     """Hold the lock of an experiment and scale; a second run waits for the first."""
-    lock = files.locked(folder / f".{scale}.run")
+    lock = files.locked(result.with_name(f".{result.name}.run"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         print(f"{label}: waiting for another run of it to end", file=sys.stderr)
         lock.acquire()
     try:
-        files.recover(folder)
         yield
     finally:
         lock.release()
 
 
 @contextlib.contextmanager
-def _staging(folder: Path, scale: str) -> Iterator[Path]:
+def _staging(result: Path) -> Iterator[Path]:
     """A fresh staging folder; what killed runs have left is removed first."""
-    for old in folder.glob(f".{scale}.staging-*"):
+    name = f".{result.name}.staging-"
+    for old in result.parent.glob(f"{name}*"):
         shutil.rmtree(old, ignore_errors=True)
-    for old in folder.rglob(".*.part"):  # of a write that was killed; an hour is no write's time
+    for old in result.parent.rglob(".*.part"):  # of a killed write; an hour is no write's time
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > 3600:
                 old.unlink()
-    staging = folder / f".{scale}.staging-{uuid.uuid4().hex}"
+    staging = result.with_name(f"{name}{uuid.uuid4().hex}")
     staging.mkdir()
     try:
         yield staging
@@ -163,7 +163,6 @@ def _execute(
 ) -> None:
     from towers.experiments import kernel  # papermill takes a second to import
 
-    scale = values["scale"]
     root = experiment.notebook.parents[2]
     source = staging / "source.ipynb"
     files.atomic_write(source, json.dumps(_prepared(experiment, values)))
@@ -175,12 +174,13 @@ def _execute(
         "TOWERS_RESULTS": str(results),
         "TOWERS_ROOT": str(root),
     }
-    label = f"{experiment.name} ({scale})" if progress else None
-    output, log = staging / f"{scale}.ipynb", staging / "kernel.log"
+    label = f"{experiment.name} ({values['scale']})"
+    bar = label if progress else None
+    output, log = staging / records.NOTEBOOK, staging / "kernel.log"
     try:
-        kernel.execute(source, output, log, environment, Path.cwd(), stops, label)
+        kernel.execute(source, output, log, environment, Path.cwd(), stops, bar)
     except kernel.CellFailed as error:
-        raise RunFailed(f"{experiment.name} ({scale}) failed in {error}") from error
+        raise RunFailed(f"{label} failed in {error}") from error
     for used in (source, log, alive):
         used.unlink()
 
@@ -217,13 +217,13 @@ def _complete(
     """Check what the notebook left in the staging folder, and finish its provenance."""
     scale = values["scale"]
     label = f"{experiment.name} ({scale}) failed"
-    executed = staging / f"{scale}.ipynb"
+    executed = staging / records.NOTEBOOK
     content = json.loads(executed.read_text(encoding="utf-8"))
     _refuse_errors(content, label)
-    if not (staging / f"{scale}.json").is_file():
+    if not (staging / records.FILE).is_file():
         raise RunFailed(f"{label}: it wrote no records; its last call must be run.write()")
     try:
-        provenance, rows = records.read(staging / f"{scale}.json")
+        provenance, rows = records.read(staging)
     except RecordsError as error:
         raise RunFailed(f"{label}: {error}") from error
     if (provenance.experiment, provenance.scale) != (experiment.name, scale):
@@ -240,7 +240,7 @@ def _complete(
     artifacts = {
         path.relative_to(staging).as_posix(): files.sha256(path)
         for path in sorted(staging.rglob("*"))
-        if path.is_file() and path.name != f"{scale}.json"
+        if path.is_file() and path.name != records.FILE
     }
     # On one clock, so that a run that follows at once never seems to have begun before the end.
     began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
@@ -248,7 +248,7 @@ def _complete(
         provenance, artifacts=artifacts, code=code, wall_seconds=round(seconds, 3),
         started=began.isoformat(timespec="milliseconds"),
     )  # fmt: skip
-    records.write(staging / f"{scale}.json", provenance, rows)
+    records.write(staging, provenance, rows)
 
 
 def _refuse_errors(content: dict, label: str) -> None:
@@ -262,11 +262,15 @@ def _refuse_errors(content: dict, label: str) -> None:
         raise RunFailed(f"{label}: papermill marks it as failed")
 
 
-def _keep(failure: RunFailed, staging: Path, folder: Path, scale: str) -> str:
+def _failed(result: Path) -> Path:
+    """Where a failed run leaves its notebook: beside the result, which stands."""
+    return result.with_name(f"{result.name}.failed.ipynb")
+
+
+def _keep(failure: RunFailed, staging: Path, target: Path) -> str:
     """Put the failed notebook where its reader finds it; the message with its place."""
-    target = folder / f"{scale}.failed.ipynb"
     try:
-        content = json.loads((staging / f"{scale}.ipynb").read_text(encoding="utf-8"))
+        content = json.loads((staging / records.NOTEBOOK).read_text(encoding="utf-8"))
         content["metadata"].setdefault("papermill", {})["exception"] = True
         files.atomic_write(target, json.dumps(content, indent=1) + "\n")
     except (OSError, ValueError):

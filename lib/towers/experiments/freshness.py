@@ -1,8 +1,8 @@
 """Whether the results of an experiment are still what it would give."""
 
-import contextlib
 import datetime
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from towers import files, records
@@ -20,13 +20,18 @@ def last_run(
     """Provenance of an experiment's results at a scale, or None if there are none.
 
     Raises:
-        RecordsError: the results file is damaged.
+        RecordsError: the result is damaged.
     """
-    folder = (results or files.results_home()) / experiment.name
-    path = folder / f"{scale}.json"
-    with contextlib.suppress(OSError):  # a read-only disk: what stands there is whole
-        files.recover(folder)
-    return records.read(path)[0] if path.exists() else None
+    result = records.folder(experiment.name, scale, results)
+    return records.read(result)[0] if (result / records.FILE).exists() else None
+
+
+def stale(
+    experiments: Iterable[Experiment], scale: str = "laptop", results: Path | None = None
+) -> dict[str, str]:
+    """Which of some experiments are stale: name -> why (see `staleness`), in the order given."""
+    reasons = ((each.name, staleness(each, scale, results)) for each in experiments)
+    return {name: reason for name, reason in reasons if reason}
 
 
 def staleness(
@@ -41,17 +46,17 @@ def staleness(
 
     Returns:
         None if the results are fresh; else the reason, for example "never run", "code changed
-        (towers.losses.tiled)", "parameters changed (seed)", "laptop.ipynb is missing" or "needs
+        (towers.losses.tiled)", "parameters changed (seed)", "notebook.ipynb is missing" or "needs
         clip/x, which is stale".
     """
-    results = results or files.results_home()
     try:
         run = last_run(experiment, scale, results)
     except RecordsError:
         return "results are damaged"
     if run is None:
         return NEVER
-    reason = _parameters(experiment, scale, run) or _artifacts(results / experiment.name, run)
+    result = records.folder(experiment.name, scale, results)
+    reason = _parameters(experiment, scale, run) or _artifacts(result, run)
     if reason is None and run.code != fingerprint(experiment, scale):
         module = changed(experiment, scale, run.code)
         reason = f"code changed ({module})" if module else "code changed"
@@ -69,7 +74,7 @@ def _parameters(experiment: Experiment, scale: str, run: Provenance) -> str | No
 
 
 def _artifacts(folder: Path, run: Provenance) -> str | None:
-    if f"{run.scale}.ipynb" not in run.artifacts:
+    if records.NOTEBOOK not in run.artifacts:
         return "written outside `towers run`"
     for name, digest in run.artifacts.items():
         if not (folder / name).is_file():
@@ -79,7 +84,7 @@ def _artifacts(folder: Path, run: Provenance) -> str | None:
     return None
 
 
-def _needs(experiment: Experiment, scale: str, results: Path, run: Provenance) -> str | None:
+def _needs(experiment: Experiment, scale: str, results: Path | None, run: Provenance) -> str | None:
     for name in experiment.needs:
         need = catalogue.get(name, experiment.notebook.parents[2])
         if staleness(need, scale, results) is not None:

@@ -55,7 +55,11 @@ class _ThisPython(KernelSpecManager):
 
 
 class _Kernel:
-    """The kernel's process group: started once, killed for certain."""
+    """The kernel's process group: started once, killed for certain.
+
+    `papermill` as a command in a child process is no substitute: killed, it leaves the kernel alive
+    for a while, and of a kernel that dies it leaves running whatever its cells have started.
+    """
 
     def __init__(self, environment: dict[str, str], cwd: Path, log: Path):
         self.process: subprocess.Popen | None = None

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 STAGING = "TOWERS_STAGING"
 INJECTED = "# Parameters\n"  # how papermill opens the cell with the parameters it was given
+_begun: list["Run"] = []
+"""The run of this process: a notebook's, which `result` asks on behalf of."""
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
@@ -57,7 +59,32 @@ def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
     scale = given.pop("scale")
     values = resolve(experiment, scale, given)
     _seed(values["seed"])
-    return Run(experiment, values, noted(experiment, scale, given))
+    _begun[:] = [Run(experiment, values, noted(experiment, scale, given))]
+    return _begun[0]
+
+
+def result(name: str) -> "pd.DataFrame":
+    """The records of another experiment, at the scale of the run that asks.
+
+    Args:
+        name: an experiment among the `needs` of the one that `begin` named in this process.
+
+    Returns:
+        As `records.frame`.
+
+    Raises:
+        ExperimentError: nothing was begun, or the asking experiment does not declare this need.
+        RecordsError: there is no result at this scale, or it is damaged.
+    """
+    if not _begun:
+        raise ExperimentError(f"expected a run that asks for {name}; call experiments.begin first")
+    run = _begun[0]
+    if name not in run.experiment.needs:
+        raise ExperimentError(
+            f"expected {name} among the needs of {run.experiment.name}; add it to "
+            f"{run.experiment.yaml.name}"
+        )
+    return records.frame(records.read(records.folder(name, run.scale))[1])
 
 
 def _seed(seed: int) -> None:
@@ -136,7 +163,7 @@ class Run:
         return records.frame(self.records)
 
     def figure_data(self, name: str, frame: "pd.DataFrame") -> None:
-        """Keep what a figure shows, as `<scale>/<name>.csv` beside the results.
+        """Keep what a figure shows, as `<name>.csv` beside the records.
 
         Args:
             name: of the figure: small letters, digits, underscores.
@@ -147,37 +174,36 @@ class Run:
         """
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ExperimentError(f"expected a name of a-z, 0-9 and _, got {name!r:.80}")
-        self._figures[f"{self.scale}/{name}.csv"] = frame.to_csv(index=False)
+        self._figures[f"{name}.csv"] = frame.to_csv(index=False)
 
     def write(self) -> Path:
         """Write records, provenance and figure data, all or nothing: the notebook's last call.
 
         Returns:
-            The results file, `results/<part>/<name>/<scale>.json`; relative where it lies below
+            The folder of the result, `results/<part>/<name>/<scale>`; relative where it lies below
             the working directory.
 
         Raises:
             RecordsError: nothing was recorded.
             OSError: the disk is full or fails; earlier results still stand.
         """
-        folder = files.results_home() / self.experiment.name
+        result = records.folder(self.experiment.name, self.scale)
         if staged := os.environ.get(STAGING):
             self._write_into(Path(staged))
         else:
-            staging = folder / f".{self.scale}.staging-{uuid.uuid4().hex}"
+            staging = result.with_name(f".{self.scale}.staging-{uuid.uuid4().hex}")
             try:
                 self._write_into(staging)
-                files.publish(staging, folder, self.scale)
+                files.publish(staging, result)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-        return files.shown(folder / f"{self.scale}.json")
+        return files.shown(result)
 
     def _write_into(self, folder: Path) -> None:
         for name, text in self._figures.items():
             files.atomic_write(folder / name, text)
         digests = {name: files.sha256(folder / name) for name in self._figures}
-        path = folder / f"{self.scale}.json"
-        records.write(path, self._provenance(digests), self.records)
+        records.write(folder, self._provenance(digests), self.records)
 
     def _provenance(self, artifacts: dict[str, str]) -> Provenance:
         seeds = {self.parameters["seed"], *(row.seed for row in self._records.values())} - {None}

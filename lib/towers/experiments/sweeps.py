@@ -162,8 +162,8 @@ def table(points: tuple[Point, ...], into: Path, scale: str) -> "pd.DataFrame":
 
     parts = []
     for point in points:
-        path = into / point.folder / point.name / f"{scale}.json"
-        frame = records.frame(records.read(path)[1])
+        result = records.folder(point.name, scale, into / point.folder)
+        frame = records.frame(records.read(result)[1])
         shown = {key: value if isinstance(value, int | float | str) else json.dumps(value)
                  for key, value in point.parameters.items()}  # fmt: skip
         # a parameter such as `seed` may be a column of the records already

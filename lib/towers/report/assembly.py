@@ -25,10 +25,9 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
     root = root or files.repo_root()
     pages = []
     for name, experiment in experiments.find(root).items():
-        ran = files.results_home() / f"{name}/{scale}"
         page = root / f"book/run/{name}.ipynb"
         try:
-            notebook = _page(ran, experiment)
+            notebook = _page(records.folder(name, scale), experiment)
             _extract_figures(notebook, page.with_suffix(""))
             notebook.cells += finishing_cells(name)
         except (FileNotFoundError, ValueError):  # it has never run well, or its files are damaged
@@ -43,13 +42,13 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
     return pages
 
 
-def _page(ran: Path, experiment: experiments.Experiment) -> nbformat.NotebookNode:
+def _page(result: Path, experiment: experiments.Experiment) -> nbformat.NotebookNode:
     """The source notebook with a run's outputs, where their code is the same.
 
     So an edit of a sentence or of a caption shows without another run; a run whose code differs
     is shown as it ran. Parameters other than the notebook's own are shown below those.
     """
-    executed = nbformat.read(ran.with_suffix(".ipynb"), as_version=4)
+    executed = nbformat.read(result / records.NOTEBOOK, as_version=4)
     source = nbformat.read(experiment.notebook, as_version=4)
     injected = [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
     done = [cell for cell in executed.cells if cell.cell_type == "code" and cell not in injected]
@@ -58,7 +57,7 @@ def _page(ran: Path, experiment: experiments.Experiment) -> nbformat.NotebookNod
         return executed
     for cell, its in zip(code, done, strict=True):
         cell.outputs, cell.execution_count = its.outputs, its.execution_count
-    if records.read(ran.with_suffix(".json"))[0].parameters != experiment.parameters():
+    if records.read(result)[0].parameters != experiment.parameters():
         place = next(n for n, cell in enumerate(source.cells) if _tagged(cell, "parameters"))
         source.cells[place + 1 : place + 1] = injected
     return source

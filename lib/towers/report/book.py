@@ -22,6 +22,8 @@ from towers.report.html import Build, ReportError, first_page, in_reading_order,
 
 ENDED = ("done", "failed", "skipped")
 STATES = ("waiting", "running", *ENDED)
+LONG = 300.0
+"""Seconds left from which older pages, of another scale or a report that was stopped, make way."""
 
 
 def build(
@@ -30,8 +32,8 @@ def build(
     """Run every stale experiment, then build the book from all that ran.
 
     The book is built whatever fails: an experiment that fails or stalls is named, the others go
-    on, and its page says what happened. Where there is no book yet, a first one is built as soon as
-    its first part has run.
+    on, and its page says what happened. Pages are built early, as soon as the first part has run,
+    where there are none yet or those that are there would stay for long.
 
     Args:
         scale: the scale to run and to show.
@@ -53,7 +55,7 @@ def build(
         parts = sorted({name.split("/")[0] for name in catalogue})
         raise ValueError(f"expected a part among {', '.join(parts)}, got {part!r}")
     chosen = [name for name in in_reading_order(root) if name in chosen]
-    stale = [name for name in chosen if force or experiments.staleness(catalogue[name], scale)]
+    stale = chosen if force else [*experiments.stale(map(catalogue.get, chosen), scale)]
     chapters = [
         Chapter(name, expected_seconds(catalogue[name], scale), catalogue[name].needs)
         for name in stale
@@ -61,7 +63,7 @@ def build(
     _say(_outlook(len(chosen), chapters, jobs))
     if chapters:
         opening = [name for name in stale if name.split("/")[0] == chosen[0].split("/")[0]]
-        looks = graph.follow(chapters, opening, root, scale, part=part, jobs=jobs, force=force)
+        looks = graph.follow(chapters, opening, root, scale, jobs)
         with contextlib.closing(looks):
             _watch(looks, chapters, opening, root, scale, jobs)
     assemble(scale, root)
@@ -106,9 +108,9 @@ def _watch(
                 if chapter.state in ENDED and chapter.name not in told:
                     told.add(chapter.name)
                     _say(_ending(chapter, scale))
-            if not any(c.name in opening and c.state not in ENDED for c in chapters):
-                first_pages.look()
             spent, left = time.monotonic() - start, seconds_left(chapters, jobs)
+            if not any(c.name in opening and c.state not in ENDED for c in chapters):
+                first_pages.look(left)
             bar.n = spent / (spent + left)
             bar.set_description_str(_standing(chapters, spent, left))
 
@@ -125,17 +127,17 @@ def _standing(chapters: Sequence[Chapter], spent: float, left: float) -> str:
 
 
 class _FirstPages:
-    """A first book where there is none, built while chapters still run; it may fail."""
+    """A first book, built while chapters still run; it may fail."""
 
     def __init__(self, root: Path, scale: str):
         self.root, self.scale = root, scale
-        self.due = not first_page(root).is_file()
+        self.due = True
         self.build: Build | None = None
 
-    def look(self) -> None:
-        """Start to build if it is time, or show what has been built."""
+    def look(self, left: float) -> None:
+        """Start to build if the seconds left are worth it, or show what has been built."""
         try:
-            if self.due:
+            if self.due and (left > LONG or not first_page(self.root).is_file()):
                 self.due = False
                 assemble(self.scale, self.root)
                 self.build = Build(self.root, self.scale)

@@ -124,7 +124,7 @@ def failure(name: str, scale: str) -> Failure | None:
         name: the experiment.
         scale: of the run.
     """
-    log, result = log_of(name, scale), files.results_home() / f"{name}/{scale}.json"
+    log, result = log_of(name, scale), records.folder(name, scale) / records.FILE
     words = last_words(log)
     if not words.startswith(ERROR):
         return None

@@ -20,21 +20,16 @@ def follow(
     first: Sequence[str],
     root: Path,
     scale: str,
-    *,
-    part: str | None,
     jobs: int,
-    force: bool,
 ) -> Iterator[None]:
     """Run chapters, each after those it needs, and keep their states up to date.
 
     Args:
-        chapters: all that are stale; what becomes of them is written into them.
+        chapters: to run; what becomes of them is written into them.
         first: names of those that are to run before others.
         root: the checkout.
         scale: of the runs.
-        part: the part that was asked for.
         jobs: chapters at a time.
-        force: run also what is fresh.
 
     Yields:
         After each look, the last one with every chapter at its end.
@@ -44,9 +39,9 @@ def follow(
         log_of(chapter.name, scale, root).unlink(missing_ok=True)
     log = root / f"_build/logs/{scale}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--forceall", "--nolock", "--keep-going"]
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--keep-going"]
     command += ["--rerun-incomplete", "--cores", str(jobs), "--config", f"scale={scale}"]
-    command += [f"part={part or ''}", f"force={int(force)}"]
+    command += [f"chapters={' '.join(chapter.name for chapter in chapters)}"]
     if first:
         command += ["--prioritize", *(f"_build/ran/{scale}/{name}" for name in first)]
     environment = _environment(min(jobs, len(chapters)))

@@ -121,8 +121,13 @@ def _digest(root: Path, scale: str) -> str:
     digest = hashlib.sha256(scale.encode())
     sources = [root / "_config.yml", root / "_toc.yml"]
     for folder in (root / "book", root / "lib/towers", files.results_home(), root / "notebooks"):
-        sources += sorted(path for path in folder.rglob("*") if path.is_file())
+        sources += sorted(path for path in folder.rglob("*") if _shown(path, folder))
     for path in sources:
-        if "__pycache__" not in path.parts and not path.name.endswith(".lock"):
-            digest.update(f"{path}\0{files.sha256(path)}\n".encode())
+        digest.update(f"{path}\0{files.sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _shown(path: Path, folder: Path) -> bool:
+    """Whether a path is a file that no run or lock has hidden in a folder."""
+    parts = path.relative_to(folder).parts
+    return path.is_file() and not any(part[0] == "." or part == "__pycache__" for part in parts)

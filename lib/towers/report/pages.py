@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 
 from towers import experiments, files, published, records
-from towers.experiments.freshness import NEVER
 from towers.report.chapters import failure, log_of
 
 VERDICT_MARKS = {
@@ -39,8 +38,7 @@ def missing_markdown(experiment: experiments.Experiment, scale: str) -> str:
     """
     name, again = experiment.name, f"`towers run {experiment.name} --scale {scale}`"
     failed = failure(name, scale)
-    results = files.results_home()
-    without = [n for n in experiment.needs if not (results / f"{n}/{scale}.json").is_file()]
+    without = [n for n in experiment.needs if not _has_run(n, scale)]
     lines = [f"# {experiment.title}", "", "````{admonition} This chapter has no result"]
     lines += [":class: warning", ""]
     if failed:
@@ -54,9 +52,13 @@ def missing_markdown(experiment: experiments.Experiment, scale: str) -> str:
         lines += [f"result. {again} runs both."]
     else:
         reason = experiments.staleness(experiment, scale) or "its notebook cannot be read"
-        words = "Not run yet" if reason == NEVER else reason.capitalize()
+        words = "Not run yet" if reason == experiments.NEVER else reason.capitalize()
         lines += [f"{words} at {scale} scale: {again}."]
     return "\n".join([*lines, "````"])
+
+
+def _has_run(name: str, scale: str) -> bool:
+    return (records.folder(name, scale) / records.FILE).is_file()
 
 
 def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
@@ -74,8 +76,8 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
         ValueError: the experiment or its records cannot be read.
     """
     root = files.repo_root()
-    results = files.results_home() / name
-    facts, rows = records.read(results.parent / f"{results.name}/{scale}.json")
+    result = records.folder(name, scale)
+    facts, rows = records.read(result)
     experiment = experiments.get(name)
     stale = experiments.staleness(experiment, scale)
     state = "up to date with the code" if stale is None else f"stale: {stale}"
@@ -90,13 +92,13 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
     def link(path: Path, text: str) -> str:
         return f"{{download}}`{text} <{relpath(path, page_folder)}>`"
 
-    figures = sorted((results / scale).glob("*.csv"))
+    figures = sorted(result.glob("*.csv"))
     lines = [
         f"**{scale}** scale, {len(rows)} records, {state}. Run on {facts.started[:16]} UTC at "
         f"commit {commit}: {facts.wall_seconds:.0f} s, {memory} at peak, {hardware}.",
         "",
         f"Behind this page: {link(root / experiment.notebook.relative_to(root), 'the notebook')}, "
-        f"{link(results / f'{scale}.json', 'its records')}"
+        f"{link(result / records.FILE, 'its records')}"
         + "".join(f", {link(path, f'data of {path.stem}')}" for path in figures)
         + ".",
         "",
@@ -294,12 +296,11 @@ def status_markdown(page: str) -> str:
     lines += ["  - Records", "  - State"]
     for name, experiment in experiments.find().items():
         for scale in ("smoke", "laptop", "paper"):
-            path = files.results_home() / f"{name}/{scale}.json"
             target = relpath(f"book/run/{name}.ipynb", Path(page).parent)
             stale = experiments.staleness(experiment, scale)
             lines += [f"* - [{name}]({target})", f"  - {scale}"]
-            if path.is_file():
-                facts, rows = records.read(path)
+            if _has_run(name, scale):
+                facts, rows = records.read(records.folder(name, scale))
                 dirty = " + changes" if facts.dirty else ""
                 lines += [
                     f"  - {facts.started[:16].replace('T', ' ')}",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from towers import experiments, files, published, records
+from towers import experiments, published, records
 
 NOT_RUN = "(not run yet)"
 SELECTORS = ("model", "data", "metric", "seed")
@@ -67,8 +67,8 @@ FORMATS: dict[str, Callable[[records.Record], str]] = {
 
 @cache
 def _read(path: Path, modified: int) -> tuple[int | None, tuple[records.Record, ...]]:
-    """The main seed of a results file, and its records."""
-    provenance, rows = records.read(path)
+    """The main seed of a result, and its records."""
+    provenance, rows = records.read(path.parent)
     return provenance.parameters.get("seed"), tuple(rows)
 
 
@@ -109,7 +109,7 @@ def quote(
             "expected 'experiment; word; name=value; format', each once and with one format at "
             f"most, got {words!r}; formats are {', '.join(FORMATS)}"
         )
-    path = (results or files.results_home()) / f"{experiment}/{scale}.json"
+    path = records.folder(experiment, scale, results) / records.FILE
     if not path.is_file():
         experiments.get(experiment)
         return NOT_RUN, f"{experiment} has no records at {scale} scale"
