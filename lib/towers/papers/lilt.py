@@ -38,7 +38,7 @@ from towers.models.encoders import Pairing, Tokens
 from towers.models.sentences import SentenceEncoder
 from towers.models.terms import Locked
 from towers.records import Measurement
-from towers.training import Recipe, named, schedules
+from towers.training import Recipe, loading, named, schedules
 from towers.training.budget import GB, Accelerator
 from towers.training.errors import TrainingError
 from towers.training.planning import plan
@@ -251,7 +251,7 @@ def between(
     for key, recipe in recipes.items():
         wanted = trainable.read(recipe.policy)
         locked = wanted is not None and set(wanted.image) == {Locked()}
-        near = not any(name.startswith("shards:") for name in recipe.data)
+        near = not loading.in_shards(recipe.data)
         image = recipe.image if locked else student or recipe.image
         rate = rates.get(recipe.name, recipe.lr)
         found[key] = replace(recipe, image=image, cache_features=locked and near, lr=rate)

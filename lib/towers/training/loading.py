@@ -135,7 +135,7 @@ def featured(
         ValueError: an unknown name, shards, or a tower that is not frozen.
         TrainingError: one of them has no caption in one of the languages, or too few items.
     """
-    if far := [name for name in names if name.startswith("shards:")]:
+    if far := in_shards(names):
         raise TrainingError(
             f"expected collections or scenes with cache_features, got {far[0]!r}; shards are read "
             "as they come"
@@ -233,6 +233,11 @@ def _named(name: str, squares: Squares, languages: tuple[str, ...]) -> Samples:
     if kind == "shards":
         return ShardSamples(tars(rest), squares, languages)
     return CollectionSamples(captioned(name, languages), squares, languages)
+
+
+def in_shards(names: Sequence[str]) -> list[str]:
+    """Those of some names that are shards, which are read as they come."""
+    return [name for name in names if name.startswith("shards:")]
 
 
 def captioned(name: str, languages: tuple[str, ...]) -> data.Collection:
