@@ -14,7 +14,7 @@ import pytest
 import towers
 
 FLOORS = {
-    0: ("checked", "progress"),
+    0: ("checked", "names", "progress"),
     1: ("files",),
     2: ("records", "data", "losses", "metrics"),
     3: ("rendering", "experiments", "plots", "published"),

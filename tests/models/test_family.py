@@ -296,7 +296,7 @@ def test_weights_of_the_text_side_follow_the_seed():
 @pytest.mark.parametrize(
     ("image", "text", "message"),
     [
-        (MAP, "shared:pages", "expected shared:KIND.OPTIONS with one of pixels, words, got"),
+        (MAP, "shared:pages", "expected a tower among shared:pixels, shared:words; got"),
         (MAP, "shared:pixels?separate=all", "expected separate as none or heads or embeddings"),
         (MAP, "shared:words?context=17", "expected context of at most 16, the positions of"),
         (MAP, "shared:words", "expected the option context=, which is missing"),

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import pandas as pd
 
+from towers import names
 from towers.models.duals import DualTower
 from towers.models.paper import parameters
 from towers.models.pretrained import dual
@@ -87,19 +88,22 @@ def texts(image: str, words: str, packed: bool = False) -> dict[str, str]:
     Raises:
         ValueError: another image tower.
     """
-    kind, _, options = image.partition("?")
-    if kind != "scratch:map":
+    parts = names.parse(image)
+    if (parts.scheme, parts.place) != ("scratch", "map"):
         raise ValueError(f"expected an image tower like scratch:map?..., got {image!r}")
-    size = "&".join(o for o in options.split("&") if o.partition("=")[0] in _SIZE)
-    skip = "packed=true" if packed else ""
+    tokens = names.parse(f"?{words}").options
+    size = {key: value for key, value in parts.options.items() if key in _SIZE}
+    skip = {"packed": True} if packed else {}
     return {
-        "CLIP*": _name("scratch:words", size, words),
-        "CLIPPO untied": _name("scratch:pixels", options, skip),
-        "1T-CLIP": _name("shared:words", words),
-        "CLIPPO": _name("shared:pixels", skip),
-        "CLIPPO separate heads": _name("shared:pixels", "separate=heads", skip),
-        "CLIPPO separate embeddings": _name("shared:pixels", "separate=embeddings", skip),
-        "CLIPPO separate embeddings and heads": _name("shared:pixels", "separate=both", skip),
+        "CLIP*": names.write("scratch:words", **size, **tokens),
+        "CLIPPO untied": names.write("scratch:pixels", **parts.options, **skip),
+        "1T-CLIP": names.write("shared:words", **tokens),
+        "CLIPPO": names.write("shared:pixels", **skip),
+        "CLIPPO separate heads": names.write("shared:pixels", separate="heads", **skip),
+        "CLIPPO separate embeddings": names.write("shared:pixels", separate="embeddings", **skip),
+        "CLIPPO separate embeddings and heads": names.write(
+            "shared:pixels", separate="both", **skip
+        ),
     }
 
 
@@ -134,11 +138,6 @@ def counts() -> pd.DataFrame:
         {"model": each.name, "parameters": each.parameters, "#param.": f"{each.millions}M"}
         for each in clippo_models().values()
     ])  # fmt: skip
-
-
-def _name(kind: str, *options: str) -> str:
-    listed = "&".join(filter(None, options))
-    return f"{kind}?{listed}" if listed else kind
 
 
 @lru_cache(maxsize=32)

@@ -6,6 +6,7 @@ Source: Radford et al. 2021, sections 2.3 to 2.5, Tables 18 to 20.
 from collections.abc import Sequence
 from typing import Any
 
+from towers import names
 from towers.models.paper import PAIRS, PaperModel, paper_models
 from towers.records import Measurement
 from towers.training.budget import ACCELERATORS, DAY, GB
@@ -32,7 +33,7 @@ def recipe(model: PaperModel, data: Sequence[str], **fields: Any) -> Recipe:
             f"expected a model that is trained from scratch, got {model.name}, which goes on from "
             "another; continue that one at its resolution"
         )
-    tower = f"{model.tower}?checkpointing=true"
+    tower = names.write(model.tower, checkpointing=True)
     paper = {
         "image": tower, "text": tower, "embed": 0, "data": tuple(data), "epochs": model.epochs,
         "batch": model.batch, "lr": model.lr, "betas": model.betas, "eps": model.eps,

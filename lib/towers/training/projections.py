@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from towers import data, files, models
+from towers import data, files, models, names
 from towers.data import duplicates
 from towers.experiments import fingerprints
 from towers.models import checkpoints
@@ -92,7 +92,7 @@ class Projections:
         """`name`, or in words: "efficientnet-lite0 and minilm on clipart, 3 x stamps[train]"."""
         if self.name:
             return self.name
-        towers = (tower.split(":", 1)[-1].split("?")[0] for tower in (self.image, self.text))
+        towers = (names.parse(tower).place for tower in (self.image, self.text))
         counts = Counter(self.data).items()
         seen = (f"{count} x {name}" if count > 1 else name for name, count in counts)
         return f"{' and '.join(towers)} on {', '.join(seen)}"

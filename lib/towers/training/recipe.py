@@ -12,6 +12,7 @@ from towers import files
 from towers.experiments import strict_yaml
 from towers.experiments.parameters import ExperimentError, Kind, accept
 from towers.models import trainable
+from towers.names import parse
 from towers.training.errors import TrainingError
 from towers.training.schedules import SCHEDULES
 
@@ -206,7 +207,7 @@ class Recipe:
     @property
     def title(self) -> str:
         """`name`, or the names of the towers without their options."""
-        towers = (tower.split(":", 1)[-1].split("?")[0] for tower in (self.image, self.text))
+        towers = (parse(tower).place for tower in (self.image, self.text))
         return self.name or " and ".join(towers)
 
 

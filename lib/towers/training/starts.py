@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from towers import models
+from towers import models, names
 from towers.models import family, scratch
 from towers.training.errors import TrainingError
 from towers.training.kept_runs import kept
@@ -111,7 +111,7 @@ def around(image: models.ImageTower, text: str, embed: int, seed: int = 0) -> mo
     Raises:
         ValueError: an unknown tower, or one that cannot share this network.
     """
-    named = f"{text}{'&' if '?' in text else '?'}seed={seed}"
+    named = names.parse(text).having(seed=seed)
     if text.startswith(family.PREFIX):
         reader = scratch.sharing(named, image)
     elif text.startswith(scratch.PREFIX):
