@@ -1,6 +1,5 @@
 """CLIPPO and its baselines: what is shared, packed against masked, counts, and checkpoints."""
 
-import json
 import math
 
 import pytest
@@ -269,12 +268,11 @@ def test_a_changed_weight_of_the_text_side_is_noticed(tmp_path):
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = file.metadata()
-    assert json.loads(about["towers"])["stored"] == ["image", "text"]
     tensors["text.encoder.table.weight"][0, 0] += 1
     from safetensors.torch import save_file
 
     save_file(tensors, path, about)
-    with pytest.raises(ValueError, match="expected the stored weights of shared:words"):
+    with pytest.raises(ValueError, match="the file was changed"):
         models.load(f"file:{path}")
 
 

@@ -245,7 +245,7 @@ def _file(_: str, place: str) -> DualTower:
             if side in header.adapters:
                 shapes.adapt(adapters.read(header.adapters[side]))
             shapes = shapes.encoder.state_dict()
-            check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {path}")
+            check_keys(shapes, checkpoints.held(tensors, side), f"{side} in {path}")
     image = image_tower(header.image)
     if header.text.startswith(family.PREFIX):
         text = scratch.sharing(header.text, image)
