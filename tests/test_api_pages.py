@@ -24,7 +24,7 @@ INTERNAL = {
     "towers.data.scenes.languages", "towers.data.scenes.layouts", "towers.data.scenes.outlines",
     "towers.data.scenes.probes", "towers.data.scenes.romance", "towers.data.scenes.russian",
     "towers.data.scenes.speech",
-    "towers.models.options",
+    "towers.models.seeds",
     "towers.report.graph", "towers.report.html",
     "towers.training.batches", "towers.training.command", "towers.training.folder",
     "towers.training.processes", "towers.training.replicas",

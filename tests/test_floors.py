@@ -15,7 +15,7 @@ import towers
 from towers.data import cards
 
 FLOORS = {
-    0: ("checked", "progress", "strict_yaml"),
+    0: ("checked", "names", "progress", "strict_yaml"),
     1: ("files",),
     2: ("records", "data", "losses", "metrics"),
     3: ("rendering", "experiments", "plots", "published"),

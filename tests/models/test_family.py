@@ -1,6 +1,5 @@
 """CLIPPO and its baselines: what is shared, packed against masked, counts, and checkpoints."""
 
-import json
 import math
 
 import pytest
@@ -270,12 +269,11 @@ def test_a_changed_weight_of_the_text_side_is_noticed(tmp_path):
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = file.metadata()
-    assert json.loads(about["towers"])["stored"] == ["image", "text"]
     tensors["text.encoder.table.weight"][0, 0] += 1
     from safetensors.torch import save_file
 
     save_file(tensors, path, about)
-    with pytest.raises(ValueError, match="expected the stored weights of shared:words"):
+    with pytest.raises(ValueError, match="the file was changed"):
         models.load(f"file:{path}")
 
 
@@ -297,7 +295,7 @@ def test_weights_of_the_text_side_follow_the_seed():
 @pytest.mark.parametrize(
     ("image", "text", "message"),
     [
-        (MAP, "shared:pages", "expected shared:KIND.OPTIONS with one of pixels, words, got"),
+        (MAP, "shared:pages", "expected a tower among shared:pixels, shared:words; got"),
         (MAP, "shared:pixels?separate=all", "expected separate as none or heads or embeddings"),
         (MAP, "shared:words?context=17", "expected context of at most 16, the positions of"),
         (MAP, "shared:words", "expected the option context=, which is missing"),

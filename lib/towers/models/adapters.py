@@ -22,16 +22,15 @@ Source: Khan and Fu 2023, section 2.2, Figs. 2 and 3; Houlsby et al. 2019.
 
 import copy
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from towers import files
-from towers.models import options
+from towers import files, names
 from towers.models.stacks import Anatomy, stack
+from towers.names import Depth, Seed, Size
 
 STD = 0.02
 """Of the first weights."""
@@ -58,7 +57,7 @@ class Adapter(nn.Module):
         return states + self.up(F.gelu(self.down(states)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layerwise:
     """Two adapters in each layer.
 
@@ -70,11 +69,9 @@ class Layerwise:
         seed: of the weights that are drawn.
     """
 
-    reduction: int = 4
+    reduction: Size = 4
     zero: bool = field(default=False, compare=False)
-    seed: int = field(default=0, compare=False)
-
-    limits: ClassVar = {}
+    seed: Seed = field(default=0, compare=False)
 
     def insert(self, encoder: nn.Module, name: str) -> None:
         """Put the adapters into an encoder."""
@@ -122,7 +119,7 @@ class Layerwise:
                 delattr(module, CHILD)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deep:
     """More layers on top of an encoder's stack.
 
@@ -136,11 +133,9 @@ class Deep:
         seed: of the weights that are drawn.
     """
 
-    layers: int = 1
+    layers: Depth = 1
     zero: bool = field(default=False, compare=False)
-    seed: int = field(default=0, compare=False)
-
-    limits: ClassVar = {}
+    seed: Seed = field(default=0, compare=False)
 
     def insert(self, encoder: nn.Module, name: str) -> None:
         """Put the layers onto an encoder's stack."""
@@ -181,17 +176,17 @@ def read(term: str) -> Adapters:
     Raises:
         ValueError: an unknown kind or option.
     """
-    kind, _, listed = term.partition("?")
-    if kind not in KINDS:
-        raise ValueError(f"expected adapters of {' or '.join(KINDS)}, got {term!r}")
-    return options.read(KINDS[kind], listed, term)
+    parts = names.parse(term)
+    kind = names.pick(KINDS, parts.place, "adapters", term)
+    return kind(**names.options(kind, parts))
 
 
 def term(adapters: Adapters) -> str:
     """What `read` takes for these adapters, every option said."""
     kind = next(name for name, each in KINDS.items() if isinstance(adapters, each))
-    values = {field.name: getattr(adapters, field.name) for field in fields(adapters)}
-    return f"{kind}?{'&'.join(f'{name}={str(value).lower()}' for name, value in values.items())}"
+    return names.write(
+        kind, **{each.name: getattr(adapters, each.name) for each in fields(adapters)}
+    )
 
 
 def _sites(anatomy: Anatomy) -> tuple[str, ...]:

@@ -96,11 +96,6 @@ class Tower(nn.Module):
         state = self.encoder.state_dict()
         return {n: t for n, t in state.items() if not (self.borrows and n.startswith(BORROWED))}
 
-    @property
-    def own_checksum(self) -> str:
-        """SHA-256 of `own_weights`."""
-        return checksum(self.own_weights) if self.borrows else self.checksum
-
     def freeze(self) -> "Tower":
         """Evaluation mode, and no gradient for any weight; returns itself."""
         return self.requires_grad_(False).eval()

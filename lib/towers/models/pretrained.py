@@ -22,13 +22,11 @@ keep less while they train and compute it again; `hf:` takes `pooling=cls|mean`.
 its own preprocessing or tokenizer, and weights are read as data, never executed.
 """
 
-import re
 from collections.abc import Callable
-from typing import get_args
 
 import torch
 
-from towers import files
+from towers import files, names
 from towers.models import (
     adapters,
     big_vision,
@@ -52,9 +50,6 @@ GRAMMAR = (
     "hf:NAME_OR_PATH, scratch:KIND?OPTIONS, shared:KIND?OPTIONS, "
     "big_vision:PATH or file:PATH"
 )
-_RESIZE = {"resize": "|".join(get_args(Resize))}
-_OPEN_CLIP = _RESIZE | {"image": "[1-9][0-9]{0,3}", "checkpointing": "true"}
-_UNTRAINED = re.compile(r"open_clip:([^/?]+)/random(\?checkpointing=true)?")
 
 
 def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
@@ -71,16 +66,20 @@ def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
         ValueError: a name outside the grammar, or weights that are missing, damaged or unfit.
     """
     _refuse_no_text(name)
-    prefix, colon, rest = name.partition(":")
-    if prefix == "shared":
+    parts = names.parse(name)
+    if parts.scheme == "shared":
         raise ValueError(
             f"expected a tower with a network of its own, got {name!r}; name the image tower that "
             "it shares: models.dual(IMAGE, TEXT, EMBED)"
         )
-    if not colon or prefix not in _PREFIXES or not rest:
+    if parts.scheme == "scratch":
+        return scratch.tower(name).freeze().to(device)
+    if parts.scheme not in SCHEMES or not parts.place:
         files.user_path(name)  # a path of Windows has a colon too, and gets a line of its own
         raise ValueError(f"expected a model name of the form {GRAMMAR}, got {name!r}")
-    return _PREFIXES[prefix](name, rest).requires_grad_(False).eval().to(device)
+    resolve = SCHEMES[parts.scheme]
+    model = resolve(name, parts.place, **names.options(resolve, parts))
+    return model.requires_grad_(False).eval().to(device)
 
 
 def _refuse_no_text(*names: object) -> None:
@@ -149,26 +148,29 @@ def _to_train(name: str | Tower, seed: int, device: str | torch.device) -> AnyTo
     _refuse_no_text(name)
     if name.startswith(scratch.PREFIX):
         return scratch.tower(_seeded(name, seed), device)
-    known = _UNTRAINED.fullmatch(name)
-    if not known:
+    parts = names.parse(name)
+    arch, _, tag = parts.place.partition("/")
+    if (parts.scheme, tag) != ("open_clip", "random") or {*parts.options} - {"checkpointing"}:
         return load(name, device)
     if torch.device(device).type == "meta":
-        pair = _checkpointing(libraries.open_clip_shapes(name, known[1]), bool(known[2]))
+        pair = libraries.open_clip_shapes(name, arch)
+        _checkpointing(pair, **names.options(_checkpointing, parts))
     else:
         pair = load(name, device).requires_grad_(True)
     pair.image.named = pair.text.named = False
     return pair
 
 
-def _checkpointing(pair: DualTower, wanted: bool) -> DualTower:
+def _checkpointing(pair: DualTower, *, checkpointing: bool = False) -> DualTower:
     for part in pair.modules():
         if hasattr(part, "grad_checkpointing"):
-            part.grad_checkpointing = wanted
+            part.grad_checkpointing = checkpointing
     return pair
 
 
 def _seeded(name: str, seed: int) -> str:
-    return name if "seed=" in name else f"{name}{'&' if '?' in name else '?'}seed={seed}"
+    parts = names.parse(name)
+    return name if "seed" in parts.options else parts.having(seed=seed)
 
 
 def continued(model: str | ImageTower | DualTower, image: int = 336) -> ImageTower | DualTower:
@@ -191,57 +193,52 @@ def _half(model: AnyTower, kind: type, name: str):
     )
 
 
-def _package(name: str, rest: str) -> ImageTower | TextTower:
-    package, options = _options(name, rest, _RESIZE)
+def _package(name: str, package: str, *, resize: Resize | None = None) -> ImageTower | TextTower:
     if package == "efficientnet-lite0":
-        return packaged.efficientnet_lite0(name, options.get("resize"))
+        return packaged.efficientnet_lite0(name, resize)
     if package != "minilm":
         raise ValueError(f"expected package:efficientnet-lite0 or package:minilm, got {name!r}")
-    if options:
+    if resize:
         raise ValueError(f"expected package:minilm without options, got {name!r}")
     return packaged.minilm(name)
 
 
-def _open_clip(name: str, rest: str) -> DualTower:
-    place, options = _options(name, rest, _OPEN_CLIP)
+def _open_clip(
+    name: str, place: str, *, resize: Resize | None = None, image: names.Size | None = None,
+    checkpointing: bool = False,
+) -> DualTower:  # fmt: skip
     arch, _, tag = place.partition("/")
     if not arch or not tag:
         raise ValueError(
             f"expected open_clip:ARCH/TAG, where TAG is a tag of open_clip, a weight file or "
             f"random, got {name!r}"
         )
-    pair = libraries.open_clip_dual(name, arch, tag, options.get("resize"))
-    pair = resolution.continued(pair, int(options["image"])) if "image" in options else pair
-    return _checkpointing(pair, "checkpointing" in options)
+    pair = libraries.open_clip_dual(name, arch, tag, resize)
+    pair = resolution.continued(pair, image) if image else pair
+    return _checkpointing(pair, checkpointing=checkpointing)
 
 
-def _timm(name: str, rest: str) -> ImageTower:
-    place, options = _options(name, rest, _RESIZE)
+def _timm(name: str, place: str, *, resize: Resize | None = None) -> ImageTower:
     arch, slash, weights = place.partition("/")
     if not arch or bool(slash) != bool(weights):
         raise ValueError(f"expected timm:NAME, timm:NAME/FILE or timm:NAME/random, got {name!r}")
-    return libraries.timm_tower(name, arch, weights or None, options.get("resize"))
+    return libraries.timm_tower(name, arch, weights or None, resize)
 
 
-def _hf(name: str, rest: str) -> TextTower:
-    source, options = _options(name, rest, {"pooling": "|".join(get_args(sentences.Pooling))})
-    place = str(files.user_path(source)) if source.startswith("~") else source
-    return sentences.sentence_tower(name, place, options.get("pooling"))
+def _hf(name: str, place: str, *, pooling: sentences.Pooling | None = None) -> TextTower:
+    place = str(files.user_path(place)) if place.startswith("~") else place
+    return sentences.sentence_tower(name, place, pooling)
 
 
-def _scratch(name: str, _: str) -> ImageTower | TextTower:
-    return scratch.tower(name)
+def _big_vision(name: str, place: str) -> DualTower:
+    return big_vision.pair(name, files.user_path(place))
 
 
-def _big_vision(name: str, rest: str) -> DualTower:
-    return big_vision.pair(name, files.user_path(rest))
-
-
-def _file(name: str, rest: str) -> DualTower:
-    path = files.user_path(rest)
+def _file(_: str, place: str) -> DualTower:
+    path = files.user_path(place)
     header, tensors = checkpoints.read(path)
     for side, tower in (("image", header.image), ("text", header.text)):
-        if tower.partition(":")[0] == "file":
+        if names.parse(tower).scheme == "file":
             raise ValueError(
                 f"expected towers by name in {path}, got the checkpoint {tower!r}; "
                 "write it with models.save"
@@ -251,7 +248,7 @@ def _file(name: str, rest: str) -> DualTower:
             if side in header.adapters:
                 shapes.adapt(adapters.read(header.adapters[side]))
             shapes = shapes.encoder.state_dict()
-            check_keys(shapes, checkpoints.stored(tensors, side), f"{side} in {path}")
+            check_keys(shapes, checkpoints.held(tensors, side), f"{side} in {path}")
     image = image_tower(header.image)
     if header.text.startswith(family.PREFIX):
         text = scratch.sharing(header.text, image)
@@ -260,27 +257,15 @@ def _file(name: str, rest: str) -> DualTower:
     return checkpoints.restore(header, tensors, image, text, str(path))
 
 
-def _options(name: str, rest: str, allowed: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """What stands before the last question mark, and the options after it, each one allowed."""
-    place, mark, listed = rest.rpartition("?")
-    if not mark:
-        return rest, {}
-    options = {}
-    for option in listed.split("&"):
-        key, _, value = option.partition("=")
-        if key in options or not re.fullmatch(allowed.get(key, "(?!)"), value):
-            forms = " or ".join(f"{known}={values}" for known, values in allowed.items())
-            raise ValueError(f"expected each option once, as {forms}, got {option!r} in {name!r}")
-        options[key] = value
-    return place, options
-
-
-_PREFIXES: dict[str, Callable[[str, str], AnyTower]] = {
+SCHEMES: dict[str, Callable[..., AnyTower]] = {
     "package": _package,
     "open_clip": _open_clip,
     "timm": _timm,
     "hf": _hf,
-    "scratch": _scratch,
     "big_vision": _big_vision,
     "file": _file,
 }
+"""Scheme -> what makes the model of a name and its place; its keyword arguments are the options.
+
+`scratch:` and `shared:` have their own. Rooms above may add a scheme.
+"""

@@ -7,7 +7,6 @@ Source: Radford et al. 2021, section 2.5; Touvron et al. 2019; Tschannen et al. 
 """
 
 import copy
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -18,6 +17,7 @@ from jaxtyping import Float
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from towers import names
 from towers.models import scratch
 from towers.models.duals import DualTower
 from towers.models.encoders import BORROWED, ImageTower
@@ -54,9 +54,8 @@ def continued(model: Model, image: int = 336) -> Model:
             f"expected pictures of a multiple of {patch} pixels for {model.name}, got {image}"
         )
     resize(encoder, image, image // patch)
-    tower = ImageTower(
-        _renamed(model.name, image), encoder, model.width, replace(model.transform, size=image)
-    )
+    name = names.parse(model.name).having(image=image)
+    tower = ImageTower(name, encoder, model.width, replace(model.transform, size=image))
     tower.named, tower.moved, tower.adapters = model.named, model.moved, model.adapters
     return tower.train(model.training)
 
@@ -128,10 +127,3 @@ def _pair(dual: DualTower, image: ImageTower) -> DualTower:
             weight.requires_grad_(dual.text.encoder.get_parameter(name).requires_grad)
     text.named = dual.text.named
     return copy.deepcopy(dual, {id(dual.image): image, id(dual.text): text.train(dual.training)})
-
-
-def _renamed(name: str, image: int) -> str:
-    """The name that brings a tower of this resolution: its `image=` option, replaced or added."""
-    if re.search(r"[?&]image=\d+", name):
-        return re.sub(r"([?&]image=)\d+", rf"\g<1>{image}", name)
-    return f"{name}{'&' if '?' in name else '?'}image={image}"

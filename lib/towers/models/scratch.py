@@ -13,26 +13,29 @@
     scratch:map, scratch:pixels, scratch:words
         those of CLIPPO and its baselines, see `family`
 
-All take `seed=`; image towers `resize=crop|pad|squash`; text towers `vocabulary=` (see
-`tokens.ClipTokens`). Projections into a shared space belong to the pair, not to the tower.
+Each is a function below, whose keyword arguments are the options. All take `seed=`; image towers
+`resize=crop|pad|squash`; text towers `vocabulary=` (see `tokens.ClipTokens`). Projections into a
+shared space belong to the pair, not to the tower.
 """
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from towers import files
-from towers.models import family, options
+from towers import names
+from towers.models import family
 from towers.models.encoders import ImageTower, TextTower
 from towers.models.preprocessing import Preprocessing, Resize
+from towers.models.seeds import seeded
 from towers.models.tokens import FULL, ClipTokens
+from towers.names import Depth, Range, Seed, Size
 
 PREFIX = "scratch:"
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation that bring pixels to [-1, 1]."""
 MLP_RATIO = 4.0
 
 
@@ -70,159 +73,122 @@ class MeanOfWords(nn.Module):
         return (self.table(ids) * kept).sum(1) / kept.sum(1).clamp(min=1)
 
 
-@dataclass(frozen=True)
-class VisionTransformer:
-    """`scratch:vit`; the options as the module's text has them."""
+def vit(
+    *, image: Size, patch: Size, width: Size, depth: Depth, heads: Size,
+    pool: Literal["token", "mean", "attention"] = "token",
+    patch_drop: Annotated[float, Range(0, 0.99)] = 0.0, checkpointing: bool = False,
+    resize: Resize = "pad", seed: Seed = 0,
+) -> ImageTower:  # fmt: skip
+    """`scratch:vit`: open_clip's Vision Transformer without its projection.
 
-    image: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    pool: Literal["token", "mean", "attention"] = "token"
-    patch_drop: float = 0.0
-    checkpointing: bool = False
-    resize: Resize = "pad"
-    seed: int = 0
+    Args:
+        image: side of the pictures in pixels, a multiple of `patch`.
+        patch: side of a patch in pixels.
+        width: axis length of the states and the features, a multiple of `heads`.
+        depth: blocks.
+        heads: of each attention.
+        pool: what is read: the class token, the mean of all tokens, or an attention over them.
+        patch_drop: share of the patches that are left out in training mode.
+        checkpointing: keep less while training, and compute it again.
+        resize: how pictures become square.
+        seed: of the first weights.
 
-    limits: ClassVar = {"patch_drop": (0.0, 0.99)}
+    Raises:
+        ValueError: sizes that do not divide each other.
+    """
+    from open_clip.transformer import VisionTransformer
 
-    def __post_init__(self) -> None:
-        options.divides(self.image, self.patch, "image as a multiple of patch")
-        options.divides(self.width, self.heads, "width as a multiple of heads")
-
-    @property
-    def features(self) -> int:
-        """Axis length of the features."""
-        return self.width
-
-    def tower(self, name: str) -> ImageTower:
-        """The untrained tower."""
-        return _image_tower(name, self)
-
-    def encoder(self) -> nn.Module:
-        """open_clip's Vision Transformer without its projection."""
-        from open_clip.transformer import VisionTransformer as Network
-
-        network = Network(
-            self.image, self.patch, self.width, self.depth, self.heads, MLP_RATIO,
-            patch_dropout=self.patch_drop, output_dim=self.width,
-            attentional_pool=self.pool == "attention", attn_pooler_queries=1,
-            attn_pooler_heads=self.heads, pool_type="avg" if self.pool == "mean" else "tok",
+    names.divides(image, patch, "image as a multiple of patch")
+    names.divides(width, heads, "width as a multiple of heads")
+    with seeded("vit", seed):
+        network = VisionTransformer(
+            image, patch, width, depth, heads, MLP_RATIO, patch_dropout=patch_drop,
+            output_dim=width, attentional_pool=pool == "attention", attn_pooler_queries=1,
+            attn_pooler_heads=heads, pool_type="avg" if pool == "mean" else "tok",
         )  # fmt: skip
-        network.proj = None
-        network.set_grad_checkpointing(self.checkpointing)
-        return network
+    network.proj = None
+    network.set_grad_checkpointing(checkpointing)
+    return ImageTower("vit", network, width, Preprocessing(image, HALF, HALF, resize=resize))
 
 
-@dataclass(frozen=True)
-class ModifiedResNet:
-    """`scratch:resnet`; the options as the module's text has them."""
+def resnet(
+    *, image: Size, width: Size, layers: tuple[Depth, Depth, Depth, Depth],
+    resize: Resize = "pad", seed: Seed = 0,
+) -> ImageTower:  # fmt: skip
+    """`scratch:resnet`: open_clip's modified ResNet, pooled to its full width; heads of 64.
 
-    image: int
-    width: int
-    layers: tuple[int, int, int, int]
-    resize: Resize = "pad"
-    seed: int = 0
+    Args:
+        image: side of the pictures in pixels, a multiple of 32.
+        width: channels of the stem, even; the features have 32 times as many.
+        layers: blocks of each of the four stages.
+        resize: how pictures become square.
+        seed: of the first weights.
 
-    limits: ClassVar = {}
+    Raises:
+        ValueError: sizes that do not divide each other.
+    """
+    from open_clip.modified_resnet import ModifiedResNet
 
-    def __post_init__(self) -> None:
-        options.divides(self.image, 32, "image as a multiple of 32")
-        options.divides(self.width, 2, "width as a multiple of 2")
-
-    @property
-    def features(self) -> int:
-        """Axis length of the features: what the attention pooling gives."""
-        return 32 * self.width
-
-    def tower(self, name: str) -> ImageTower:
-        """The untrained tower."""
-        return _image_tower(name, self)
-
-    def encoder(self) -> nn.Module:
-        """open_clip's modified ResNet, pooled to its full width; heads of 64 as in CLIP."""
-        from open_clip.modified_resnet import ModifiedResNet as Network
-
-        heads = self.features // 64
-        return Network(list(self.layers), self.features, heads, self.image, self.width)
+    names.divides(image, 32, "image as a multiple of 32")
+    names.divides(width, 2, "width as a multiple of 2")
+    features = 32 * width
+    with seeded("resnet", seed):
+        network = ModifiedResNet(list(layers), features, features // 64, image, width)
+    return ImageTower("resnet", network, features, Preprocessing(image, HALF, HALF, resize=resize))
 
 
-@dataclass(frozen=True)
-class TextTransformer:
-    """`scratch:transformer`; the options as the module's text has them."""
+def transformer(
+    *, width: Size, depth: Depth, heads: Size, context: Size, vocabulary: Size = FULL,
+    checkpointing: bool = False, seed: Seed = 0,
+) -> TextTower:  # fmt: skip
+    """`scratch:transformer`: open_clip's text transformer without its projection.
 
-    width: int
-    depth: int
-    heads: int
-    context: int
-    vocabulary: int = FULL
-    checkpointing: bool = False
-    seed: int = 0
+    Args:
+        width: axis length of the states and the features, a multiple of `heads`.
+        depth: blocks.
+        heads: of each attention.
+        context: tokens of a text.
+        vocabulary: ids, see `tokens.ClipTokens`.
+        checkpointing: keep less while training, and compute it again.
+        seed: of the first weights.
 
-    limits: ClassVar = {}
+    Raises:
+        ValueError: sizes that do not divide each other, or a vocabulary that there is not.
+    """
+    from open_clip.transformer import TextTransformer
 
-    def __post_init__(self) -> None:
-        options.divides(self.width, self.heads, "width as a multiple of heads")
-        ClipTokens(self.context, self.vocabulary)
-
-    @property
-    def features(self) -> int:
-        """Axis length of the features."""
-        return self.width
-
-    def tower(self, name: str) -> TextTower:
-        """The untrained tower."""
-        return _text_tower(name, self)
-
-    def encoder(self) -> nn.Module:
-        """open_clip's text transformer without its projection."""
-        from open_clip.transformer import TextTransformer as Network
-
-        network = Network(
-            self.context, self.vocabulary, self.width, self.heads, self.depth, MLP_RATIO,
-            output_dim=None,
-        )  # fmt: skip
-        network.set_grad_checkpointing(self.checkpointing)
-        return CausalText(network)
+    names.divides(width, heads, "width as a multiple of heads")
+    tokens = ClipTokens(context, vocabulary)
+    with seeded("transformer", seed):
+        network = TextTransformer(
+            context, vocabulary, width, heads, depth, MLP_RATIO, output_dim=None
+        )
+    network.set_grad_checkpointing(checkpointing)
+    return TextTower("transformer", CausalText(network), width, tokens, tokens.recipe)
 
 
-@dataclass(frozen=True)
-class BagOfWords:
-    """`scratch:bow`; the options as the module's text has them."""
+def bow(*, width: Size, context: Size, vocabulary: Size = FULL, seed: Seed = 0) -> TextTower:
+    """`scratch:bow`: the mean of the tokens' embeddings.
 
-    width: int
-    context: int
-    vocabulary: int = FULL
-    seed: int = 0
+    Args:
+        width: axis length of the embeddings and the features.
+        context: tokens of a text.
+        vocabulary: ids, see `tokens.ClipTokens`.
+        seed: of the first weights.
 
-    limits: ClassVar = {}
-
-    def __post_init__(self) -> None:
-        ClipTokens(self.context, self.vocabulary)
-
-    @property
-    def features(self) -> int:
-        """Axis length of the features."""
-        return self.width
-
-    def tower(self, name: str) -> TextTower:
-        """The untrained tower."""
-        return _text_tower(name, self)
-
-    def encoder(self) -> nn.Module:
-        """The mean of embeddings."""
-        return MeanOfWords(self.vocabulary, self.width)
+    Raises:
+        ValueError: a vocabulary that there is not.
+    """
+    tokens = ClipTokens(context, vocabulary)
+    with seeded("bow", seed):
+        network = MeanOfWords(vocabulary, width)
+    return TextTower("bow", network, width, tokens, tokens.recipe)
 
 
-Config = VisionTransformer | ModifiedResNet | TextTransformer | BagOfWords | family.Scratch
-KINDS: dict[str, type[Config]] = {
-    "vit": VisionTransformer,
-    "resnet": ModifiedResNet,
-    "transformer": TextTransformer,
-    "bow": BagOfWords,
-    **family.SCRATCH,
-}
+TOWERS: dict[str, Callable[..., ImageTower | TextTower]] = {
+    "scratch:vit": vit, "scratch:resnet": resnet, "scratch:transformer": transformer,
+    "scratch:bow": bow, **family.TOWERS,
+}  # fmt: skip
 
 
 def tower(name: str, device: str | torch.device = "cpu") -> ImageTower | TextTower:
@@ -238,11 +204,9 @@ def tower(name: str, device: str | torch.device = "cpu") -> ImageTower | TextTow
     Raises:
         ValueError: an unknown kind, an unknown, missing, repeated or unfit option.
     """
-    config = read(name)
-    with _seeded(name, config.seed, device):
-        made = config.tower(name)
+    made = _built(TOWERS, name, device)
     made.named = False
-    return made.to(device)
+    return made
 
 
 def sharing(name: str, image: ImageTower) -> TextTower:
@@ -253,46 +217,24 @@ def sharing(name: str, image: ImageTower) -> TextTower:
     Raises:
         ValueError: an unknown kind or option, or an image tower that it cannot share.
     """
-    config = family.read(name)
-    with _seeded(name, config.seed, image.device):
-        made = config.tower(name, image)
+    made = _built(family.SHARED, name, image.device, image)
     for weight in made.encoder.parameters():
         weight.requires_grad_(not image.frozen)
     made.named = image.named and not made.own_weights
-    return made.to(image.device)
+    return made
 
 
-def read(name: str) -> Config:
-    """What a name asks for.
-
-    Raises:
-        ValueError: as `tower` does.
-    """
-    kind, _, listed = name.removeprefix(PREFIX).partition("?")
-    if kind not in KINDS or not name.startswith(PREFIX):
-        raise ValueError(
-            f"expected {PREFIX}KIND?OPTIONS with one of {', '.join(KINDS)}, got {name!r}"
-        )
-    return options.read(KINDS[kind], listed, name)
-
-
-@contextlib.contextmanager
-def _seeded(name: str, seed: int, device: str | torch.device) -> Iterator[None]:
-    """What is drawn inside follows the kind and the seed of a name; "meta" draws nothing."""
-    kind = name.partition(":")[2].partition("?")[0]
-    drawn = files.sha256(f"{kind} {seed}".encode())
-    meta = torch.device(device).type == "meta"
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
-        torch.default_generator.manual_seed(int(drawn[:15], 16))
-        yield
-
-
-def _image_tower(name: str, config: VisionTransformer | ModifiedResNet) -> ImageTower:
-    half = (0.5,) * 3
-    transform = Preprocessing(config.image, half, half, resize=config.resize)
-    return ImageTower(name, config.encoder(), config.features, transform)
-
-
-def _text_tower(name: str, config: TextTransformer | BagOfWords) -> TextTower:
-    tokens = ClipTokens(config.context, config.vocabulary)
-    return TextTower(name, config.encoder(), config.features, tokens, tokens.recipe)
+def _built(
+    towers: dict[str, Callable], name: str, device: str | torch.device, *given: ImageTower
+) -> ImageTower | TextTower:
+    """What a name asks for, on a device; "meta" draws nothing."""
+    parts = names.parse(name)
+    build = names.pick(towers, f"{parts.scheme}:{parts.place}", "a tower", name)
+    options = names.options(build, parts)
+    with torch.device("meta" if torch.device(device).type == "meta" else "cpu"):
+        try:
+            made = build(*given, **options)
+        except ValueError as error:
+            raise ValueError(f"{error} in {name!r}") from None
+    made.name = name
+    return made.to(device)

@@ -7,17 +7,17 @@ of layers; never by what a name contains.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from towers.models import options
+from towers import names
 from towers.models.adapters import Adapters, Deep, Layerwise
 from towers.models.encoders import Tower
 from towers.models.stacks import stack
+from towers.names import Depth, Seed
 
 BIASES = {
     nn.Linear: "bias",
@@ -30,29 +30,25 @@ BIASES = {
 """What the additive bias of a module is called, by the module's type."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Locked:
     """`locked`."""
-
-    limits: ClassVar = {}
 
     def moves(self, tower: Tower) -> set[str]:
         """Names of the encoder's weights that may move: none."""
         return set()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Everything:
     """`everything`."""
-
-    limits: ClassVar = {}
 
     def moves(self, tower: Tower) -> set[str]:
         """Names of the encoder's weights that may move: all."""
         return {name for name, _ in tower.encoder.named_parameters(remove_duplicate=False)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerNorms:
     """`layer-norms`.
 
@@ -63,8 +59,6 @@ class LayerNorms:
     """
 
     layers: str = ":"
-
-    limits: ClassVar = {}
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d{0,3}:\d{0,3}", self.layers):
@@ -79,7 +73,7 @@ class LayerNorms:
         return names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BitFit:
     """`bitfit`.
 
@@ -87,14 +81,12 @@ class BitFit:
     the released code unlocks biases outside of them too, as here.
     """
 
-    limits: ClassVar = {}
-
     def moves(self, tower: Tower) -> set[str]:
         """Names of the encoder's weights that may move: additive biases."""
         return _of_types(tower.encoder, {kind: (name,) for kind, name in BIASES.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Random:
     """`random`.
 
@@ -105,10 +97,8 @@ class Random:
         seed: draws them.
     """
 
-    layers: int
-    seed: int = 0
-
-    limits: ClassVar = {}
+    layers: Depth
+    seed: Seed = 0
 
     def moves(self, tower: Tower) -> set[str]:
         """Names of the encoder's weights that may move; the same ones on every rank.
@@ -150,11 +140,10 @@ def read(listed: str, seed: int) -> tuple[Term, ...]:
     """
     terms = []
     for term in listed.split("+"):
-        kind, _, given = term.partition("?")
-        if kind not in TERMS:
-            raise ValueError(f"expected terms of {', '.join(TERMS)}, got {term!r} in a policy")
-        found = options.read(TERMS[kind], given, term)
-        drawn = hasattr(found, "seed") and "seed=" not in given
+        parts = names.parse(term)
+        kind = names.pick(TERMS, parts.place, "a policy's terms", listed)
+        found = kind(**names.options(kind, parts))
+        drawn = hasattr(found, "seed") and "seed" not in parts.options
         terms.append(replace(found, seed=seed) if drawn else found)
     if sum(isinstance(term, Adapters) for term in terms) > 1:
         raise ValueError(f"expected adapters of one kind for a tower, got {listed!r} in a policy")

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from towers import published
+from towers import names, published
 from towers.losses import LOG_SCALE_MAX
 from towers.models import DualTower, dual
 from towers.models.counting import forward_flops, parameters
@@ -235,7 +235,7 @@ def recipe(model: Model, data: Sequence[str], **fields: Any) -> Recipe:
             f"expected a model that is trained from scratch, got {model.name}, which goes on from "
             "another; continue that one at its resolution"
         )
-    tower = f"{model.tower}?checkpointing=true"
+    tower = names.write(model.tower, checkpointing=True)
     paper = {
         "image": tower, "text": tower, "embed": 0, "data": tuple(data), "epochs": model.epochs,
         "batch": model.batch, "lr": model.lr, "betas": model.betas, "eps": model.eps,

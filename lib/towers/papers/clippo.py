@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from towers import names
 from towers.models import DualTower, dual
 from towers.models.answering import Answerer
 from towers.models.counting import parameters
@@ -123,19 +124,22 @@ def texts(image: str, words: str, packed: bool = False) -> dict[str, str]:
     Raises:
         ValueError: another image tower.
     """
-    kind, _, options = image.partition("?")
-    if kind != "scratch:map":
+    parts = names.parse(image)
+    if (parts.scheme, parts.place) != ("scratch", "map"):
         raise ValueError(f"expected an image tower like scratch:map?..., got {image!r}")
-    size = "&".join(o for o in options.split("&") if o.partition("=")[0] in _SIZE)
-    skip = "packed=true" if packed else ""
+    tokens = names.parse(f"?{words}").options
+    size = {key: value for key, value in parts.options.items() if key in _SIZE}
+    skip = {"packed": True} if packed else {}
     return {
-        "CLIP*": _name("scratch:words", size, words),
-        "CLIPPO untied": _name("scratch:pixels", options, skip),
-        "1T-CLIP": _name("shared:words", words),
-        "CLIPPO": _name("shared:pixels", skip),
-        "CLIPPO separate heads": _name("shared:pixels", "separate=heads", skip),
-        "CLIPPO separate embeddings": _name("shared:pixels", "separate=embeddings", skip),
-        "CLIPPO separate embeddings and heads": _name("shared:pixels", "separate=both", skip),
+        "CLIP*": names.write("scratch:words", **size, **tokens),
+        "CLIPPO untied": names.write("scratch:pixels", **parts.options, **skip),
+        "1T-CLIP": names.write("shared:words", **tokens),
+        "CLIPPO": names.write("shared:pixels", **skip),
+        "CLIPPO separate heads": names.write("shared:pixels", separate="heads", **skip),
+        "CLIPPO separate embeddings": names.write("shared:pixels", separate="embeddings", **skip),
+        "CLIPPO separate embeddings and heads": names.write(
+            "shared:pixels", separate="both", **skip
+        ),
     }
 
 
@@ -398,11 +402,6 @@ def _taken(found: Plan) -> dict[str, float]:
 
 def _rows(values: Mapping[str, float], **shared: Any) -> list[Measurement]:
     return [Measurement(metric=metric, value=value, **shared) for metric, value in values.items()]
-
-
-def _name(kind: str, *options: str) -> str:
-    given = "&".join(filter(None, options))
-    return f"{kind}?{given}" if given else kind
 
 
 @lru_cache(maxsize=32)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from towers import checked, files, strict_yaml
 from towers.models import trainable
+from towers.names import parse
 from towers.training.errors import TrainingError
 from towers.training.schedules import SCHEDULES, descent
 
@@ -225,7 +226,7 @@ class Recipe:
     @property
     def title(self) -> str:
         """`name`, or the names of the towers without their options."""
-        towers = (tower.split(":", 1)[-1].split("?")[0] for tower in (self.image, self.text))
+        towers = (parse(tower).place for tower in (self.image, self.text))
         return self.name or " and ".join(towers)
 
 

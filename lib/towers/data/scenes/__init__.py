@@ -25,6 +25,7 @@ label       count, shape, colour, size, place or combination: a collection's    
 In the tradition of ShapeWorld (Kuhnle and Copestake 2017) and CLEVR (Johnson et al. 2017).
 """
 
+from towers import names
 from towers.data.errors import DataError
 from towers.data.items import Collection
 from towers.data.scenes.meanings import FAMILIES
@@ -37,9 +38,6 @@ __all__ = ["FAMILIES", "SPLITS", "STYLES", "Question", "Scene", "Scenes", "Thing
 
 COUNT = 10_000
 """Pictures of a set whose name does not say how many."""
-_NUMBERS = ("count", "size", "seed", "objects")
-_LISTS = ("languages", "families")
-_WORDS = ("style", "label")
 
 
 def collection(name: str = "") -> Collection:
@@ -56,22 +54,17 @@ def from_name(name: str) -> Scenes:
     Raises:
         DataError: an unknown split or option, or a value that an option cannot have.
     """
-    split, _, rest = name.removeprefix("scenes").removeprefix(":").partition("?")
-    options: dict = {"count": COUNT, "split": split or "train"}
-    seen = set()
-    for part in rest.split("&") if rest else ():
-        key, equals, text = part.partition("=")
-        if not (equals and text) or key not in (*_NUMBERS, *_LISTS, *_WORDS) or key in seen:
-            known = ", ".join((*_NUMBERS, *_WORDS, *_LISTS))
-            raise DataError(
-                f"expected options of scenes among {known}, each once and as NAME=VALUE; got "
-                f"{part[:80]!r}"
-            )
-        seen.add(key)
-        if key in _NUMBERS:
-            if not (text.isascii() and text.isdigit() and len(text) < 20):
-                raise DataError(f"expected a whole number as {key} of scenes; got {text[:80]!r}")
-            options[key] = int(text)
-        else:
-            options[key] = tuple(text.split(",")) if key in _LISTS else text
-    return Scenes(**options)
+    try:
+        parts = names.parse(name)
+        options = names.options(_options, parts)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    split = parts.place if parts.scheme else parts.place.removeprefix("scenes")
+    return Scenes(**{"count": COUNT, "split": split or "train", **options})
+
+
+def _options(
+    *, count: int = 0, size: int = 0, seed: int = 0, objects: int = 0, style: str = "",
+    label: str = "", languages: tuple[str, ...] = (), families: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    """What a name can say; `Scenes` knows what each can be."""

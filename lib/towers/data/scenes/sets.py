@@ -16,6 +16,7 @@ from towers.data.scenes.meanings import FAMILIES, Meaning
 from towers.data.scenes.questions import Question
 from towers.data.scenes.world import COUNTS, SPLITS, STYLES, Scene
 from towers.files import sha256
+from towers.names import write
 
 VERSION = "1"
 """Of the world: another one draws or says something else."""
@@ -93,12 +94,8 @@ class Scenes:
         """What `data.load` takes: "scenes:train?count=2000&style=outline"."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "split"}
         default = {f.name: f.default for f in fields(self)}
-        options = "&".join(
-            f"{key}={','.join(value) if isinstance(value, tuple) else value}"
-            for key, value in given.items()
-            if value != default[key]
-        )
-        return f"scenes:{self.split}?{options}"
+        said = {key: value for key, value in given.items() if value != default[key]}
+        return write(f"scenes:{self.split}", **said)
 
     @cached_property
     def digest(self) -> str:
