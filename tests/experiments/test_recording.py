@@ -96,10 +96,21 @@ class TestResult:
             other.write()
         for scale, value in (("smoke", 0.25), ("laptop", 0.75)):
             needing(scale)
-            table = experiments.result("a/b")
+            found = experiments.result("a/b")
+            table = found.frame
             (row,) = table.to_dict("records")
             assert (row["experiment"], row["scale"], row["value"]) == ("a/b", scale, value)
             assert row["k"] == 5
+
+    def test_has_the_parameters_of_the_run_and_changes_of_them(self, needing, run):
+        run.add(measured())
+        run.write()
+        needing("laptop")
+        assert experiments.result("a/b").parameters == run.parameters
+        changed = experiments.result("a/b", {"seed": 9}).parameters
+        assert changed == run.parameters | {"seed": 9}
+        with pytest.raises(ExperimentError, match=r"changes of parameters of a/b .*, got sede$"):
+            experiments.result("a/b", {"sede": 9})
 
     def test_is_refused_in_one_line(self, needing, run):
         run.add(measured())

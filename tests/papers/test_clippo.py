@@ -38,6 +38,19 @@ def test_the_family_differs_in_the_text_tower_alone():
     assert len({each.text for each in family.values()}) == len(family)
 
 
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_the_families_of_the_chapter_are_one_for_each_seed(scale):
+    given = resolve(experiments.get("clippo/one_tower"), scale)
+    found = clippo.families(given)
+    assert {seed for _, seed in found} == {*given["seeds"]}
+    names = [name for name, seed in found if seed == given["seeds"][0]]
+    assert names[-2:] == ["CLIPPO + 25 % text", "CLIPPO + 50 % text"]
+    for (name, seed), recipe in found.items():
+        assert (recipe.title, recipe.seed, recipe.image) == (name, seed, given["image"])
+        assert recipe.batch == given["contrastive"]["batch"]
+        assert recipe.text_share == (0.25 if "25 %" in name else 0.5 if "50 %" in name else 0)
+
+
 def test_pages_are_packed_or_whole_in_all_that_reads_them():
     packed, whole = (
         clippo.family(IMAGE, "context=4&vocabulary=600", COMMON, packed=way)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from towers import training
+from towers import experiments, training
+from towers.experiments.experiment import resolve
 from towers.papers import lilt
 
 D, BOTTLENECK, HEAD = 768, 192, 2 * (768 * 256 + 256) + 1
@@ -188,6 +189,31 @@ def test_runs_differ_in_policy_and_seed_alone():
     for (name, seed), recipe in recipes.items():
         wanted = replace(RECIPE, name=name, policy=policies[name], seed=seed)
         assert recipe == wanted
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_the_ablation_s_budget_is_its_parameters(scale):
+    given = resolve(experiments.get("lilt/ablation"), scale)
+    recipe = lilt.ablated(given)
+    for name in ("steps", "batch", "lr", "weight_decay", "warmup", "embed"):
+        assert getattr(recipe, name) == given[name]
+    scenes = f"scenes:train?count={given['pairs']}&{given['world']}"
+    assert recipe.data == (given["data"] or scenes,)
+    pretrained = given["image"].startswith("scratch:")
+    assert recipe.image.startswith("run:") if pretrained else recipe.image == given["image"]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_the_alignment_s_recipes_are_its_parameters(scale):
+    given = resolve(experiments.get("lilt/alignment"), scale)
+    found = lilt.between_pretrained(given)
+    assert list(found) == [(name, s) for name in given["policies"] for s in given["seeds"]]
+    for (name, _), recipe in found.items():
+        assert recipe.policy == given["policies"][name]
+        rate = given["budget"].get("lr", training.Recipe.lr)
+        assert recipe.lr == given["rates"].get(name, rate)
+        moves = recipe.policy in ("everything", "layerwise+layer-norms")
+        assert recipe.image.startswith("run:") == (moves and bool(given["student"]))
 
 
 @pytest.mark.parametrize("student", ["run:0123456789abcdef", ""])

@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +63,29 @@ def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
     return _begun[0]
 
 
-def result(name: str) -> "pd.DataFrame":
-    """The records of another experiment, at the scale of the run that asks.
+@dataclass(frozen=True)
+class Result:
+    """What another experiment has found, and with which parameters.
+
+    Attributes:
+        frame: its records, as `records.frame` gives them.
+        parameters: name -> value; with them its trained runs are asked for again.
+    """
+
+    frame: "pd.DataFrame"
+    parameters: Mapping[str, Any]
+
+
+def result(name: str, changes: Mapping[str, Any] | None = None) -> Result:
+    """The result of another experiment, at the scale of the run that asks.
 
     Args:
         name: an experiment among the `needs` of the one that `begin` named in this process.
-
-    Returns:
-        As `records.frame`.
+        changes: of its parameters, where its runs shall be others than its own.
 
     Raises:
-        ExperimentError: nothing was begun, or the asking experiment does not declare this need.
+        ExperimentError: nothing was begun, the asking experiment does not declare this need, or a
+            change is of no parameter.
         RecordsError: there is no result at this scale, or it is damaged.
     """
     if not _begun:
@@ -84,7 +96,13 @@ def result(name: str) -> "pd.DataFrame":
             f"expected {name} among the needs of {run.experiment.name}; add it to "
             f"{run.experiment.yaml.name}"
         )
-    return records.frame(records.read(records.folder(name, run.scale))[1])
+    told, rows = records.read(records.folder(name, run.scale))
+    if unknown := [each for each in changes or () if each not in told.parameters]:
+        raise ExperimentError(
+            f"expected changes of parameters of {name} ({', '.join(told.parameters)}), got "
+            f"{', '.join(map(str, unknown))}"
+        )
+    return Result(records.frame(rows), {**told.parameters, **(changes or {})})
 
 
 def _seed(seed: int) -> None:

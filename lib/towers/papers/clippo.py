@@ -198,6 +198,20 @@ def family(
     }
 
 
+def families(given: Mapping[str, Any]) -> dict[tuple[str, int], Recipe]:
+    """The recipes of `clippo/one_tower` by model and seed, by the chapter's parameters."""
+    budget = given["contrastive"]
+    common = budget | {
+        "data": tuple(given["train_on"]), "clip_norm": 1.0, "checkpoint_every": budget["steps"],
+    }  # fmt: skip
+    found = {}
+    for seed in given["seeds"]:
+        own = family(given["image"], given["words"], common | {"seed": seed}, given["packed"])
+        own |= mixed(own["CLIPPO"], given["sentences"], given["shares"])
+        found |= {(name, seed): recipe for name, recipe in own.items()}
+    return found
+
+
 def mixed(recipe: Recipe, pairs: Sequence[str], shares: Sequence[float]) -> dict[str, Recipe]:
     """The same run with shares of its batches given to pairs of texts.
 

@@ -37,6 +37,7 @@ from towers.models import DualTower, ImageTower, Preprocessing, TextTower, scrat
 from towers.models.encoders import Pairing, Tokens
 from towers.models.sentences import SentenceEncoder
 from towers.models.terms import Locked
+from towers.papers import zoo
 from towers.records import Measurement
 from towers.training import Recipe, loading, named, schedules
 from towers.training.budget import GB, Accelerator
@@ -211,6 +212,29 @@ def apart(
             name="before alignment", **(APART | dict(sentences or {})),
         ))  # fmt: skip
     return image, text
+
+
+def ablated(given: Mapping[str, Any]) -> Recipe:
+    """The recipe that all runs of `lilt/ablation` have in common, by the chapter's parameters."""
+    towers = ("image", "text", "before", "pictures", "sentences")
+    eyes, reader = apart(*(given[name] for name in towers))
+    scenes = f"scenes:train?count={given['pairs']}&{given['world']}"
+    budget = ("steps", "batch", "lr", "weight_decay", "warmup", "embed")
+    return Recipe(
+        image=eyes, text=reader, data=(given["data"] or scenes,), clip_norm=1.0,
+        checkpoint_every=10_000, **{name: given[name] for name in budget},
+    )  # fmt: skip
+
+
+def between_pretrained(given: Mapping[str, Any]) -> dict[tuple[str, int], Recipe]:
+    """The recipes of `lilt/alignment`, by the chapter's parameters."""
+    recipe = Recipe(
+        image=given["image"], text=given["text"], data=tuple(given["train_on"]),
+        **(ALIGNED | given["budget"]),
+    )  # fmt: skip
+    eyes = zoo.distilled(given["image"], **given["student"]) if given["student"] else None
+    recipes = aligned(recipe, given["policies"], given["seeds"])
+    return between(recipes, named(eyes) if eyes else "", given["rates"])
 
 
 def aligned(
