@@ -206,7 +206,10 @@ def test_the_command_exports_by_name(tmp_path, capsys):
     assert capsys.readouterr().out == f"3 shards, 12 samples {folder}/index.json\n"
     assert len(data.load(f"shards:{folder}/{{000000..000002}}.tar")) == 12
     assert cli.main([*argv[:3], "scenes:val?nosuch=1", folder]) == 2
-    assert capsys.readouterr().err.startswith("towers: error: expected options of scenes")
+    told = capsys.readouterr().err
+    assert told.startswith("towers: error: ")
+    assert "got 'nosuch' in 'val?nosuch=1'" in told
+    assert told.count("\n") == 1
     assert cli.main([*argv[:-1], "0"]) == 2
 
 

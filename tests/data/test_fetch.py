@@ -411,4 +411,5 @@ def test_kill_at_any_moment_leaves_nothing_half_used(tmp_path):
             shutil.rmtree(folder)
     found = Path(fetching(tmp_path, home).communicate()[0].strip())
     assert contents(found) == KEPT
-    assert not list((home / "sources").glob(".toy.*"))
+    left = [path for path in (home / "sources").glob(".toy.*") if path.is_dir()]
+    assert not left  # a kill may leave the few bytes of a mark that was not yet in place

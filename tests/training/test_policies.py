@@ -143,7 +143,9 @@ def test_a_recipe_names_its_policy_and_the_seed_draws_adapters():
 
 
 def test_an_unknown_policy_is_refused_by_the_recipe():
-    with pytest.raises(training.TrainingError, match=r"policy: expected terms of .*'norms'"):
+    with pytest.raises(
+        training.TrainingError, match=r"policy: .*got 'norms'.* did you mean layer-norms"
+    ):
         recipe("norms")
 
 
