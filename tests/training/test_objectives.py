@@ -14,6 +14,7 @@ from towers.training.samples import Lookup
 
 VIT = "scratch:vit?image=16&patch=8&width=16&depth=1&heads=2"
 TEACHER = "scratch:vit?image=16&patch=8&width=24&depth=1&heads=2&seed=5"
+TAUGHT = models.image_tower(TEACHER)
 BOW = "scratch:bow?width=16&context=16&vocabulary=514"
 CAPTIONS = [{"en": (f"owl {n}", f"an owl {n}"), "fr": (f"hibou {n}",)} for n in range(20)]
 FROZEN = training.Recipe(
@@ -115,8 +116,8 @@ def test_so_many_items_of_each_collection_are_trained_on_as_the_seed_draws_them(
 
 def test_a_squares_mirror_image_is_drawn_half_of_the_time(toys):
     transform = models.image_tower(VIT).transform
-    plain = loading.pictures(["digits"], transform, mirror=False)
-    turned = loading.pictures(["digits"], transform, mirror=True)
+    plain = loading.pictures(["digits"], transform, mirror=False, teacher=TAUGHT)
+    turned = loading.pictures(["digits"], transform, mirror=True, teacher=TAUGHT)
     rows, picks = np.arange(200), np.arange(200, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     straight, found = (each.read(rows, picks).images for each in (plain, turned))
     mirrored = [
@@ -137,11 +138,32 @@ def test_squares_are_opened_once_and_only_while_they_fit(monkeypatch, toys):
     )
     transform = models.image_tower(VIT).transform
     rows, picks = np.array([3, 3, 5]), np.arange(3, dtype=np.uint64)
-    loading.pictures(["digits"], transform, mirror=True).read(rows, picks)
+    loading.pictures(["digits"], transform, mirror=True, teacher=TAUGHT).read(rows, picks)
     assert opened == [3, 5]
     monkeypatch.setattr(samples, "REMEMBERED", 1)
-    loading.pictures(["digits"], transform, mirror=True).read(rows, picks)
+    loading.pictures(["digits"], transform, mirror=True, teacher=TAUGHT).read(rows, picks)
     assert opened == [3, 5, 3, 3, 5]
+
+
+def test_what_was_never_trained_on_is_looked_at_without_dropout(toys):
+    toys["held"] = toy_towers.collection([{"en": (f"a new owl {n}",)} for n in range(12)])
+    found = []
+    for dropout in (0.0, 0.4):
+        done = changed(dropout=dropout, lr=1e-9, validation=("held",), evaluate_every=4)
+        lines = [line["evaluation"] for line in logs.read(done.folder) if "evaluation" in line]
+        assert len(lines) == 2
+        found.append(lines[-1]["validation loss"])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
+def test_another_teacher_of_the_same_name_is_other_data(toys):
+    transform, other = models.image_tower(VIT).transform, models.image_tower(TEACHER)
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    digests = {
+        loading.pictures(["digits"], transform, True, each).digest for each in (TAUGHT, other)
+    }
+    assert len(digests) == 2
 
 
 def test_the_loss_of_a_distillation_is_one_minus_the_cosine():

@@ -120,6 +120,10 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
             {"objective": "distillation", "teacher": "another", "data": ["shards:a.tar"]},
             "expected a teacher with objective distillation alone, on collections and without",
         ),
+        (
+            {"objective": "distillation", "teacher": "another", "validation": ["toys"]},
+            "without cache_features or validation, got 'another' with distillation",
+        ),
         ({"dropout": 1.0, "cache_features": True}, "expected dropout in"),
         ({"dropout": 0.5}, "expected cache_features with dropout, apart and most, got dropout 0.5"),
         ({"apart": ["toys"]}, "got dropout 0.0, apart ..toys.. and most 0"),

@@ -178,14 +178,23 @@ def read_once(tower: models.TextTower, texts: Iterable[str], dtype: str) -> Look
     return Lookup(rows, models.features(tower, known, dtype=dtype))
 
 
-def pictures(names: Sequence[str], transform: Preprocessing, mirror: bool) -> Pictures:
+def pictures(
+    names: Sequence[str], transform: Preprocessing, mirror: bool, teacher: models.ImageTower
+) -> Pictures:
     """The pictures of some collections, with their keys in the place of captions.
+
+    Args:
+        names: of the collections.
+        transform: of the tower that learns.
+        mirror: whether half of the squares are turned.
+        teacher: whose weights are a part of what is learnt.
 
     Raises:
         ValueError: an unknown collection.
     """
     first, *others = (data.load(name) for name in names)
-    return Pictures(first.concat(*others), Squares(transform, mirror=mirror))
+    squares, about = Squares(transform, mirror=mirror), f"{teacher.checksum} {teacher.recipe}"
+    return Pictures(first.concat(*others), squares, teacher=about)
 
 
 def taught(shown: data.Collection, teacher: models.ImageTower, dtype: str) -> Lookup:

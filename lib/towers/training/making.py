@@ -83,7 +83,8 @@ def parts(
 
 def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
     if recipe.objective == "distillation":
-        return loading.pictures(recipe.data, pair.image.transform, recipe.augment == "mirror")
+        teacher, mirror = models.image_tower(recipe.teacher), recipe.augment == "mirror"
+        return loading.pictures(recipe.data, pair.image.transform, mirror, teacher)
     if recipe.cache_features:
         drawn = recipe.most, recipe.seed
         return loading.featured(

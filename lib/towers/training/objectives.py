@@ -53,7 +53,7 @@ class Contrastive(nn.Module):
                 are texts, see `batches`.
             texts: tokens, or text features.
         """
-        if self.dropout:
+        if self.dropout and self.training:
             images, texts = (F.dropout(side, self.dropout) for side in (images, texts))
         if isinstance(images, Tensor):
             image_embeds = self.dual.embed_images(pixels(self.dual, images))

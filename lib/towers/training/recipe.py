@@ -295,10 +295,12 @@ def _disagreements(recipe: Recipe):
     yield from _mixtures(recipe)
     distils = recipe.objective == "distillation"
     far = [name for name in recipe.data if name.startswith("shards:")]
-    if distils != bool(recipe.teacher) or (distils and (recipe.cache_features or far)):
+    unfit = recipe.cache_features or far or recipe.validation
+    if distils != bool(recipe.teacher) or (distils and unfit):
         yield (
             "expected a teacher with objective distillation alone, on collections and without "
-            f"cache_features, got {recipe.teacher!r} with {recipe.objective}; change one of them"
+            f"cache_features or validation, got {recipe.teacher!r} with {recipe.objective}; change "
+            "one of them"
         )
     if not 0 <= recipe.dropout < 1:
         yield f"expected dropout in [0, 1), got {recipe.dropout}"

@@ -200,7 +200,19 @@ class CollectionSamples(Items):
 
 @dataclass(frozen=True, eq=False)
 class Pictures(CollectionSamples):
-    """Pictures without captions: the text of each is its key, by which a tower's features lie."""
+    """Pictures without captions: the text of each is its key, by which a tower's features lie.
+
+    Attributes:
+        teacher: checksum and recipe of the tower that they are to be seen as by.
+    """
+
+    teacher: str = field(kw_only=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the collection's digest, the squares and the teacher."""
+        parts = (self.collection.digest, self.squares.recipe, self.teacher)
+        return files.sha256("\0".join(parts).encode())
 
     def texts(self, row: int) -> list[str]:
         """The picture's key."""

@@ -55,11 +55,13 @@ class Validation:
         }
 
     def _batches(self, objective: Objective) -> Iterator[Batch]:
-        device = objective.dual.log_scale.device
+        device, contrastive = objective.dual.log_scale.device, isinstance(objective, Contrastive)
+        # what was looked up are the captions of training
+        tokenize = objective.dual.text.tokenize if contrastive else objective.tokenize
         for first in range(0, len(self._draw.rows), CHUNK):
             part = slice(first, first + CHUNK)
             read = self.data.read(self._draw.rows[part], self._draw.picks[part])
-            yield Batch(torch.from_numpy(read.images), objective.tokenize(read.texts)).to(device)
+            yield Batch(torch.from_numpy(read.images), tokenize(read.texts)).to(device)
 
 
 def _recall(sims: Float[Tensor, "queries candidates"]) -> float:
