@@ -12,13 +12,16 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 from filelock import FileLock
 
 from towers import progress
+
+Kept = TypeVar("Kept")
 
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # C:\data, C:/data, \\server\data
 _said = threading.Lock()  # taken once a process, by the first file that the cache cannot keep
@@ -106,6 +109,42 @@ def cache_home() -> Path:
             "to a folder"
         )
     return home
+
+
+def cached(
+    place: str,
+    make: Callable[[], Kept],
+    pack: Callable[[Kept], bytes],
+    read: Callable[[bytes], Kept],
+    waiting: bool = True,
+) -> Kept:
+    """What a file of the cache holds; made now, and kept there, if no such file is there and whole.
+
+    Args:
+        place: of the file below the cache, whose name says all that its content depends on.
+        make: makes it.
+        pack: what was made -> content of the file, behind a digest of its bytes.
+        read: content of the file -> what was made.
+        waiting: whether processes wait for the one that makes it, instead of all making it.
+    """
+    path = cache_home() / place
+    with contextlib.suppress(OSError, ValueError):
+        return read(_whole(path))
+    with cache_lock(path) if waiting else contextlib.nullcontext():
+        with contextlib.suppress(OSError, ValueError):
+            return read(_whole(path))
+        made = make()
+        content = pack(made)
+        keep(path, hashlib.sha256(content).digest() + content)
+    return made
+
+
+def _whole(path: Path) -> bytes:
+    """What `cached` wrote; a ValueError where these are other bytes."""
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError(f"expected the bytes that were written to {path}")
+    return content[32:]
 
 
 def keep(path: Path, content: bytes | str) -> bool:

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from towers import files
 from towers.data import duplicates, sources, svg, svg_clean
 from towers.data.cards import Source
 from towers.data.items import Collection, Item, Report, content_key
-from towers.files import cache_home, cache_lock, keep, sha256
 
 SIZELESS = "svg: size supplied"
 """How reports name an SVG without a width and height of its own."""
@@ -85,13 +85,13 @@ def collection(
     version = ", ".join(
         filter(None, (source.version, names, svg.RENDERER, "trimmed" if trim else ""))
     )
-    key = sha256(f"{name} {source.sha256} {version} {_text(read)} {distance}".encode())
-    path = cache_home() / "collections" / f"{name.replace(':', '-')}-{key[:16]}.json"
-    with cache_lock(path):
-        kept = _read(path)
-        if kept is None:
-            kept = _catalogue(name, folder, read(folder), image, distance, one_of_a_kind, trim)
-            keep(path, json.dumps(kept, ensure_ascii=False))
+    key = files.sha256(f"{name} {source.sha256} {version} {_text(read)} {distance}".encode())
+    kept = files.cached(
+        f"collections/{name.replace(':', '-')}-{key[:16]}.json",
+        lambda: _catalogue(name, folder, read(folder), image, distance, one_of_a_kind, trim),
+        lambda made: json.dumps(made).encode(),
+        json.loads,
+    )
     items = tuple(_item(row, folder, image) for row in kept["items"])
     report = Report.of(len(items), kept["dropped"], kept["mended"])
     return Collection(
@@ -103,14 +103,7 @@ def _text(read: Callable[[Path], Found]) -> str:
     """SHA-256 over the modules that make a catalogue: a changed rule is never answered from one
     that was made by another."""
     modules = (inspect.getsourcefile(read), __file__, duplicates.__file__, svg_clean.__file__)
-    return sha256("".join(sha256(Path(module)) for module in modules).encode())
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    return files.sha256("".join(files.sha256(Path(module)) for module in modules).encode())
 
 
 def _image(path: Path, trim: bool):
@@ -151,8 +144,8 @@ def _catalogue(
         first = [row for row in rows if row["group"] in (None, row["key"])]
         dropped["near duplicate"] += len(rows) - len(first)
         rows = first
-    files = {folder / row["file"] for row in rows}
-    sizeless = sum(not svg_clean.gives_size(path.read_bytes()) for path in files & {*drawn})
+    paths = {folder / row["file"] for row in rows}
+    sizeless = sum(not svg_clean.gives_size(path.read_bytes()) for path in paths & {*drawn})
     mended = Counter(found.mended) + Counter({SIZELESS: sizeless})
     return {"items": rows, "dropped": dict(dropped), "mended": dict(mended)}
 

@@ -4,10 +4,8 @@ Two pictures count as near duplicates if their perceptual hashes differ in few b
 coarse colours agree: line drawings on white share hashes more often than they share looks.
 """
 
-import io
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -16,9 +14,9 @@ from scipy.fft import dctn
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from towers import files
 from towers.data.images import shrink
 from towers.data.items import Collection
-from towers.files import cache_home, keep
 from towers.progress import tqdm
 
 VERSION = 1  # of the signature; another one forgets the cached ones
@@ -50,28 +48,23 @@ def signature(picture: Image.Image) -> UInt8[np.ndarray, " bytes"]:
 
 def signatures(collection: Collection) -> UInt8[np.ndarray, "items bytes"]:
     """The signature of each picture, cached by the collection's digest."""
-    path = cache_home() / "signatures" / f"{collection.digest}-{VERSION}.npy"
     width = 8 + 3 * GRID * GRID
-    if (known := _cached(path)) is not None and known.shape == (len(collection), width):
-        return known
-    with ThreadPoolExecutor() as pool:
-        rows = pool.map(
-            lambda index: signature(shrink(collection.image(index), SIDE)), range(len(collection))
-        )
-        label = f"comparing {collection.name}"
-        listed = list(tqdm(rows, total=len(collection), desc=label, disable=None, leave=False))
-    found = np.stack(listed) if listed else np.zeros((0, width), np.uint8)
-    buffer = io.BytesIO()
-    np.save(buffer, found, allow_pickle=False)
-    keep(path, buffer.getvalue())
-    return found
 
+    def make() -> UInt8[np.ndarray, "items bytes"]:
+        with ThreadPoolExecutor() as pool:
+            rows = pool.map(
+                lambda index: signature(shrink(collection.image(index), SIDE)),
+                range(len(collection)),
+            )
+            label = f"comparing {collection.name}"
+            listed = list(tqdm(rows, total=len(collection), desc=label, disable=None, leave=False))
+        return np.array(listed, np.uint8).reshape(-1, width)
 
-def _cached(path: Path) -> np.ndarray | None:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
+    def read(content: bytes) -> UInt8[np.ndarray, "items bytes"]:
+        return np.frombuffer(content, np.uint8).reshape(-1, width)
+
+    place = f"signatures/{collection.digest}-{VERSION}"
+    return files.cached(place, make, np.ndarray.tobytes, read, waiting=False)
 
 
 def pairs(

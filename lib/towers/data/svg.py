@@ -10,16 +10,17 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import resvg_py
 from PIL import Image
 
+from towers import files
 from towers.data.errors import BadImage
 from towers.data.images import on_white, open_image, read_bytes
 from towers.data.renderer import render
 from towers.data.svg_clean import Drawing, clean
-from towers.files import cache_home, keep, sha256
 from towers.progress import tqdm
 
 SIZE = 256
@@ -27,8 +28,6 @@ SIZE = 256
 STRETCH = 16
 """A picture more than so many times as long as wide is refused."""
 RENDERER = f"resvg {resvg_py.__version__}, 1"
-DIGEST = 32
-"""Bytes of SHA-256 before each cached PNG."""
 LOOK = 96
 """Pixels along a page's longer side when it is searched for ink."""
 FAINT = 8
@@ -163,31 +162,16 @@ class Raster:
         return picture
 
     def _drawn(self, svg: bytes, size: int) -> Image.Image:
-        place = _place(svg, size, self.trim)
-        if (found := _cached(place)) is not None:
-            return found
-        picture = rasterise(svg, size, self.trim)
-        buffer = io.BytesIO()
-        picture.save(buffer, "png")
-        png = buffer.getvalue()
-        keep(place, bytes.fromhex(sha256(png)) + png)
-        return picture
+        shown = " trimmed" if self.trim else ""
+        key = files.sha256(f"{RENDERER} {size}{shown} {files.sha256(svg)}".encode())
+        place, make = f"raster/{key[:2]}/{key[2:]}.png", partial(rasterise, svg, size, self.trim)
+        return files.cached(place, make, _png, open_image, waiting=False)
 
 
-def _place(svg: bytes, size: int, trim: bool) -> Path:
-    shown = " trimmed" if trim else ""
-    key = sha256(f"{RENDERER} {size}{shown} {sha256(svg)}".encode())
-    return cache_home() / "raster" / key[:2] / f"{key[2:]}.png"
-
-
-def _cached(place: Path) -> Image.Image | None:
-    """The cached picture, or None if there is none or its bytes are not those that were written."""
-    try:
-        content = place.read_bytes()
-    except OSError:
-        return None
-    png = content[DIGEST:]
-    return open_image(png) if content[:DIGEST].hex() == sha256(png) else None
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    return buffer.getvalue()
 
 
 def prepare(

@@ -5,8 +5,6 @@ only, are drawn at 16 pixels, where the outlines lie exactly on the pixels. A gl
 stands in the left half of its cell. A code point without a glyph has the blank cell.
 """
 
-import io
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +14,9 @@ from jaxtyping import Int64, UInt16, UInt32
 from numpy import ndarray
 from PIL import ImageFont
 
+from towers import files
 from towers.data import sources
 from towers.data.cards import SOURCES
-from towers.files import cache_home, cache_lock, keep, sha256
 
 CELL = 16
 """Width and height of a cell, in pixels."""
@@ -68,7 +66,7 @@ class Glyphs:
 
 @cache
 def unifont() -> Glyphs:
-    """Unifont, made once into a file of the cache and mapped into memory from there.
+    """Unifont, made once into a file of the cache.
 
     Where the cache cannot be written, the table is made anew in each process.
 
@@ -76,18 +74,12 @@ def unifont() -> Glyphs:
         DataError: the font's packages cannot be had.
     """
     pins = [SOURCES[name].sha256 for name in ("unifont", "unifont-outlines")]
-    digest = sha256("\0".join([*pins, str(LAYOUT)]).encode())
-    path = cache_home() / "glyphs" / f"unifont-{digest[:16]}.npy"
-    table = None
-    if not os.path.isfile(path):
-        with cache_lock(path):
-            if not os.path.isfile(path):
-                table = _table()
-                content = io.BytesIO()
-                np.save(content, table)
-                keep(path, content.getvalue())
-    if os.path.isfile(path):
-        table = np.load(path, mmap_mode="r")
+    digest = files.sha256("\0".join([*pins, str(LAYOUT)]).encode())
+    place = f"glyphs/unifont-{digest[:16]}"
+    table = files.cached(
+        place, _table, ndarray.tobytes, lambda content: np.frombuffer(content, np.uint16)
+    )
+    table = table.reshape(-1, CELL)
     lines = 2 * POINTS // CELL  # two entries of 16 bits are the number of a cell
     return Glyphs(number=table[:lines].reshape(-1).view("<u4"), columns=table[lines:])
 

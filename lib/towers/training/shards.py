@@ -16,8 +16,6 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int, UInt64
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from towers import files
 from towers.data import BadImage, DataError
@@ -203,24 +201,27 @@ def index(tar: Path | Remote) -> Index:
     else:
         named = [INDEX_VERSION, str(tar.resolve()), *_state(tar)]
     name = files.sha256(json.dumps(named).encode())[:32]
-    cached = files.cache_home() / "shards" / f"{name}.index"
-    try:
-        with safe_open(cached, "np") as file:
-            places, about = file.get_tensor("places"), file.metadata()
-        if files.sha256(places.tobytes()) == about["sha256"]:
-            return Index(places, Counter(json.loads(about["left_out"])), int(about["size"]))
-    except (OSError, ValueError, SafetensorError, KeyError, TypeError):
-        pass
-    with tar.open() if isinstance(tar, Remote) else tar.open("rb") as file:
-        found = _scan(file)
-    about = {
-        "sha256": files.sha256(found.places.tobytes()), "size": str(found.size),
-        "left_out": json.dumps(found.left_out),
-    }  # fmt: skip
-    files.keep(cached, to_bytes({"places": found.places}, about))
-    if isinstance(tar, Remote):
-        tidy()
-    return found
+
+    def make() -> Index:
+        with tar.open() if isinstance(tar, Remote) else tar.open("rb") as file:
+            scanned = _scan(file)
+        if isinstance(tar, Remote):
+            tidy()
+        return scanned
+
+    return files.cached(f"shards/{name}.index", make, _packed, _unpacked, waiting=False)
+
+
+def _packed(index: Index) -> bytes:
+    return json.dumps([index.size, index.left_out]).encode() + b"\n" + index.places.tobytes()
+
+
+def _unpacked(content: bytes) -> Index:
+    about, _, places = content.partition(b"\n")
+    size, left_out = json.loads(about)
+    return Index(
+        np.frombuffer(places, np.int64).reshape(-1, len(_COLUMNS), 2), Counter(left_out), size
+    )
 
 
 def _state(path: Path) -> tuple[int, int]:
