@@ -31,7 +31,9 @@ def view(dual):
 def test_the_loss_is_the_towers_own(dual):
     toys = toy_towers.collection(TEXTS)
     with torch.no_grad():
-        images = dual.embed_images(dual.image.transform_all([toys.image(i) for i in range(4)]))
+        images = dual.embed_images(
+            torch.stack([dual.image.transform(toys.image(i)) for i in range(4)])
+        )
         texts = torch.cat([dual.embed_texts(dual.text.tokenize([t[0]])) for t in TEXTS])
         expected = clip_loss(images, texts, dual.logit_scale).item()
     batch = view(dual)

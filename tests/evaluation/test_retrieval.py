@@ -33,7 +33,7 @@ def embedded(dual, toys, prompt=""):
     texts = [prompt + text for i in kept for text in toys.captions()[i]]
     owner = [n for n, i in enumerate(kept) for _ in toys.captions()[i]]
     with torch.no_grad():
-        images = dual.embed_images(dual.image.transform_all([toys.image(i) for i in kept]))
+        images = dual.embed_images(torch.stack([dual.image.transform(toys.image(i)) for i in kept]))
         words = [dual.embed_texts(dual.text.tokenize([text]))[0] for text in texts]
     return images.double().numpy(), torch.stack(words).double().numpy(), owner
 

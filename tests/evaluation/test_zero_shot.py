@@ -72,7 +72,9 @@ def test_probabilities_are_a_softmax_at_the_learned_scale():
     dual, pictures = toy_towers.dual(), toys()
     with torch.no_grad():
         dual.log_scale.fill_(np.log(50.0))
-        images = dual.embed_images(dual.image.transform_all([pictures.image(i) for i in range(7)]))
+        images = dual.embed_images(
+            torch.stack([dual.image.transform(pictures.image(i)) for i in range(7)])
+        )
     logits = 50 * images.double() @ text_embeds(dual, "a cat", "a sea").double().T
     found = zero_shot.predict(dual, pictures, ["cat", "sea"], ["a {}"], "fp32")
     # similarities round at 1e-7, times the scale

@@ -109,7 +109,7 @@ def test_the_mapping_by_name_is_the_mapping_in_order():
 
 
 def test_image_features_are_the_pooled_channels_before_the_classifier(lite0, photographs):
-    images = lite0.transform_all(photographs[0][:2])
+    images = torch.stack([*map(lite0.transform, photographs[0][:2])])
     model = packaged.efficientnet_lite0_classifier()
     with torch.no_grad():
         torch.testing.assert_close(

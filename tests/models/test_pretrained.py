@@ -81,7 +81,7 @@ def test_an_open_clip_pair_embeds_as_open_clip_does(tiny_arch, tmp_path, suffix)
     images = torch.stack([preprocess(picture) for picture in pictures()])
     ids = open_clip.get_tokenizer(tiny_arch)(TEXTS)
     with torch.no_grad():
-        image_embeds = ours.embed_images(ours.image.transform_all(pictures()))
+        image_embeds = ours.embed_images(torch.stack([*map(ours.image.transform, pictures())]))
         text_embeds = ours.embed_texts(ours.text.tokenize(TEXTS))
         # both layouts of memory sum in their own order
         close = {"rtol": 0, "atol": 1e-6}
@@ -98,7 +98,7 @@ def test_quickgelu_is_no_matter_of_the_weights_alone(tiny_arch, tmp_path):
     path = tmp_path / "weights.pt"
     torch.save(open_clip.create_model(tiny_arch).state_dict(), path)
     plain, quick = (models.load(f"open_clip:{tiny_arch}{s}/{path}") for s in ("", "-quickgelu"))
-    images = plain.image.transform_all(pictures())
+    images = torch.stack([*map(plain.image.transform, pictures())])
     assert plain.checksum == quick.checksum
     assert plain.image.name != quick.image.name
     assert (plain.image(images) - quick.image(images)).abs().max() > 1e-4
@@ -178,7 +178,7 @@ def test_a_timm_tower_is_timms_model_with_its_own_preprocessing(tmp_path):
     ours = models.load(f"timm:test_efficientnet/{tmp_path}/weights.safetensors")
     preprocess = timm.data.create_transform(**timm.data.resolve_model_data_config(theirs))
     images = torch.stack([preprocess(picture) for picture in pictures()])
-    assert torch.equal(ours.transform_all(pictures()), images)
+    assert torch.equal(torch.stack([*map(ours.transform, pictures())]), images)
     with torch.no_grad():
         features = ours(images)
         expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -193,11 +191,6 @@ class ImageTower(Tower):
     ) -> Float[Tensor, "batch width"]:
         """Image features: what the encoder gives, neither projected by us nor normalised."""
         return self.encoder(images.contiguous(memory_format=torch.channels_last))
-
-    def transform_all(self, images: list[Image.Image]) -> Float[Tensor, "batch 3 size size"]:
-        """The transformed pictures in one batch."""
-        pixels = np.stack([self.transform.pixels(image) for image in images])
-        return self.transform.normalised(torch.from_numpy(pixels))
 
 
 class TextTower(Tower):

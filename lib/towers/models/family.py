@@ -1,11 +1,13 @@
 """The towers of CLIPPO and of what it is compared with, by name.
 
     scratch:map?image=64&patch=8&width=128&depth=4&heads=4
-        image tower: timm's Vision Transformer, no class token, pooled by attention
+        image tower: timm's Vision Transformer, no class token, pooled by attention; also, as the
+        next two, checkpointing=true
     scratch:pixels?image=64&patch=8&width=128&depth=4&heads=4
         text tower: the same over rendered captions, with weights of its own; also packed=true
     scratch:words?width=128&depth=4&heads=4&context=32
-        text tower: its blocks over tokens, read at the last place, or with pool=attention
+        text tower: its blocks over tokens, read at the last place, or with pool=attention by an
+        attention over all
     shared:pixels
         text tower: captions rendered as large as the image tower's pictures, and read by its very
         network; also separate=none|heads|embeddings|both, packed=true
@@ -13,10 +15,13 @@
         text tower: tokens with embeddings of their own, in the positions of the image tower's
         network, and read by it; also separate=none|heads
 
-Each is a function below, whose keyword arguments are the options. With `packed=true` blank patches
-are skipped; without, pages are read whole, as in the paper. `shared:pixels` goes with any image
-tower where pages are read whole and embeddings are shared. All take `seed=`; those of words
-`vocabulary=` and `tokens=clip` or `tokens=sentencepiece:...` (see `vocabularies`).
+Each is a function below, whose keyword arguments are the options, most of them as `scratch` has
+them. With `packed=true` blank patches are skipped; without, pages are read whole, as in the paper.
+`separate` is what the two sides do not share: projections (heads), embeddings of patches.
+`shared:pixels` goes with any image tower where pages are read whole and embeddings are shared;
+whatever else is wanted of an image tower, it must be like `scratch:map`, with as many positions as
+texts have tokens. Those of words take `vocabulary=` and `tokens=clip` or
+`tokens=sentencepiece:...` (see `vocabularies`).
 
 A pair with one of these text towers has biases in its projections and an unbounded scale that
 begins at 10; with a shared network it has one projection for both sides, unless the heads are
@@ -39,7 +44,7 @@ from timm.models.vision_transformer import VisionTransformer
 from towers import names
 from towers.models import map_vit
 from towers.models.encoders import ImageTower, Pairing, TextTower
-from towers.models.preprocessing import Preprocessing, Resize
+from towers.models.preprocessing import HALF, Preprocessing, Resize
 from towers.models.readers import InkedPatches, PageReader, Pages, PatchReader, WordReader
 from towers.models.seeds import seeded
 from towers.models.tokens import FULL
@@ -48,29 +53,13 @@ from towers.names import Depth, Seed, Size
 
 PREFIX = "shared:"
 LOG_SCALE_INIT = 2.302585092994046  # log 10
-HALF = (0.5, 0.5, 0.5)
-"""Mean and deviation that bring pixels to [-1, 1]."""
 
 
 def map_pooled(
     *, image: Size, patch: Size, width: Size, depth: Depth, heads: Size,
     checkpointing: bool = False, resize: Resize = "squash", seed: Seed = 0,
 ) -> ImageTower:  # fmt: skip
-    """`scratch:map`: timm's Vision Transformer without a class token, pooled by attention.
-
-    Args:
-        image: side of the pictures in pixels, a multiple of `patch`.
-        patch: side of a patch in pixels.
-        width: axis length of the states and the features, a multiple of `heads`.
-        depth: blocks.
-        heads: of each attention.
-        checkpointing: keep less while training, and compute it again.
-        resize: how pictures become square.
-        seed: of the first weights.
-
-    Raises:
-        ValueError: sizes that do not divide each other.
-    """
+    """`scratch:map`: timm's Vision Transformer without a class token, pooled by attention."""
     with seeded("map", seed):
         return _image_tower(image, patch, width, depth, heads, checkpointing, resize)
 
@@ -79,22 +68,7 @@ def pixels(
     *, image: Size, patch: Size, width: Size, depth: Depth, heads: Size,
     checkpointing: bool = False, resize: Resize = "squash", seed: Seed = 0, packed: bool = False,
 ) -> TextTower:  # fmt: skip
-    """`scratch:pixels`: a network like that of `map_pooled`, over rendered captions.
-
-    Args:
-        image: side of the pages in pixels, a multiple of `patch`.
-        patch: side of a patch in pixels.
-        width: axis length of the states and the features, a multiple of `heads`.
-        depth: blocks.
-        heads: of each attention.
-        checkpointing: keep less while training, and compute it again.
-        resize: as `map_pooled` takes it; pages are square already.
-        seed: of the first weights.
-        packed: skip blank patches.
-
-    Raises:
-        ValueError: sizes that do not divide each other.
-    """
+    """`scratch:pixels`: a network like that of `map_pooled`, over rendered captions."""
     with seeded("pixels", seed):
         made = _image_tower(image, patch, width, depth, heads, checkpointing, resize)
     return _page_tower(made, packed, None, _pairing())
@@ -105,22 +79,7 @@ def words(
     tokens: str = "clip", pool: Literal["last", "attention"] = "last",
     checkpointing: bool = False, seed: Seed = 0,
 ) -> TextTower:  # fmt: skip
-    """`scratch:words`: the blocks of such a network over tokens.
-
-    Args:
-        width: axis length of the states and the features, a multiple of `heads`.
-        depth: blocks.
-        heads: of each attention.
-        context: tokens of a text.
-        vocabulary: ids.
-        tokens: clip or sentencepiece:PATH, see `vocabularies`.
-        pool: what is read: the last place, or an attention over all.
-        checkpointing: keep less while training, and compute it again.
-        seed: of the first weights.
-
-    Raises:
-        ValueError: sizes that do not divide each other, or a vocabulary that there is not.
-    """
+    """`scratch:words`: the blocks of such a network over tokens."""
     names.divides(width, heads, "width as a multiple of heads")
     reader = tokens_of(tokens, context, vocabulary)
     with seeded("words", seed):
@@ -134,18 +93,7 @@ def shared_pixels(
     image: ImageTower, *, separate: Literal["none", "heads", "embeddings", "both"] = "none",
     packed: bool = False, seed: Seed = 0,
 ) -> TextTower:  # fmt: skip
-    """`shared:pixels`: rendered captions, read by the network of an image tower.
-
-    Args:
-        image: whose network it is.
-        separate: what the two sides do not share: projections ("heads"), embeddings of patches.
-        packed: skip blank patches.
-        seed: of the embeddings.
-
-    Raises:
-        ValueError: packed, or with embeddings of its own, and the network is no Vision Transformer
-            pooled by attention.
-    """
+    """`shared:pixels`: rendered captions, read by the network of an image tower."""
     embedding = None
     if separate in ("embeddings", "both"):
         patch = _network(image).patch_embed.patch_size[0]
@@ -161,20 +109,7 @@ def shared_words(
     image: ImageTower, *, context: Size, vocabulary: Size = FULL, tokens: str = "clip",
     separate: Literal["none", "heads"] = "none", seed: Seed = 0,
 ) -> TextTower:  # fmt: skip
-    """`shared:words`: tokens with embeddings of their own, read by an image tower's network.
-
-    Args:
-        image: whose network it is; its positions serve the tokens too.
-        context: tokens of a text.
-        vocabulary: ids.
-        tokens: clip or sentencepiece:PATH, see `vocabularies`.
-        separate: whether the two sides have projections of their own ("heads").
-        seed: of the embeddings.
-
-    Raises:
-        ValueError: a vocabulary that there is not; or the network is no Vision Transformer pooled
-            by attention, or has fewer positions than texts have tokens.
-    """
+    """`shared:words`: tokens with embeddings of their own, read by an image tower's network."""
     reader = tokens_of(tokens, context, vocabulary)
     network = _network(image)
     places = network.pos_embed.shape[1]

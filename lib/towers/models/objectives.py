@@ -16,8 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from towers import losses
-
 PAD, END, UNKNOWN = 0, 1, 2
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -86,13 +84,6 @@ class BagOfWords(nn.Module):
     def forward(self, features: Float[Tensor, "images width"]) -> Float[Tensor, "images words"]:
         """Logits of all words."""
         return self.words(features)
-
-    def loss(
-        self, features: Float[Tensor, "images width"], texts: Sequence[str]
-    ) -> Float[Tensor, ""]:
-        """`losses.bag_of_words_loss` of each picture's text."""
-        bags = self.vocabulary.bags(texts).to(features.device)
-        return losses.bag_of_words_loss(self(features), bags)
 
     @torch.no_grad()
     def class_scores(
@@ -181,11 +172,6 @@ class Captioner(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, places, tgt_mask=mask, tgt_is_causal=True)
         return self.words(self.norm(hidden))
-
-    def loss(self, features: Tensor, texts: Sequence[str]) -> Float[Tensor, ""]:
-        """`losses.caption_loss` of each picture's text; features as `forward` takes them."""
-        tokens = self.vocabulary.tokens(texts, self.context).to(features.device)
-        return losses.caption_loss(self(features, tokens), tokens, PAD)
 
     @torch.no_grad()
     def class_scores(

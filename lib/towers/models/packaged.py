@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from towers.data import sources
 from towers.models.encoders import ImageTower, TextTower
-from towers.models.preprocessing import Preprocessing, Resize
+from towers.models.preprocessing import HALF, Preprocessing, Resize
 from towers.models.sentences import sentence_tower
 from towers.models.weights import load_into, read
 
@@ -37,7 +37,7 @@ def efficientnet_lite0(name: str, resize: Resize | None = None) -> ImageTower:
 
 def efficientnet_lite0_preprocessing() -> Preprocessing:
     """What the model was evaluated with by its authors."""
-    return Preprocessing(224, (0.5,) * 3, (0.5,) * 3, "bicubic", "crop", 0.875)
+    return Preprocessing(224, HALF, HALF, "bicubic", "crop", 0.875)
 
 
 def efficientnet_lite0_classifier() -> nn.Module:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 Resize = Literal["crop", "pad", "squash"]
 WHITE = 255
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation that bring pixels to [-1, 1]."""
 WHOLE = 16
 """A scaled picture is made whole, as other libraries make it, up to so many times its square."""
 

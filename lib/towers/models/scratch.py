@@ -1,8 +1,9 @@
 """Towers to train from scratch, by name: `scratch:KIND?OPTION=VALUE&...`.
 
     scratch:vit?image=64&patch=8&width=128&depth=4&heads=4
-        CLIP's Vision Transformer; also pool=token|mean|attention, patch_drop=0.5 (in training
-        mode only), checkpointing=true
+        CLIP's Vision Transformer; also pool=token|mean|attention (what is read: the class token,
+        the mean of all tokens, an attention over them), patch_drop=0.5 (share of the patches that
+        are left out in training mode), checkpointing=true
     scratch:resnet?image=64&width=32&layers=2,2,2,2
         CLIP's modified ResNet with attention pooling; features of 32 times the width
     scratch:transformer?width=128&depth=4&heads=4&context=32
@@ -13,9 +14,22 @@
     scratch:map, scratch:pixels, scratch:words
         those of CLIPPO and its baselines, see `family`
 
-Each is a function below, whose keyword arguments are the options. All take `seed=`; image towers
-`resize=crop|pad|squash`; text towers `vocabulary=` (see `tokens.ClipTokens`). Projections into a
-shared space belong to the pair, not to the tower.
+Each is a function below, whose keyword arguments are the options:
+
+    image           side of the pictures in pixels, a multiple of `patch`, of a ResNet of 32
+    patch           side of a patch in pixels
+    width           axis length of the states and the features, a multiple of `heads`; of a ResNet
+                    the channels of its stem, even
+    depth, layers   blocks; of each of a ResNet's four stages
+    heads           of each attention
+    context         tokens of a text
+    vocabulary      ids of a text tower, see `tokens.ClipTokens`
+    resize          how pictures become square: crop, pad or squash
+    checkpointing   keep less while training, and compute it again
+    seed            of the first weights
+
+Sizes that do not divide each other raise a ValueError, as does a vocabulary that there is not.
+Projections into a shared space belong to the pair, not to the tower.
 """
 
 from collections.abc import Callable
@@ -28,14 +42,12 @@ from torch import Tensor, nn
 from towers import names
 from towers.models import family
 from towers.models.encoders import ImageTower, TextTower
-from towers.models.preprocessing import Preprocessing, Resize
+from towers.models.preprocessing import HALF, Preprocessing, Resize
 from towers.models.seeds import seeded
 from towers.models.tokens import FULL, ClipTokens
 from towers.names import Depth, Range, Seed, Size
 
 PREFIX = "scratch:"
-HALF = (0.5, 0.5, 0.5)
-"""Mean and deviation that bring pixels to [-1, 1]."""
 MLP_RATIO = 4.0
 
 
@@ -79,23 +91,7 @@ def vit(
     patch_drop: Annotated[float, Range(0, 0.99)] = 0.0, checkpointing: bool = False,
     resize: Resize = "pad", seed: Seed = 0,
 ) -> ImageTower:  # fmt: skip
-    """`scratch:vit`: open_clip's Vision Transformer without its projection.
-
-    Args:
-        image: side of the pictures in pixels, a multiple of `patch`.
-        patch: side of a patch in pixels.
-        width: axis length of the states and the features, a multiple of `heads`.
-        depth: blocks.
-        heads: of each attention.
-        pool: what is read: the class token, the mean of all tokens, or an attention over them.
-        patch_drop: share of the patches that are left out in training mode.
-        checkpointing: keep less while training, and compute it again.
-        resize: how pictures become square.
-        seed: of the first weights.
-
-    Raises:
-        ValueError: sizes that do not divide each other.
-    """
+    """`scratch:vit`: open_clip's Vision Transformer without its projection."""
     from open_clip.transformer import VisionTransformer
 
     names.divides(image, patch, "image as a multiple of patch")
@@ -115,18 +111,7 @@ def resnet(
     *, image: Size, width: Size, layers: tuple[Depth, Depth, Depth, Depth],
     resize: Resize = "pad", seed: Seed = 0,
 ) -> ImageTower:  # fmt: skip
-    """`scratch:resnet`: open_clip's modified ResNet, pooled to its full width; heads of 64.
-
-    Args:
-        image: side of the pictures in pixels, a multiple of 32.
-        width: channels of the stem, even; the features have 32 times as many.
-        layers: blocks of each of the four stages.
-        resize: how pictures become square.
-        seed: of the first weights.
-
-    Raises:
-        ValueError: sizes that do not divide each other.
-    """
+    """`scratch:resnet`: open_clip's modified ResNet, pooled to its full width; heads of 64."""
     from open_clip.modified_resnet import ModifiedResNet
 
     names.divides(image, 32, "image as a multiple of 32")
@@ -141,20 +126,7 @@ def transformer(
     *, width: Size, depth: Depth, heads: Size, context: Size, vocabulary: Size = FULL,
     checkpointing: bool = False, seed: Seed = 0,
 ) -> TextTower:  # fmt: skip
-    """`scratch:transformer`: open_clip's text transformer without its projection.
-
-    Args:
-        width: axis length of the states and the features, a multiple of `heads`.
-        depth: blocks.
-        heads: of each attention.
-        context: tokens of a text.
-        vocabulary: ids, see `tokens.ClipTokens`.
-        checkpointing: keep less while training, and compute it again.
-        seed: of the first weights.
-
-    Raises:
-        ValueError: sizes that do not divide each other, or a vocabulary that there is not.
-    """
+    """`scratch:transformer`: open_clip's text transformer without its projection."""
     from open_clip.transformer import TextTransformer
 
     names.divides(width, heads, "width as a multiple of heads")
@@ -168,17 +140,7 @@ def transformer(
 
 
 def bow(*, width: Size, context: Size, vocabulary: Size = FULL, seed: Seed = 0) -> TextTower:
-    """`scratch:bow`: the mean of the tokens' embeddings.
-
-    Args:
-        width: axis length of the embeddings and the features.
-        context: tokens of a text.
-        vocabulary: ids, see `tokens.ClipTokens`.
-        seed: of the first weights.
-
-    Raises:
-        ValueError: a vocabulary that there is not.
-    """
+    """`scratch:bow`: the mean of the tokens' embeddings."""
     tokens = ClipTokens(context, vocabulary)
     with seeded("bow", seed):
         network = MeanOfWords(vocabulary, width)
