@@ -55,16 +55,20 @@ class Name:
         return str(Name(self.scheme, self.place, {**self.options, **said}))
 
 
-def parse(text: str) -> Name:
+def parse(text: str, pattern: bool = False) -> Name:
     """The parts of a name.
 
     A path that exists wins over the grammar: a question mark inside it begins no options, be it
     what follows the colon, or what follows the first slash after it (`SCHEME:NAME/PATH`).
 
+    Args:
+        text: the name.
+        pattern: whether a question mark without `key=` behind it stands for a sign of a path.
+
     Raises:
         ValueError: an option that is said twice, or is no key=value.
     """
-    end = _end(text)
+    end = _end(text, pattern)
     scheme, colon, place = text[:end].partition(":")
     options: dict[str, str] = {}
     for part in text[end + 1 :].split("&") if end < len(text) else ():
@@ -142,9 +146,9 @@ def divides(whole: int, part: int, what: str) -> None:
         raise ValueError(f"expected {what}, got {whole} and {part}")
 
 
-def _end(text: str) -> int:
+def _end(text: str, pattern: bool) -> int:
     """Where the options of a name begin, or the name's length."""
-    marks = [at for at, sign in enumerate(text) if sign == "?"]
+    marks = [found.start() for found in re.finditer(r"\?(?=\w+=)" if pattern else r"\?", text)]
     if not marks:
         return len(text)
     head = text[: marks[0]]

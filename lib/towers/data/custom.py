@@ -20,7 +20,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Annotated
 
+from towers import names
 from towers.data.annotations import coco, flickr30k
 from towers.data.errors import DataError
 from towers.data.folders import by_class, captioned, local_path
@@ -41,13 +43,13 @@ MAX_BAD = 0.05
 """Share of bad files above which a set is refused, unless its name says otherwise."""
 
 _WORDNET_ID = re.compile(r"n\d{8}")
-_OPTION = re.compile(r"(.+)\?max_bad=(0?\.\d+|[01](?:\.0*)?)")
 
 
 def load(
     name: str,
     parts: tuple[str, ...] | None = None,
-    max_bad: float = MAX_BAD,
+    *,
+    max_bad: Annotated[float, names.Range(0, 1)] = MAX_BAD,
 ) -> Collection:
     """Load a set of local files in one of the layouts above.
 
@@ -69,26 +71,29 @@ def load(
         DataError: an unknown prefix, nothing there, too much that is bad, no such parts, or class
             names that are ambiguous.
     """
-    prefix, colon, rest = name.partition(":")
-    if prefix not in PREFIXES or not colon or not rest:
+    try:
+        split = names.parse(name, pattern=True)
+        options = {"max_bad": max_bad, **names.options(load, split)}
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    prefix, rest = split.scheme, split.place
+    if prefix not in PREFIXES or not rest:
         raise DataError(
             f"expected one of {', '.join(f'{known}:...' for known in PREFIXES)}; got "
             f"{name[:80]!r}; put one of these before your path"
         )
     if parts is not None and not (parts and set(parts) <= set(PARTS)):
         raise DataError(f"expected parts among train, val and test, got {parts!r}; name some")
-    if (option := _OPTION.fullmatch(rest)) and not exists(name):
-        rest, max_bad = option[1], float(option[2])
-    tally = Tally(max_bad)
-    items, names = _read(prefix, rest, name, tally, parts)
+    tally = Tally(**options)
+    items, classes = _read(prefix, rest, name, tally, parts)
     if parts is not None and any(item.split is None for item in items):
         raise DataError(
             f"expected a set that names its own parts, got {name!r}; use .split instead"
         )
-    items, names = _in_english(items, names or _labels(items), name)
+    items, classes = _in_english(items, classes or _labels(items), name)
     report = tally.report()
     say_left_out(name, report)
-    return Collection(name, tuple(items), report, class_names=names)
+    return Collection(name, tuple(items), report, class_names=classes)
 
 
 def exists(name: str) -> bool:
@@ -106,12 +111,12 @@ def _read(
     if prefix == "shards":
         return from_shards(rest, tally)
     if prefix == "imagefolder":
-        drafts, names = by_class(rest, tally)
+        drafts, classes = by_class(rest, tally)
     else:
-        drafts, names = list(_CAPTIONED[prefix](rest, tally)), ()
-    names = names or _labels(drafts)  # of all parts, and of pictures that are damaged
+        drafts, classes = list(_CAPTIONED[prefix](rest, tally)), ()
+    classes = classes or _labels(drafts)  # of all parts, and of pictures that are damaged
     chosen = [draft for draft in drafts if parts is None or draft.split in (None, *parts)]
-    return admit(chosen, tally, name), names
+    return admit(chosen, tally, name), classes
 
 
 def _labels(items: Sequence[Item]) -> tuple[str, ...]:
@@ -119,28 +124,28 @@ def _labels(items: Sequence[Item]) -> tuple[str, ...]:
 
 
 def _in_english(
-    items: list[Item], names: Sequence[str], name: str
+    items: list[Item], classes: Sequence[str], name: str
 ) -> tuple[list[Item], tuple[str, ...] | None]:
     """Classes in their order: numbers by size, WordNet ids under their English names.
 
     The numbers 0 to 999 are ImageNet's classes, as in the folders of ImageNetV2.
     """
-    names = tuple(names)
-    if repeated := [label for label, count in Counter(names).items() if count > 1]:
+    classes = tuple(classes)
+    if repeated := [label for label, count in Counter(classes).items() if count > 1]:
         raise DataError(
             f"expected different class names in {name}, got {repeated[0]!r} more than once; "
             "tell them apart"
         )
-    if names and all(label.isdecimal() for label in names):
-        names = tuple(sorted(names, key=int))
-        if [int(label) for label in names] != list(range(1000)):
-            return items, names
+    if classes and all(label.isdecimal() for label in classes):
+        classes = tuple(sorted(classes, key=int))
+        if [int(label) for label in classes] != list(range(1000)):
+            return items, classes
         english = class_names("imagenet")
-    elif any(_WORDNET_ID.fullmatch(label) for label in names):
-        english = wordnet_names(names)
+    elif any(_WORDNET_ID.fullmatch(label) for label in classes):
+        english = wordnet_names(classes)
     else:
-        return items, names or None
-    told = dict(zip(names, english, strict=True))
+        return items, classes or None
+    told = dict(zip(classes, english, strict=True))
     called = [{"class": told.get(item.targets.get("class"))} for item in items]
     return [
         replace(item, targets={**item.targets, **own})
