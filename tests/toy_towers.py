@@ -7,7 +7,8 @@ from PIL import Image
 from torch import nn
 
 from towers import models
-from towers.data.items import Collection, Item, Report
+from towers.data.items import Collection, Item
+from towers.data.reports import Report
 
 WIDTH = 12
 
@@ -69,7 +70,7 @@ def collection(captions, labels=None, class_names=None, name="toys"):
         )
         for number, texts in enumerate(captions)
     ]
-    return Collection(name, tuple(items), Report.of(len(items), {}), class_names=class_names)
+    return Collection(name, tuple(items), Report(len(items)), class_names=class_names)
 
 
 def trainable(seed=0, embed=6):

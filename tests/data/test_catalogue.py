@@ -7,8 +7,9 @@ import pytest
 
 from tests.data.made_up_debs import toy
 from towers.data import catalogue, svg
-from towers.data.catalogue import Draft, Found
-from towers.data.svg_clean import clean, gives_size
+from towers.data.catalogue import Found
+from towers.data.items import Item
+from towers.data.svg_clean import clean
 
 DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" {}><rect width="{}" height="4"/></svg>'
 SIZES = {
@@ -24,18 +25,15 @@ SIZES = {
 @pytest.mark.parametrize(("attributes", "given"), SIZES.items())
 def test_a_size_is_given_where_both_sides_stand_on_their_own(attributes, given):
     drawing = DRAWING.format(attributes, 5).encode()
-    assert gives_size(drawing) == given
+    assert clean(drawing).sized == given
     assert (clean(drawing).width is None) == (not attributes)
-
-
-def test_what_is_no_drawing_gives_no_size():
-    assert not gives_size(b"\x89PNG")
-    assert not gives_size(b"")
 
 
 def read(folder: Path) -> Found:
     """Every drawing of a folder."""
-    drafts = [Draft(path.stem, path.name, {"en": (path.stem,)}) for path in folder.glob("*.svg")]
+    drafts = [
+        Item("", path.stem, Path(path.name), {"en": (path.stem,)}) for path in folder.glob("*.svg")
+    ]
     return Found(sorted(drafts, key=lambda draft: draft.name), Counter(), Counter({"title": 2}))
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from tests.data.made_up_files import color_of, encoded, fill, own_cache, refusal  # noqa: F401
 from towers.data import custom
-from towers.data.intake import MAX_CAPTION, Tally, clean_captions
+from towers.data.intake import MAX_CAPTION, clean_captions
 from towers.data.prompts import class_names
+from towers.data.reports import Tally
 from towers.data.torchvision_sets import LAYOUTS
 from towers.files import cache_home
 

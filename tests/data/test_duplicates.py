@@ -6,7 +6,8 @@ from PIL import Image, ImageDraw
 
 from towers.data import duplicates
 from towers.data.images import shrink
-from towers.data.items import Collection, Item, Report
+from towers.data.items import Collection, Item
+from towers.data.reports import Report
 
 
 def picture(seed: int, size: int = 128) -> Image.Image:
@@ -30,7 +31,7 @@ def collection(name: str, pictures: list[Image.Image]) -> Collection:
         buffer = io.BytesIO()
         image.save(buffer, "png")
         items.append(Item(key=f"{name}{index}", name=f"{name}/{index}", image=buffer.getvalue()))
-    return Collection(name, tuple(items), Report.of(len(items), {}))
+    return Collection(name, tuple(items), Report(len(items)))
 
 
 @pytest.fixture(autouse=True)

@@ -158,8 +158,3 @@ def test_digits_are_dark_on_white():
     picture = np.asarray(bundled.digits().image(0))
     assert picture[0, 0].min() > 200
     assert picture.min() < 60
-
-
-def test_sounds_are_listed_for_later():
-    kinds = {kind for item in data.load("stamps") for kind in item.sounds}
-    assert {"effect", "spoken:fr", "spoken:en"} <= kinds

@@ -13,7 +13,8 @@ from towers import cli, data
 from towers.data import export
 from towers.data.errors import BadImage, DataError
 from towers.data.export import export_shards
-from towers.data.items import Collection, Item, Report
+from towers.data.items import Collection, Item
+from towers.data.reports import Report
 from towers.data.scenes import Scenes
 
 
@@ -56,7 +57,7 @@ def test_a_file_goes_into_the_shard_as_it_is(tmp_path):
         path = tmp_path / f"picture of {kind}"
         path.write_bytes(buffer.getvalue())
         items.append(Item(kind, kind, path, {"en": (kind,)}))
-    made = Collection("made up", tuple(items), Report.of(5, {}))
+    made = Collection("made up", tuple(items), Report(5))
     export_shards(made, tmp_path / "shards")
     with tarfile.open(tmp_path / "shards/000000.tar") as tar:
         held = {name: tar.extractfile(name).read() for name in tar.getnames()}
@@ -79,7 +80,7 @@ def test_what_no_reader_takes_is_left_out_and_counted(tmp_path):
         Item("c", "c", encoded(color_of(3))),
         Item("d", "d", encoded(color_of(4)), targets={"class": "kite"}),
     )
-    collection = Collection("made up", items, Report.of(4, {}))
+    collection = Collection("made up", items, Report(4))
     index = export_shards(collection, tmp_path, per_shard=2)
     assert index["left_out"] == {"truncated": 1, "no caption": 1}
     assert [shard["samples"] for shard in index["shards"]] == [1, 1]
@@ -96,7 +97,7 @@ def test_all_targets_come_back_and_bad_ones_are_damaged_text(tmp_path):
     ]  # fmt: skip
     items = (Item(str(n), str(n), encoded(color_of(n)), targets=own)
              for n, own in enumerate(targets))  # fmt: skip
-    export_shards(Collection("made up", tuple(items), Report.of(3, {})), tmp_path)
+    export_shards(Collection("made up", tuple(items), Report(3)), tmp_path)
     found = data.load(f"shards:{tmp_path}/*.tar")
     assert [item.targets for item in found] == targets
     for number, bad in enumerate(('{"number": "x"}', '"x"')):

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from towers.data.errors import DataError
-from towers.data.items import Collection, Item, Report
+from towers.data.items import Collection, Item
 from towers.data.questions import Asked, Questions, of_classes, of_scenes
+from towers.data.reports import Report
 from towers.data.scenes import Scenes
 
 NOUNS = {"animals": "an animal", "food": "food", "plants": "a plant"}
@@ -18,7 +19,7 @@ def collection(labels, groups=None) -> Collection:
              {"en": ("said",)}, {"class": label}, group=groups and groups[row])
         for row, label in enumerate(labels)
     )  # fmt: skip
-    return Collection("made up", items, Report(len(items), len(items)))
+    return Collection("made up", items, Report(len(items)))
 
 
 def test_scenes_questions_with_their_pictures():

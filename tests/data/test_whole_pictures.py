@@ -10,7 +10,8 @@ from tests import toy_towers
 from tests.data.made_up_files import make_tar, own_cache  # noqa: F401
 from towers import data, models
 from towers.data import custom, svg
-from towers.data.items import Collection, Item, Report
+from towers.data.items import Collection, Item
+from towers.data.reports import Report
 from towers.training import loading
 
 PREPARED = models.Preprocessing(336, (0.5,) * 3, (0.5,) * 3, crop_fraction=0.9)
@@ -101,7 +102,7 @@ def test_a_drawing_is_drawn_as_large_as_the_tower_needs(tmp_path, load):
     loaded = custom.load(f"folder:{tmp_path}")
     if load == "embedded":
         item = Item("a", "a", svg.Raster(file), {"en": ("stripes",)})
-        loaded = Collection("drawings", (item,), Report.of(1, {}))
+        loaded = Collection("drawings", (item,), Report(1))
     transform = models.Preprocessing(336, (0.5,) * 3, (0.5,) * 3)
     truth = transform.pixels(svg.rasterise(file.read_bytes(), 672)).astype(float).ravel()
     right, copy = (

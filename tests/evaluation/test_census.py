@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from tests import toy_towers
-from towers.data.items import Collection, Report
+from towers.data.items import Collection
+from towers.data.reports import Report
 from towers.evaluation import census
 from towers.metrics import intervals
 
@@ -18,7 +19,7 @@ def own_cache(tmp_path, monkeypatch):
 def toys(captions, dropped=None, name="toys") -> Collection:
     """A collection whose loading dropped something."""
     made = toy_towers.collection(captions, name=name)
-    return Collection(name, made.items, Report.of(len(made), dropped or {}))
+    return Collection(name, made.items, Report(len(made), dropped or {}))
 
 
 def values(measurements) -> dict:

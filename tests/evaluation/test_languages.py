@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from towers import data, experiments
-from towers.data.items import Collection, Item, Report
+from towers.data.items import Collection, Item
+from towers.data.reports import Report
 from towers.evaluation import languages
 from towers.experiments.experiment import resolve
 from towers.papers import clippo
@@ -146,7 +147,7 @@ def collection():
         )
         for row in range(4)
     )  # fmt: skip
-    return Collection("toys", items, Report.of(4, {}))
+    return Collection("toys", items, Report(4))
 
 
 def test_captions_are_those_of_languages_with_enough_of_their_own():

@@ -14,7 +14,7 @@ def labelled(*labels):
         Item(f"{n:016x}", str(n), picture, {"en": (f"toy {n}",)}, targets={"class": label})
         for n, label in enumerate(labels)
     ]
-    return data.Collection("toys", tuple(items), data.Report.of(len(items), {}))
+    return data.Collection("toys", tuple(items), data.Report(len(items)))
 
 
 ONE, TWO, NONE = labelled("a", "a", "a"), labelled(*"ab" * 4), labelled(None, None)

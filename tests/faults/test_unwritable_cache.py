@@ -12,7 +12,8 @@ from tests import toy_towers
 from tests.data.made_up_debs import toy
 from towers import cli, data, files, models
 from towers.data import DataError, catalogue, duplicates, export, sources, svg
-from towers.data.catalogue import Draft, Found
+from towers.data.catalogue import Found
+from towers.data.items import Item
 from towers.rendering import glyphs
 from towers.training import shards, texts
 from towers.training.remote import Remote
@@ -62,7 +63,7 @@ def rasters(folder, _):
 
 def catalogues(folder, monkeypatch):
     (folder / "a.svg").write_text(DRAWING)
-    found = Found([Draft("a", "a.svg", {"en": ("a",)})], Counter())
+    found = Found([Item("", "a", Path("a.svg"), {"en": ("a",)})], Counter())
     monkeypatch.setattr(sources, "fetch", {"toy": folder}.get)
     made = catalogue.collection("toys", toy(folder), lambda _: found)
     assert [item.name for item in made] == ["a"]

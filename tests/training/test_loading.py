@@ -18,7 +18,7 @@ from tests.training import toy_runs
 from tests.training.toy_shards import members, tar, three_tars
 from towers import models, training
 from towers.data import BadImage, DataError
-from towers.training import loading, logs, loop, samples, shards
+from towers.training import loading, logs, loop, shards
 from towers.training.order import Order
 from towers.training.samples import CollectionSamples, Joined, Squares
 
@@ -143,11 +143,6 @@ class TestBadSamples:
             object.__setattr__(item, "image", b"")
         with pytest.raises(training.TrainingFailed, match=r"got 33 bad ones in a row \(empty\)"):
             samples_of(loaded).read(np.array([0]), PICKS[:1])
-
-    def test_ten_are_forgiven(self):
-        assert not samples.too_many_bad(10, 11, 0.0)
-        assert samples.too_many_bad(11, 100, 0.1)
-        assert not samples.too_many_bad(11, 110, 0.1)
 
 
 def test_joined_sources_are_read_as_one():

@@ -26,7 +26,8 @@ from towers.data import custom
 from towers.data.cards import CARDS
 from towers.data.errors import BadImage, DataError
 from towers.data.folders import local_path
-from towers.data.items import PARTS, Collection, Item, Report
+from towers.data.items import PARTS, Collection, Item
+from towers.data.reports import Report
 
 __all__ = ["EMBEDDED", "BadImage", "Collection", "DataError", "Item", "Report", "load"]
 

@@ -16,14 +16,13 @@ from towers.data.folders import existing_folder, local_path
 from towers.data.images import read_bytes
 from towers.data.intake import (
     CANDIDATE,
-    UNNAMED,
-    Tally,
     clean_captions,
     inside,
     safe_name,
     text_lines,
 )
 from towers.data.items import Item
+from towers.data.reports import UNNAMED, Tally
 
 MAX_JSON_BYTES = 2**28
 """Size above which an annotation file is refused; the largest real one has 144 MB."""

@@ -1,6 +1,5 @@
 """Small labelled sets that come inside Python packages: scanned digits, and foolbox's samples."""
 
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,9 @@ from PIL import Image
 from towers.data import sources
 from towers.data.cards import SOURCES
 from towers.data.errors import DataError
-from towers.data.items import Collection, Item, Report, content_key
+from towers.data.items import Collection, Item, content_key
 from towers.data.prompts import class_names
+from towers.data.reports import Report
 
 SETS = {
     "imagenet": "imagenet", "cifar10": "cifar10", "cifar100": "cifar100", "mnist": "mnist",
@@ -45,7 +45,7 @@ def digits() -> Collection:
         for index, (image, label) in enumerate(zip(pixels, found.target, strict=True))
     )
     return Collection(
-        "digits", items, Report.of(len(items), {}), SOURCES["digits"].licence, "scikit-learn",
+        "digits", items, Report(len(items)), SOURCES["digits"].licence, "scikit-learn",
         class_names=class_names("digits"),
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ def samples(name: str = "") -> Collection:
                 style="photo" if name in ("imagenet", "cifar10", "cifar100") else "scan",
             )
         )
-    report = Report.of(len(items), Counter())
+    report = Report(len(items))
     return Collection(
         f"samples:{name}", tuple(items), report, source.licence, source.version,
         class_names=labels,

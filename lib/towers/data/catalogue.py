@@ -8,49 +8,29 @@ are near duplicates) is stored as one JSON file.
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from towers import files
 from towers.data import duplicates, sources, svg, svg_clean
 from towers.data.cards import Source
-from towers.data.items import Collection, Item, Report, content_key
+from towers.data.items import Collection, Item, content_key
+from towers.data.reports import Report
 
 SIZELESS = "svg: size supplied"
 """How reports name an SVG without a width and height of its own."""
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A candidate before anything was drawn.
-
-    Attributes:
-        name: for people, unique within the collection.
-        file: path relative to the source's folder.
-        captions: language -> captions.
-        targets, category, style: as of `Item`.
-        sounds: kind -> path relative to the source's folder.
-        group: near duplicates by other means than their looks, such as one concept's styles.
-    """
-
-    name: str
-    file: str
-    captions: Mapping[str, tuple[str, ...]]
-    targets: Mapping[str, Any] = field(default_factory=dict)
-    category: str | None = None
-    style: str | None = None
-    sounds: Mapping[str, str] = field(default_factory=dict)
-    group: str | None = None
-
-
 @dataclass
 class Found:
-    """What a reader gives: drafts, what it dropped, and what it mended."""
+    """What a reader gives: drafts, what it dropped, and what it mended.
 
-    drafts: list[Draft]
+    Drafts are items without a key, whose picture is a path relative to the source's folder.
+    """
+
+    drafts: list[Item]
     dropped: Counter
     mended: Counter = field(default_factory=Counter)
 
@@ -93,7 +73,7 @@ def collection(
         json.loads,
     )
     items = tuple(_item(row, folder, image) for row in kept["items"])
-    report = Report.of(len(items), kept["dropped"], kept["mended"])
+    report = Report(len(items), kept["dropped"], kept["mended"])
     return Collection(
         name=name, items=items, report=report, licence=source.licence, version=version
     )
@@ -120,7 +100,7 @@ def _catalogue(
     trim: bool,
 ) -> dict:
     """Draw everything once, drop what cannot be drawn and exact copies, group what looks alike."""
-    paths = [folder / draft.file for draft in found.drafts]
+    paths = [folder / draft.image for draft in found.drafts]
     drawn = [path for path in paths if isinstance(source(path), svg.Raster)]
     reasons = dict(zip(drawn, svg.prepare(drawn, label=f"drawing {name}", trim=trim), strict=True))
     dropped, seen, rows = Counter(found.dropped), set(), []
@@ -134,31 +114,28 @@ def _catalogue(
             dropped["copy of another file"] += 1
         else:
             seen.add(key)
-            rows.append(asdict(draft) | {"key": key})
+            rows.append(_row(draft, key))
     items = tuple(_item(row, folder, source) for row in rows)
     if distance is not None:
-        whole = Collection(name, items, Report.of(len(items), {}))
+        whole = Collection(name, items, Report(len(items)))
         for row, group in zip(rows, duplicates.groups(whole, distance), strict=True):
             row["group"] = row["group"] or group
     if one_of_a_kind:
         first = [row for row in rows if row["group"] in (None, row["key"])]
         dropped["near duplicate"] += len(rows) - len(first)
         rows = first
-    paths = {folder / row["file"] for row in rows}
-    sizeless = sum(not svg_clean.gives_size(path.read_bytes()) for path in paths & {*drawn})
+    paths = {folder / row["image"] for row in rows}
+    sizeless = sum(not svg_clean.clean(path.read_bytes()).sized for path in paths & {*drawn})
     mended = Counter(found.mended) + Counter({SIZELESS: sizeless})
     return {"items": rows, "dropped": dict(dropped), "mended": dict(mended)}
 
 
+def _row(draft: Item, key: str) -> dict:
+    """A draft as JSON has it."""
+    plain = {field: getattr(draft, field) for field in ("name", "category", "style", "group")}
+    said = {"captions": dict(draft.captions), "targets": dict(draft.targets)}
+    return {"key": key, "image": str(draft.image), **plain, **said}
+
+
 def _item(row: dict, folder: Path, source) -> Item:
-    return Item(
-        key=row["key"],
-        name=row["name"],
-        image=source(folder / row["file"]),
-        captions={code: tuple(texts) for code, texts in row["captions"].items()},
-        targets=row["targets"],
-        category=row["category"],
-        style=row["style"],
-        sounds={kind: folder / file for kind, file in row["sounds"].items()},
-        group=row["group"],
-    )
+    return Item(**{**row, "image": source(folder / row["image"])})

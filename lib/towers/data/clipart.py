@@ -12,9 +12,10 @@ from xml.parsers import expat
 
 from towers.data import catalogue
 from towers.data.cards import SOURCES
-from towers.data.catalogue import Draft, Found
+from towers.data.catalogue import Found
 from towers.data.errors import DataError
-from towers.data.items import Collection, Report, position
+from towers.data.items import Collection, Item, position
+from towers.data.reports import Report
 
 SHARED = 4  # titles that more drawings share say nothing about any of them
 LONGEST = 120
@@ -72,7 +73,7 @@ def clipart(labels: str = "") -> Collection:
     )
     told = drawings.report
     dropped = {"folder says nothing": len(drawings) - len(named), **told.dropped}
-    report = Report.of(len(named), dropped, told.mended)
+    report = Report(len(named), dropped, told.mended)
     return replace(drawings, name=f"clipart:{labels}", items=named, report=report)
 
 
@@ -116,9 +117,10 @@ def read(folder: Path) -> Found:
             dropped["no words"] += 1
             continue
         drafts.append(
-            Draft(
+            Item(
+                key="",
                 name=name,
-                file=path.relative_to(folder).as_posix(),
+                image=path.relative_to(folder),
                 captions=captions,
                 category=name.split("/")[0],
                 style="clipart",
@@ -129,9 +131,9 @@ def read(folder: Path) -> Found:
     return Found(kept, dropped, mended)
 
 
-def _balanced(drafts: list[Draft]) -> list[Draft]:
+def _balanced(drafts: list[Item]) -> list[Item]:
     """At most `MOST` drafts of the same English words, chosen by a hash of their names."""
-    alike: dict[tuple, list[Draft]] = {}
+    alike: dict[tuple, list[Item]] = {}
     for draft in drafts:
         alike.setdefault(draft.captions.get("en", (draft.name,)), []).append(draft)
     kept = {

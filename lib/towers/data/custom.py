@@ -26,9 +26,10 @@ from towers import names
 from towers.data.annotations import coco, flickr30k
 from towers.data.errors import DataError
 from towers.data.folders import by_class, captioned, local_path
-from towers.data.intake import Tally, admit, say_left_out
+from towers.data.intake import admit
 from towers.data.items import PARTS, Collection, Item
 from towers.data.prompts import class_names, wordnet_names
+from towers.data.reports import MAX_BAD, Tally
 from towers.data.shards import from_shards
 from towers.data.torchvision_sets import from_torchvision
 
@@ -39,8 +40,6 @@ _CAPTIONED: dict[str, Callable[[str, Tally], Iterator[Item]]] = {
 }
 PREFIXES = ("folder", "imagefolder", "coco", "flickr30k", "shards", "torchvision")
 """What may stand before the colon."""
-MAX_BAD = 0.05
-"""Share of bad files above which a set is refused, unless its name says otherwise."""
 
 _WORDNET_ID = re.compile(r"n\d{8}")
 
@@ -92,7 +91,7 @@ def load(
         )
     items, classes = _in_english(items, classes or _labels(items), name)
     report = tally.report()
-    say_left_out(name, report)
+    report.say(name)
     return Collection(name, tuple(items), report, class_names=classes)
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from towers.data import catalogue
 from towers.data.cards import SOURCES
-from towers.data.catalogue import Draft, Found
+from towers.data.catalogue import Found
 from towers.data.errors import DataError
-from towers.data.items import Collection
+from towers.data.items import Collection, Item
 
 STYLES = ("openmoji", "noto")
 SKIN_TONES = frozenset(range(0x1F3FB, 0x1F400))
@@ -80,11 +80,12 @@ def _glyphs(folder: Path) -> Found:
     return Found(drafts, dropped)
 
 
-def _draft(concept: tuple[int, ...], captions: dict, file: str, style: str) -> Draft:
+def _draft(concept: tuple[int, ...], captions: dict, file: str, style: str) -> Item:
     name = captions["en"][0]
-    return Draft(
+    return Item(
+        key="",
         name=f"{style}/{'-'.join(f'{point:X}' for point in concept)}",
-        file=file,
+        image=Path(file),
         captions=captions,
         targets={"class": name},
         style=style,

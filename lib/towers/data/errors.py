@@ -22,18 +22,11 @@ class BadImage(DataError):
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
         self.reason = reason
-        super().__init__(f"{reason}: {detail}" if detail else reason)
 
-    def __reduce__(self) -> tuple:
-        """Crosses process borders with its reason and its message."""
-        return _bad_image, (self.reason, str(self))
-
-
-def _bad_image(reason: str, message: str) -> BadImage:
-    error = BadImage(reason)
-    error.args = (message,)
-    return error
+    def __str__(self) -> str:
+        return ": ".join(filter(None, self.args))
 
 
 def absent(error: OSError) -> bool:

@@ -13,8 +13,6 @@ from towers.data.images import read_bytes
 from towers.data.intake import (
     CANDIDATE,
     CAPTIONED,
-    UNNAMED,
-    Tally,
     clean_captions,
     clean_line,
     confined,
@@ -26,6 +24,7 @@ from towers.data.intake import (
 from towers.data.items import Item
 from towers.data.languages import language_code
 from towers.data.prompts import class_names, imagenet_as_listed
+from towers.data.reports import UNNAMED, Tally
 from towers.data.tables import rows as table_rows
 from towers.files import user_path
 

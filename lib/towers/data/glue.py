@@ -6,7 +6,6 @@ WNLI is left out, as there. Where the eight tasks are had from: https://gluebenc
 Source: Wang et al. 2019; Tschannen et al. 2023, section 4.2 and Table 2.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,10 @@ import numpy as np
 
 from towers.data.errors import DataError
 from towers.data.folders import local_path
-from towers.data.intake import MIN_BAD, say_left_out, text_lines
-from towers.data.items import Report
+from towers.data.intake import text_lines
+from towers.data.reports import Report, too_many
 from towers.data.sentences import Examples, Task
 
-MAX_BAD = 0.05
-"""Share of lines with other numbers of columns above which a file is refused."""
 NUMBERS = {"0": 0, "1": 1}
 ENTAILMENT = {"not_entailment": 0, "entailment": 1}
 INFERENCE = {"contradiction": 0, "neutral": 1, "entailment": 2}
@@ -125,12 +122,12 @@ def _read(path: Path, layout: Layout) -> Examples:
         rows.append((*texts, _target(answer, layout, f"{path}: line {number}")))
     if not rows:
         raise DataError(f"{path}: expected at least one example, got none")
-    if odd > max(MIN_BAD - 1, MAX_BAD * (odd + len(rows))):
+    if too_many(odd, odd + len(rows)):
         raise DataError(
             f"{path}: expected {len(header)} columns a line, got other numbers in {odd} of "
             f"{odd + len(rows)} lines; leave the file as it is distributed"
         )
-    say_left_out(str(path), Report.of(len(rows), Counter({"line of other columns": odd})))
+    Report(len(rows), {"line of other columns": odd}).say(str(path))
     *columns, targets = zip(*rows, strict=True)
     seconds = columns[1] if len(columns) > 1 else ()
     return Examples(columns[0], seconds, np.array(targets), tuple(map(str, range(len(rows)))))

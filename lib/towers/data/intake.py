@@ -2,16 +2,15 @@
 
 import os
 import re
-import sys
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from towers.data.errors import BadImage, DataError
-from towers.data.items import Item, Report
+from towers.data.errors import BadImage
+from towers.data.items import Item
+from towers.data.reports import Tally
 from towers.data.svg import Raster
 from towers.data.verdicts import Verdicts
 from towers.progress import tqdm
@@ -22,83 +21,16 @@ MAX_CAPTIONS = 64
 """Captions kept for one image and language."""
 MAX_DEPTH = 64
 """Sub-folders within sub-folders that are entered."""
-MIN_BAD = 10
-"""Bad files that are always forgiven, if anything is left."""
 CANDIDATE = re.compile(r"\.(png|jpe?g|jfif|gif|webp|bmp|svg|tiff?|avif|heic)$", re.IGNORECASE)
 """Names that make a file a candidate; what it is, its content says."""
 CAPTIONED = re.compile(rf"{CANDIDATE.pattern}|\.txt$", re.IGNORECASE)
 """The same with texts."""
 
-UNNAMED = "named nowhere"
-"""Reason of a picture that its table or annotations leave out: said, but no fault of the set."""
-_ADVICE = {
-    "outside the folder": "copy what the links point to (cp -rL), or link whole folders",
-    "dot in its name": "name members KEY.ending, with no other dot in KEY",
-    "row with too many cells": "put quotes around captions that hold the separator",
-}
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _FORMS = ("NFC", "NFD")
 _UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f\\]|^/|^[A-Za-z]:|(^|/)\.\.(/|$)")
-
-
-@dataclass
-class Tally:
-    """Counts what loading keeps, drops and mends; becomes the collection's `Report`.
-
-    Attributes:
-        max_bad: share of bad candidates above which the whole set is refused.
-    """
-
-    max_bad: float = 0.05
-    kept: int = 0
-    dropped: Counter = field(default_factory=Counter)
-    mended: Counter = field(default_factory=Counter)
-
-    def report(self) -> Report:
-        """The counts so far."""
-        return Report.of(self.kept, self.dropped, self.mended)
-
-    def refuse_if_bad(self, name: str) -> None:
-        """Refuse a set with too many bad candidates.
-
-        Raises:
-            DataError: at least `MIN_BAD` candidates and more than `max_bad` of all are bad.
-                Pictures that are `UNNAMED` are left out, but are not bad.
-        """
-        faults = self.dropped - Counter({UNNAMED: self.dropped[UNNAMED]})
-        bad, found = faults.total(), self.kept + faults.total()
-        if bad >= MIN_BAD and bad > self.max_bad * found:
-            advice = next((_ADVICE[why] for why, _ in faults.most_common() if why in _ADVICE), "")
-            raise DataError(
-                f"expected at most {self.max_bad:.0%} bad files in {name}, got {bad} of {found} "
-                f"({self._reasons()}); {advice or 'repair them'}, or allow more: "
-                f'"NAME?max_bad={min(1, bad / found + 0.01):.2f}"'
-            )
-
-    def refuse_if_empty(self, name: str) -> None:
-        """Refuse a set of which nothing is left.
-
-        Raises:
-            DataError: nothing was kept.
-        """
-        if not self.kept:
-            why = self._reasons() or "no candidates there"
-            raise DataError(
-                f"expected usable images in {name}, got none ({why}); help(towers.data.custom) "
-                "shows every layout"
-            )
-
-    def _reasons(self) -> str:
-        common = (+self.dropped).most_common(5)
-        return ", ".join(f"{count} {reason}" for reason, count in common)
-
-
-def say_left_out(name: str, report: Report) -> None:
-    """Print one line of what loading left out and mended, on one rank; nothing if all was kept."""
-    if (line := report.line()) and os.environ.get("RANK", "0") == "0":
-        print(f"towers: {name}: {line}", file=sys.stderr, flush=True)
 
 
 def text_lines(text: str) -> list[str]:

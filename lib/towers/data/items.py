@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -19,10 +19,8 @@ from towers import checked
 from towers.data.errors import DataError
 from towers.data.images import on_white, open_image
 from towers.data.languages import language_code
+from towers.data.reports import Report
 from towers.data.svg import Raster, Scaled
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PARTS = ("train", "val", "test")
 Source = Path | bytes | Callable[[], Image.Image]
@@ -84,7 +82,6 @@ class Item:
         targets: what is right for it, by task of `TASKS`: {"class": "owl"}; None is left out.
         category: a coarser group, such as the folder.
         style: "photo", "drawing", "openmoji", ...
-        sounds: "effect" or "spoken:fr" -> file.
         group: name of a group of near duplicates; a split never cuts one. None: the key's own.
         split: "train", "val" or "test" where the data set's authors say so; None: by hash.
     """
@@ -96,7 +93,6 @@ class Item:
     targets: Mapping[str, Any] = field(default_factory=dict, hash=False)
     category: str | None = None
     style: str | None = None
-    sounds: Mapping[str, Path] = field(default_factory=dict, hash=False, repr=False)
     group: str | None = None
     split: str | None = None
 
@@ -120,76 +116,13 @@ class Item:
         targets = {task: _target(task, given[task], self.name) for task in given}
         object.__setattr__(self, "captions", MappingProxyType(captions))
         object.__setattr__(self, "targets", MappingProxyType(targets))
-        object.__setattr__(self, "sounds", MappingProxyType(dict(self.sounds)))
 
     def __reduce__(self) -> tuple:
         """Pickles: the read-only mappings travel as plain ones."""
         return Item, (
             self.key, self.name, self.image, dict(self.captions), dict(self.targets),
-            self.category, self.style, dict(self.sounds), self.group, self.split,
+            self.category, self.style, self.group, self.split,
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Report:
-    """What loading found, kept and dropped.
-
-    Attributes:
-        found: candidates looked at.
-        kept: items of the collection as loaded.
-        dropped: short reason -> candidates left out for it; `found == kept + sum(dropped)`.
-        mended: short reason -> things repaired inside kept items (a caption removed or cut; in
-            the collections that come with the library, a size supplied to an SVG without one); no
-            part of that sum.
-    """
-
-    found: int = 0
-    kept: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    mended: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.found != self.kept + sum(self.dropped.values()):
-            raise DataError(
-                f"expected found = kept + dropped, got {self.found} = {self.kept} + "
-                f"{sum(self.dropped.values())}; count every candidate once"
-            )
-        object.__setattr__(self, "dropped", +Counter(self.dropped))
-        object.__setattr__(self, "mended", +Counter(self.mended))
-
-    @classmethod
-    def of(
-        cls, kept: int, dropped: Mapping[str, int], mended: Mapping[str, int] | None = None
-    ) -> "Report":
-        """The report whose `found` follows from what was kept and dropped."""
-        return cls(kept + sum(dropped.values()), kept, dropped, mended or {})
-
-    def __add__(self, other: "Report") -> "Report":
-        return Report(
-            self.found + other.found,
-            self.kept + other.kept,
-            Counter(self.dropped) + Counter(other.dropped),
-            Counter(self.mended) + Counter(other.mended),
-        )
-
-    def line(self) -> str:
-        """What was left out and mended, in one line; empty if everything was kept as it was."""
-        parts = []
-        if self.dropped:
-            parts.append(f"left out {self.dropped.total()} of {self.found} ({_told(self.dropped)})")
-        if self.mended:
-            parts.append(f"mended {_told(self.mended)}")
-        return "; ".join(parts)
-
-    def frame(self) -> "pd.DataFrame":
-        """A table with columns outcome, reason and count: found, kept, then the commonest drops."""
-        import pandas as pd
-
-        rows = [("found", "", self.found), ("kept", "", self.kept)]
-        for outcome, counts in (("dropped", self.dropped), ("mended", self.mended)):
-            ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-            rows += [(outcome, reason, count) for reason, count in ordered]
-        return pd.DataFrame(rows, columns=["outcome", "reason", "count"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,25 +284,9 @@ class Collection(Sequence[Item]):
             )
         return self.of(chosen, part)
 
-    def where(
-        self,
-        language: str | None = None,
-        style: str | None = None,
-        category: str | None = None,
-        predicate: Callable[[Item], bool] | None = None,
-    ) -> "Collection":
-        """The items with a caption in a language, of a style, in a category, and as a test says."""
-        said = [True] * len(self) if language is None else self.captions(language)
-        kept = [
-            item
-            for item, heard in zip(self.items, said, strict=True)
-            if heard
-            and (style is None or item.style == style)
-            and (category is None or item.category == category)
-            and (predicate is None or predicate(item))
-        ]
-        named = ",".join(filter(None, (language, style, category, predicate and "predicate")))
-        return self.of(kept, named)
+    def where(self, predicate: Callable[[Item], bool]) -> "Collection":
+        """The items of which something is true."""
+        return self.of(filter(predicate, self.items), "predicate")
 
     def take(self, n: int, seed: int) -> "Collection":
         """At most n items, drawn by a seeded hash of their keys: the same from any order."""
@@ -400,12 +317,6 @@ class Collection(Sequence[Item]):
         return replace(
             self, name=f"{self.name}[{name}]", items=tuple(items), class_names=self.classes
         )
-
-
-def _told(counts: Counter) -> str:
-    """Counts with their reasons, the commonest first."""
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    return ", ".join(f"{count} {reason}" for reason, count in ordered)
 
 
 def _joined(texts: Iterable[str]) -> str:

@@ -23,9 +23,10 @@ from PIL import Image
 from towers.data.errors import BadImage, DataError, absent
 from towers.data.folders import class_list, local_path
 from towers.data.images import MAX_BYTES, open_image
-from towers.data.intake import Tally, clean_captions, clean_line, safe_name, spelt, text_lines
+from towers.data.intake import clean_captions, clean_line, safe_name, spelt, text_lines
 from towers.data.items import Item, content_key
 from towers.data.languages import language_code
+from towers.data.reports import Tally
 from towers.data.tars import entries
 from towers.progress import tqdm
 

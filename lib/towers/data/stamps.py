@@ -9,10 +9,10 @@ from PIL import Image
 
 from towers.data import catalogue
 from towers.data.cards import SOURCES
-from towers.data.catalogue import Draft, Found
+from towers.data.catalogue import Found
 from towers.data.images import read_bytes
 from towers.data.intake import text_lines
-from towers.data.items import Collection
+from towers.data.items import Collection, Item
 
 LANGUAGE_ENDING = ".utf8"
 FLAT = 0.2
@@ -51,14 +51,14 @@ def read(folder: Path) -> Found:
                 picture.suffix == ".svg" or "cartoon" in stem.parts or flatness(picture) > FLAT
             )
             drafts.append(
-                Draft(
+                Item(
+                    key="",
                     name=name,
-                    file=picture.relative_to(folder).as_posix(),
+                    image=picture.relative_to(folder),
                     captions={code: (caption,) for code, caption in captions.items()},
                     targets={"class": name.split("/")[0]},
                     category=name.split("/")[0],
                     style="drawing" if drawing else "photo",
-                    sounds=_sounds(stem, folder),
                 )
             )
     return Found(drafts, dropped)
@@ -88,20 +88,3 @@ def read_captions(text: str) -> dict[str, str]:
         if equals and code.endswith(LANGUAGE_ENDING) and caption.strip():
             captions.setdefault(code.removesuffix(LANGUAGE_ENDING), caption.strip())
     return captions
-
-
-def _sounds(stem: Path, folder: Path) -> dict[str, str]:
-    """The effect, and the caption read aloud by language."""
-    found = {}
-    for path in sorted(
-        [*stem.parent.glob(f"{stem.name}.*"), *stem.parent.glob(f"{stem.name}_desc*")]
-    ):
-        if path.suffix in (".ogg", ".wav"):
-            spoken = path.stem.removeprefix(stem.name)
-            kind = (
-                "effect"
-                if not spoken
-                else f"spoken:{spoken.removeprefix('_desc').lstrip('_') or 'en'}"
-            )
-            found.setdefault(kind, path.relative_to(folder).as_posix())
-    return found

@@ -5,7 +5,6 @@ prefixes are declared nowhere are read as well. What comes out holds SVG element
 are scripts, foreign elements, metadata, and every reference that does not stay inside the file.
 """
 
-import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -43,6 +42,7 @@ class Drawing:
         attributes: of the root element, as text, without its size.
         body: everything inside the root element, as text.
         text: whether letters are drawn, so that a font is needed.
+        sized: whether the file gives width and height, in lengths that stand on their own.
     """
 
     width: float | None
@@ -50,6 +50,7 @@ class Drawing:
     attributes: str
     body: str
     text: bool
+    sized: bool
 
     def page(self) -> tuple[float, float]:
         """Width and height; a thousand units square where the file gives none."""
@@ -96,19 +97,6 @@ def clean(svg: bytes) -> Drawing:
         reason = "damaged" if writer.root is not None else "not svg"
         raise BadImage(reason, f"expected well-formed XML, got {error}") from None
     return writer.drawing()
-
-
-def gives_size(svg: bytes) -> bool:
-    """Whether a file says its page's width and height, in lengths that stand on their own.
-
-    Where it does not, `clean` supplies them from the viewBox, else the drawing's ink does.
-    """
-    roots: list[dict[str, str]] = []
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = lambda name, attributes: roots or roots.append(attributes)
-    with contextlib.suppress(expat.ExpatError):  # whether it is whole, `clean` says
-        parser.Parse(svg, True)
-    return bool(roots) and all(_size(roots[0]))
 
 
 @dataclass
@@ -172,7 +160,8 @@ class _Writer:
         width, height = size if all(size) else view or (None, None)
         for place in ("x", "y", "width", "height", "overflow"):
             root.pop(place, None)
-        return Drawing(width, height, _written(root), "".join(self.pieces), self.text)
+        body = "".join(self.pieces)
+        return Drawing(width, height, _written(root), body, self.text, all(size))
 
 
 def _written(attributes: Mapping[str, str]) -> str:

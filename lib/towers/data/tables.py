@@ -6,7 +6,8 @@ from pathlib import Path
 
 from towers.data.errors import DataError
 from towers.data.images import read_bytes
-from towers.data.intake import CANDIDATE, Tally, text_lines
+from towers.data.intake import CANDIDATE, text_lines
+from towers.data.reports import Tally
 
 MAX_BYTES = 2**28
 """Size above which a table is refused."""

@@ -16,9 +16,9 @@ from towers.data.cards import CARDS, Card, Torchvision
 from towers.data.errors import DataError
 from towers.data.folders import local_path
 from towers.data.images import on_white, open_image
-from towers.data.intake import Tally
 from towers.data.items import Item, content_key
 from towers.data.prompts import class_names
+from towers.data.reports import Tally
 from towers.files import cache_home
 from towers.progress import tqdm
 

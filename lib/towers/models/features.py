@@ -28,6 +28,7 @@ from torch import Tensor
 
 from towers import files
 from towers.data.errors import BadImage
+from towers.data.reports import MAX_BAD, told, too_many
 from towers.experiments import fingerprints
 from towers.models.encoders import ImageTower, TextTower, Tower, made_of
 from towers.models.preprocessing import WHITE
@@ -38,11 +39,6 @@ CODE = "towers.models.features"
 
 ROWS_PER_FILE = 4096
 """So many new rows are kept at a time: what an interruption can cost, and the least full file."""
-
-FORGIVEN = 10
-"""Unreadable pictures that never stop a call, whatever their share."""
-MAX_BAD = 0.05
-"""Share of unreadable pictures above which a call is refused."""
 
 Precision = Literal["fp32", "bf16"]
 _LIBRARIES = ("timm", "transformers", "open_clip_torch", "torch", "torchvision", "pillow")
@@ -275,8 +271,8 @@ def _report(bad: dict[int, str], count: int, tower: Tower) -> None:
     """Say how many pictures could not be read; too many are refused."""
     if not bad:
         return
-    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(bad.values()).most_common(5))
-    if len(bad) > max(FORGIVEN, MAX_BAD * count):
+    reasons = told(Counter(bad.values()), 5)
+    if too_many(len(bad), count):
         raise ValueError(
             f"expected at most {MAX_BAD:.0%} unreadable pictures for {tower.name}, got {len(bad)} "
             f"of {count} ({reasons}); check the data"

@@ -20,13 +20,11 @@ import numpy as np
 from jaxtyping import Int
 
 from towers import files
-from towers.data import Report
-from towers.data.intake import MIN_BAD, say_left_out, text_lines
+from towers.data.intake import text_lines
+from towers.data.reports import Report, too_many
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.order import drawn, key
 
-MAX_BAD = 0.05
-"""Share of bad lines above which a file is refused; nine are always forgiven."""
 VERSION = 2
 """Raise it when other places are found, or other texts at a place."""
 
@@ -123,7 +121,7 @@ def places(paths: tuple[Path, ...], kind: str) -> Places:
         raise TrainingError(
             f"expected {WANTED[kind]} in {', '.join(map(str, paths))}, got none; check its layout"
         )
-    say_left_out(", ".join(map(str, paths)), Report.of(len(offsets), left_out))
+    Report(len(offsets), left_out).say(", ".join(map(str, paths)))
     return Places(paths, kind, offsets, digest)
 
 
@@ -159,11 +157,11 @@ def _indexed(paths: tuple[Path, ...], kind: str) -> tuple[np.ndarray, str, Count
             f"expected as many lines in {paths[0]} as in {paths[-1]}, got other numbers of them; "
             "give two files that belong together"
         ) from None
-    bad, total = left_out.total(), left_out.total() + len(found)
-    if bad >= MIN_BAD and bad > MAX_BAD * total:
+    report = Report(len(found), left_out)
+    if too_many(left_out.total(), report.found):
         raise TrainingError(
-            f"expected {WANTED[kind]} in {', '.join(map(str, paths))}, got {bad} bad lines of "
-            f"{total} ({Report.of(len(found), left_out).line()}); repair them"
+            f"expected {WANTED[kind]} in {', '.join(map(str, paths))}, got "
+            f"{left_out.total()} bad lines of {report.found} ({report.line()}); repair them"
         )
     digest = files.sha256("".join(each.hexdigest() for each in digests).encode())
     return np.array(found, dtype=np.int64).reshape(-1, len(paths)), digest, left_out

@@ -10,7 +10,6 @@ from PIL import Image
 
 from towers import data, files, models
 from towers.data import Report, duplicates, scenes
-from towers.data.intake import say_left_out
 from towers.data.scenes import Scenes
 from towers.models import Preprocessing
 from towers.training.errors import TrainingError
@@ -265,7 +264,7 @@ def captioned(name: str, languages: tuple[str, ...]) -> data.Collection:
         )
     if ":" in name and name.partition(":")[0] not in data.EMBEDDED:  # somebody's own
         reason = f"no caption in {' or '.join(languages)}"
-        say_left_out(name, Report.of(len(kept), Counter({reason: len(loaded) - len(kept)})))
+        Report(len(kept), {reason: len(loaded) - len(kept)}).say(name)
     return kept
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from towers import models
-from towers.data import Report
-from towers.data.intake import say_left_out
+from towers.data.reports import Report, told, too_many
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
 from towers.training import loading, samples, texts
 from towers.training.batches import Batch, Batches, Part, share, stream
@@ -72,7 +71,7 @@ def parts(
     if count := recipe.batch - recipe.text_batch:
         data = source or _samples(recipe, pair)
         _refuse_if_bad(recipe, data)
-        say_left_out(recipe.title, Report.of(len(data), data.left_out))
+        Report(len(data), data.left_out).say(recipe.title)
         images = Part(data, Order(data.blocks, count, recipe.seed, recipe.accumulate))
     if count := recipe.text_batch:
         data = pairs or texts.load(recipe.text_pairs, recipe.languages)
@@ -95,11 +94,10 @@ def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
 
 def _refuse_if_bad(recipe: Recipe, data: samples.Samples) -> None:
     bad = data.left_out.total()
-    if samples.too_many_bad(bad, bad + len(data), recipe.max_bad):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.most_common())
+    if too_many(bad, bad + len(data), recipe.max_bad):
         raise TrainingError(
             f"expected at most a share of {recipe.max_bad:g} unreadable samples, got {bad} of "
-            f"{bad + len(data)} ({reasons}); check the data or raise max_bad"
+            f"{bad + len(data)} ({told(data.left_out)}); check the data or raise max_bad"
         )
 
 

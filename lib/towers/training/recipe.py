@@ -82,7 +82,7 @@ class Recipe:
         apart: collections that will be tested on: near duplicates of their pictures are left out;
             with `cache_features`.
         most: items of each collection, drawn by the seed; 0: all; with `cache_features`.
-        max_bad: share of unreadable samples above which the run stops (ten are always forgiven).
+        max_bad: share of unreadable samples above which the run stops (nine are always forgiven).
         seed: of the first weights, the order, the drawn captions, the crops and the dropout.
         workers: processes per rank that read samples; 0: the training process itself.
         checkpoint_every: updates from one checkpoint to the next; the last update makes one too.

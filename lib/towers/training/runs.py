@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from towers import files, models
+from towers.data.reports import told, too_many
 from towers.experiments import fingerprints
 from towers.models import encoders, trainable
 from towers.training import loading, logs, making, processes, samples, states, texts
@@ -316,12 +317,11 @@ class _Run:
     def _count(self, update: Update) -> None:
         self.bad += update.bad
         seen = update.step * self.recipe.batch
-        if samples.too_many_bad(self.bad.total(), seen, self.recipe.max_bad):
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.bad.most_common())
+        if too_many(self.bad.total(), seen, self.recipe.max_bad):
             raise TrainingFailed(
                 f"expected at most a share of {self.recipe.max_bad:g} unreadable samples, got "
-                f"{self.bad.total()} beside {seen} good ones ({reasons}) at step {update.step}; "
-                "check the data or raise max_bad"
+                f"{self.bad.total()} beside {seen} good ones ({told(self.bad)}) at step "
+                f"{update.step}; check the data or raise max_bad"
             )
 
     def _save(self, step: int) -> None:

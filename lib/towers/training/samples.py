@@ -31,9 +31,6 @@ TRIES = 32
 REMEMBERED = 2**29
 """Bytes of squares that a collection may hold in memory, so that each picture is opened once."""
 
-FORGIVEN = 10
-"""Unreadable samples that never stop a run, whatever their share."""
-
 _CAPTION, _CROP, _MIRROR, _OTHER = (key(word) for word in ("caption", "crop", "mirror", "other"))
 
 
@@ -318,11 +315,6 @@ def caption(texts: Sequence[str], pick: int) -> str:
     if not texts:
         raise BadImage("no caption")
     return texts[drawn(pick, _CAPTION, len(texts))]
-
-
-def too_many_bad(bad: int, seen: int, max_bad: float) -> bool:
-    """Whether the share of unreadable samples stops a run; the first ten never do."""
-    return bad > max(FORGIVEN, max_bad * seen)
 
 
 def _readable(

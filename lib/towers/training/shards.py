@@ -21,7 +21,7 @@ from towers import files
 from towers.data import BadImage, DataError
 from towers.data.errors import absent
 from towers.data.images import open_image
-from towers.data.intake import Tally
+from towers.data.reports import Tally
 from towers.data.shards import (
     DAMAGE,
     PICTURES,

@@ -8,7 +8,8 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from towers.data.errors import DataError
-from towers.data.items import Collection, Item, Report, content_key
+from towers.data.items import Collection, Item, content_key
+from towers.data.reports import Report
 from towers.data.scenes import chance, drafts, drawing, meanings, probes, questions
 from towers.data.scenes.drafts import Facts
 from towers.data.scenes.languages import LANGUAGES, say
@@ -49,7 +50,8 @@ class Scenes:
         label: the task, of `probes.CLASSES`, that gives the collection its classes.
 
     Raises:
-        DataError: a value that is not among these.
+        DataError: a value that is not among these; of the methods, a row that is not there, or no
+            such task.
     """
 
     count: int
@@ -107,11 +109,7 @@ class Scenes:
         return chance.secret("scenes", VERSION, self.seed, self.split, self.objects)
 
     def facts(self, rows: Int[np.ndarray, " rows"]) -> Facts:
-        """Scenes in columns.
-
-        Raises:
-            DataError: a row that is not there.
-        """
+        """Scenes in columns."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= self.count):
             raise DataError(
@@ -121,19 +119,11 @@ class Scenes:
         return drafts.facts(self._key, rows, self.split, self.objects)
 
     def scene(self, row: int) -> Scene:
-        """What one picture shows.
-
-        Raises:
-            DataError: a row that is not there.
-        """
+        """What one picture shows."""
         return self.facts(np.array([row])).scenes()[0]
 
     def pixels(self, rows: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows size size 3"]:
-        """Pictures.
-
-        Raises:
-            DataError: a row that is not there.
-        """
+        """Pictures."""
         rows = np.asarray(rows, dtype=np.int64)
         return self._drawn(rows, self.facts(rows))
 
@@ -142,18 +132,11 @@ class Scenes:
 
         A picture of like things has none of "relation" (and then, where "relation" is the only
         family, its description).
-
-        Raises:
-            DataError: a row that is not there.
         """
         return self._texts(np.array([row]), [self.scene(row)])[0]
 
     def questions(self, row: int) -> tuple[Question, ...]:
-        """Questions about one picture, each with its answer, in English.
-
-        Raises:
-            DataError: a row that is not there.
-        """
+        """Questions about one picture, each with its answer, in English."""
         dice = self._dice("questions", np.array([row]), questions.DICE)[0]
         return questions.questions(self.scene(row), dice, self.split)
 
@@ -163,9 +146,6 @@ class Scenes:
         Args:
             task: of `probes.CLASSES`: "count", or the "shape", "colour", "size", "place" or
                 "combination" (colour and shape) of the largest thing.
-
-        Raises:
-            DataError: no such task.
         """
         chunks = (
             np.arange(start, min(start + _CHUNK, self.count))
@@ -173,20 +153,8 @@ class Scenes:
         )
         return np.concatenate([probes.labels(self.facts(rows), task) for rows in chunks])
 
-    def classes(self, task: str) -> tuple[str, ...]:
-        """Class names of a task, in the order of their numbers.
-
-        Raises:
-            DataError: no such task.
-        """
-        return probes.classes(task)
-
     def prompts(self, task: str) -> tuple[tuple[str, ...], ...]:
-        """English sentences for each class of a task, to make a zero-shot classifier of.
-
-        Raises:
-            DataError: no such task.
-        """
+        """English sentences for each class of a task, to make a zero-shot classifier of."""
         return probes.prompts(task)
 
     def read(
@@ -198,9 +166,6 @@ class Scenes:
             rows: wanted.
             picks: for each row a number from 0, whose rest by the number of the row's captions, in
                 all languages, says which.
-
-        Raises:
-            DataError: a row that is not there.
         """
         rows = np.asarray(rows, dtype=np.int64)
         found = self.facts(rows)
@@ -218,7 +183,7 @@ class Scenes:
         rows = np.arange(self.count)
         found = self.facts(rows)
         texts = self._texts(rows, found.scenes())
-        names = [self.classes(self.label)[number] for number in probes.labels(found, self.label)]
+        names = [probes.CLASSES[self.label][number] for number in probes.labels(found, self.label)]
         styles = [self.style if self.style != MIXED else STYLES[n] for n in self._styles(rows)]
         counts = [probes.CLASSES["count"][number - 1] for number in found.count]
         items = tuple(
@@ -237,8 +202,8 @@ class Scenes:
             for place in [f"scenes {VERSION} {self.seed} {self.split} {self.objects} {row}"]
         )
         return Collection(
-            self.name, items, Report.of(self.count, {}), "Apache-2.0", f"scenes {VERSION}",
-            class_names=self.classes(self.label),
+            self.name, items, Report(self.count), "Apache-2.0", f"scenes {VERSION}",
+            class_names=probes.CLASSES[self.label],
         )  # fmt: skip
 
     def _dice(self, purpose: str, rows: np.ndarray, number: int) -> list[list[int]]:
