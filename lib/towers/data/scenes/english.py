@@ -44,10 +44,7 @@ def phrase(group: Group, case: str, words: int) -> str:
 ENGLISH = Language(
     phrase=phrase,
     description=(
-        "{list}",
-        "a picture of {list}",
-        "an image with {list}",
-        "a drawing of {list}",
+        "{list}", "a picture of {list}", "an image with {list}", "a drawing of {list}",
         "we can see {list}",
     ),
     place=("{list}", "a picture with {list}", "we can see {list}"),
@@ -55,10 +52,8 @@ ENGLISH = Language(
     relation=("{first} is {others}", "{first} {others}", "a picture of {first} {others}"),
     count=("{total:number}: {list}", "exactly {total:number}: {list}"),
     negation=(
-        "{list} but no {absent:no}",
-        "{list} and no {absent:no}",
-        "we can see {list} but no {absent:no}",
-        "{list} without any {absent:no}",
+        "{list} but no {absent:no}", "{list} and no {absent:no}",
+        "we can see {list} but no {absent:no}", "{list} without any {absent:no}",
     ),
     related={
         "left": ("left of {thing}", "to the left of {thing}"),
@@ -66,18 +61,12 @@ ENGLISH = Language(
         "above": ("above {thing}", "higher than {thing}"),
         "below": ("below {thing}", "lower than {thing}"),
     },
-    places={
-        "top left": "at the top left",
-        "top": "at the top",
-        "top right": "at the top right",
-        "left": "on the left",
-        "middle": "in the middle",
-        "right": "on the right",
-        "bottom left": "at the bottom left",
-        "bottom": "at the bottom",
-        "bottom right": "at the bottom right",
-    },
+    places=(
+        "at the top left", "at the top", "at the top right",
+        "on the left", "in the middle", "on the right",
+        "at the bottom left", "at the bottom", "at the bottom right",
+    ),
     comma=", ",
     last=" and ",
     link=" and ",
-)
+)  # fmt: skip

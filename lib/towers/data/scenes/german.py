@@ -80,21 +80,16 @@ def phrase(group: Group, case: str, words: int) -> str:
 GERMAN = Language(
     phrase=phrase,
     description=(
-        "{list:nom}",
-        "ein Bild mit {list:dat}",
-        "eine Zeichnung von {list:dat}",
-        "man sieht {list:acc}",
-        "hier gibt es {list:acc}",
+        "{list:nom}", "ein Bild mit {list:dat}", "eine Zeichnung von {list:dat}",
+        "man sieht {list:acc}", "hier gibt es {list:acc}",
     ),
     place=("{list}", "ein Bild: {list}"),
     placed="{where} {thing:nom}",
     relation=("{first:nom} ist {others}", "{first:nom} {others}", "man sieht {first:acc} {others}"),
     count=("{total:nom}: {list:nom}", "genau {total:nom}: {list:nom}"),
     negation=(
-        "{list:nom}, aber {absent:kein}",
-        "{list:nom} und {absent:kein}",
-        "ein Bild mit {list:dat}, aber ohne {absent:ohne}",
-        "{list:nom} ohne {absent:ohne}",
+        "{list:nom}, aber {absent:kein}", "{list:nom} und {absent:kein}",
+        "ein Bild mit {list:dat}, aber ohne {absent:ohne}", "{list:nom} ohne {absent:ohne}",
     ),
     related={
         "left": ("links von {thing:dat}", "weiter links als {thing:nom}"),
@@ -102,18 +97,12 @@ GERMAN = Language(
         "above": ("über {thing:dat}", "oberhalb von {thing:dat}"),
         "below": ("unter {thing:dat}", "unterhalb von {thing:dat}"),
     },
-    places={
-        "top left": "oben links",
-        "top": "oben in der Mitte",
-        "top right": "oben rechts",
-        "left": "links in der Mitte",
-        "middle": "genau in der Mitte",
-        "right": "rechts in der Mitte",
-        "bottom left": "unten links",
-        "bottom": "unten in der Mitte",
-        "bottom right": "unten rechts",
-    },
+    places=(
+        "oben links", "oben in der Mitte", "oben rechts",
+        "links in der Mitte", "genau in der Mitte", "rechts in der Mitte",
+        "unten links", "unten in der Mitte", "unten rechts",
+    ),
     comma=", ",
     last=" und ",
     link=" und ",
-)
+)  # fmt: skip

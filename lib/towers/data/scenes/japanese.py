@@ -54,8 +54,7 @@ JAPANESE = Language(
     relation=("{first}は{others}にある", "{first}が{others}にあります"),
     count=("{total:number}：{list:number}", "全部で{total:number}：{list:number}"),
     negation=(
-        "{list}があるが、{absent}はない",
-        "{list}はありますが、{absent}はありません",
+        "{list}があるが、{absent}はない", "{list}はありますが、{absent}はありません",
         "{absent}がなく、{list}がある",
     ),
     related={
@@ -64,18 +63,12 @@ JAPANESE = Language(
         "above": ("{thing}の上", "{thing}より上"),
         "below": ("{thing}の下", "{thing}より下"),
     },
-    places={
-        "top left": "左上",
-        "top": "中央上",
-        "top right": "右上",
-        "left": "中央左",
-        "middle": "真ん中",
-        "right": "中央右",
-        "bottom left": "左下",
-        "bottom": "中央下",
-        "bottom right": "右下",
-    },
+    places=(
+        "左上", "中央上", "右上",
+        "中央左", "真ん中", "中央右",
+        "左下", "中央下", "右下",
+    ),
     comma="と",
     last="と",
     link="、",
-)
+)  # fmt: skip

@@ -95,10 +95,7 @@ _FRENCH = Words(
 FRENCH = Language(
     phrase=partial(phrase, _FRENCH),
     description=(
-        "{list}",
-        "une image avec {list}",
-        "un dessin avec {list}",
-        "on voit {list}",
+        "{list}", "une image avec {list}", "un dessin avec {list}", "on voit {list}",
         "il y a {list}",
     ),
     place=("{list}", "on voit {list}"),
@@ -106,9 +103,7 @@ FRENCH = Language(
     relation=("{first} est {others}", "{first} {others}", "on voit {first} {others}"),
     count=("{total} : {list}", "exactement {total} : {list}"),
     negation=(
-        "{list} mais {absent:none}",
-        "{list}, mais pas {absent:pas}",
-        "{list} sans {absent:none}",
+        "{list} mais {absent:none}", "{list}, mais pas {absent:pas}", "{list} sans {absent:none}",
         "{list}, mais il n'y a pas {absent:pas}",
     ),
     related={
@@ -117,21 +112,15 @@ FRENCH = Language(
         "above": ("au-dessus {thing:de}", "plus haut qu'{thing}"),
         "below": ("au-dessous {thing:de}", "en dessous {thing:de}", "plus bas qu'{thing}"),
     },
-    places={
-        "top left": "en haut à gauche",
-        "top": "en haut au milieu",
-        "top right": "en haut à droite",
-        "left": "à gauche au milieu",
-        "middle": "au centre",
-        "right": "à droite au milieu",
-        "bottom left": "en bas à gauche",
-        "bottom": "en bas au milieu",
-        "bottom right": "en bas à droite",
-    },
+    places=(
+        "en haut à gauche", "en haut au milieu", "en haut à droite",
+        "à gauche au milieu", "au centre", "à droite au milieu",
+        "en bas à gauche", "en bas au milieu", "en bas à droite",
+    ),
     comma=", ",
     last=" et ",
     link=" et ",
-)
+)  # fmt: skip
 
 _ITALIAN = Words(
     nouns={
@@ -169,19 +158,14 @@ _ITALIAN = Words(
 ITALIAN = Language(
     phrase=partial(phrase, _ITALIAN),
     description=(
-        "{list}",
-        "un'immagine con {list}",
-        "un disegno con {list}",
-        "qui vediamo {list}",
+        "{list}", "un'immagine con {list}", "un disegno con {list}", "qui vediamo {list}",
     ),
     place=("{list}", "qui vediamo {list}"),
     placed="{thing} {where}",
     relation=("{first} è {others}", "{first} {others}", "qui vediamo {first} {others}"),
     count=("{total}: {list}", "esattamente {total}: {list}"),
     negation=(
-        "{list} ma {absent:none}",
-        "{list} e {absent:none}",
-        "{list}, ma non c'è {absent:none}",
+        "{list} ma {absent:none}", "{list} e {absent:none}", "{list}, ma non c'è {absent:none}",
         "un'immagine con {list} ma senza {absent:none}",
     ),
     related={
@@ -190,21 +174,15 @@ ITALIAN = Language(
         "above": ("sopra {thing}", "al di sopra di {thing}", "più in alto di {thing}"),
         "below": ("sotto {thing}", "al di sotto di {thing}", "più in basso di {thing}"),
     },
-    places={
-        "top left": "in alto a sinistra",
-        "top": "in alto al centro",
-        "top right": "in alto a destra",
-        "left": "a sinistra al centro",
-        "middle": "proprio al centro",
-        "right": "a destra al centro",
-        "bottom left": "in basso a sinistra",
-        "bottom": "in basso al centro",
-        "bottom right": "in basso a destra",
-    },
+    places=(
+        "in alto a sinistra", "in alto al centro", "in alto a destra",
+        "a sinistra al centro", "proprio al centro", "a destra al centro",
+        "in basso a sinistra", "in basso al centro", "in basso a destra",
+    ),
     comma=", ",
     last=" e ",
     link=" e ",
-)
+)  # fmt: skip
 
 _SPANISH = Words(
     nouns={
@@ -242,10 +220,7 @@ _SPANISH = Words(
 SPANISH = Language(
     phrase=partial(phrase, _SPANISH),
     description=(
-        "{list}",
-        "una imagen con {list}",
-        "un dibujo con {list}",
-        "aquí vemos {list}",
+        "{list}", "una imagen con {list}", "un dibujo con {list}", "aquí vemos {list}",
         "hay {list}",
     ),
     place=("{list}", "hay {list}"),
@@ -253,9 +228,7 @@ SPANISH = Language(
     relation=("{first} está {others}", "{first} {others}", "hay {first} {others}"),
     count=("{total}: {list}", "exactamente {total}: {list}"),
     negation=(
-        "{list} pero {absent:none}",
-        "{list} y {absent:none}",
-        "{list} sin {absent:none}",
+        "{list} pero {absent:none}", "{list} y {absent:none}", "{list} sin {absent:none}",
         "hay {list}, pero no hay {absent:none}",
     ),
     related={
@@ -264,18 +237,12 @@ SPANISH = Language(
         "above": ("encima de {thing}", "por encima de {thing}"),
         "below": ("debajo de {thing}", "por debajo de {thing}"),
     },
-    places={
-        "top left": "arriba a la izquierda",
-        "top": "arriba en el centro",
-        "top right": "arriba a la derecha",
-        "left": "a la izquierda en el centro",
-        "middle": "justo en el centro",
-        "right": "a la derecha en el centro",
-        "bottom left": "abajo a la izquierda",
-        "bottom": "abajo en el centro",
-        "bottom right": "abajo a la derecha",
-    },
+    places=(
+        "arriba a la izquierda", "arriba en el centro", "arriba a la derecha",
+        "a la izquierda en el centro", "justo en el centro", "a la derecha en el centro",
+        "abajo a la izquierda", "abajo en el centro", "abajo a la derecha",
+    ),
     comma=", ",
     last=" y ",
     link=" y ",
-)
+)  # fmt: skip

@@ -76,10 +76,7 @@ def phrase(group: Group, case: str, words: int) -> str:
 RUSSIAN = Language(
     phrase=phrase,
     description=(
-        "{list:nom}",
-        "картинка с {list:ins}",
-        "на картинке {list:nom}",
-        "на рисунке {list:nom}",
+        "{list:nom}", "картинка с {list:ins}", "на картинке {list:nom}", "на рисунке {list:nom}",
         "рисунок с {list:ins}",
     ),
     place=("{list}", "на картинке {list}"),
@@ -87,10 +84,8 @@ RUSSIAN = Language(
     relation=("{first:nom} {others}", "на картинке {first:nom} {others}"),
     count=("{total:number}: {list:nom}", "ровно {total:number}: {list:nom}"),
     negation=(
-        "{list:nom}, но нет {absent:no}",
-        "{list:nom} без {absent:no}",
-        "есть {list:nom}, но нет {absent:no}",
-        "{list:nom}, а {absent:no} нет",
+        "{list:nom}, но нет {absent:no}", "{list:nom} без {absent:no}",
+        "есть {list:nom}, но нет {absent:no}", "{list:nom}, а {absent:no} нет",
     ),
     related={
         "left": ("слева от {thing:gen}", "левее {thing:gen}"),
@@ -98,18 +93,12 @@ RUSSIAN = Language(
         "above": ("над {thing:ins}", "выше {thing:gen}"),
         "below": ("под {thing:ins}", "ниже {thing:gen}"),
     },
-    places={
-        "top left": "вверху слева",
-        "top": "вверху посередине",
-        "top right": "вверху справа",
-        "left": "слева посередине",
-        "middle": "в самом центре",
-        "right": "справа посередине",
-        "bottom left": "внизу слева",
-        "bottom": "внизу посередине",
-        "bottom right": "внизу справа",
-    },
+    places=(
+        "вверху слева", "вверху посередине", "вверху справа",
+        "слева посередине", "в самом центре", "справа посередине",
+        "внизу слева", "внизу посередине", "внизу справа",
+    ),
     comma=", ",
     last=" и ",
     link=" и ",
-)
+)  # fmt: skip

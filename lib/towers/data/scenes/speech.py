@@ -17,6 +17,7 @@ from towers.data.scenes.meanings import (
     Placing,
     Relating,
 )
+from towers.data.scenes.world import PLACES
 
 Phrase = Callable[[Group, str, int], str]
 """A noun phrase from what it means, its case, and the number of its choice among near-synonyms."""
@@ -35,7 +36,7 @@ class Language:
         count: templates with {total} and {list}.
         negation: templates with {list} and {absent}.
         related: relation -> near-synonymous templates with {thing}.
-        places: place -> words.
+        places: words for each of `world.PLACES`, as they lie on the page.
         comma: between the things of a list, but for the last two.
         last: between the last two.
         link: between the places of things, and the relations of one.
@@ -49,7 +50,7 @@ class Language:
     count: tuple[str, ...]
     negation: tuple[str, ...]
     related: Mapping[str, tuple[str, ...]]
-    places: Mapping[str, str]
+    places: tuple[str, ...]
     comma: str
     last: str
     link: str
@@ -63,7 +64,9 @@ class Language:
                 form, slots = self.description, {"list": listed.of(groups)}
             case Placing(placed):
                 said = [
-                    self.placed.format(thing=listed.of([thing]), where=self.places[place])
+                    self.placed.format(
+                        thing=listed.of([thing]), where=self.places[PLACES.index(place)]
+                    )
                     for thing, place in placed
                 ]
                 form, slots = self.place, {"list": self.link.join(said)}

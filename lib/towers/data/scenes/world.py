@@ -113,28 +113,6 @@ class Scene:
             for thing in self.objects
         )
 
-    def held_out(self) -> dict[str, set[tuple]]:
-        """What of it training never shows, by the split that tests it."""
-        things = self.objects
-        return {
-            "combinations": {thing.combination for thing in things} & HELD_COMBINATIONS,
-            "counts": {
-                (self.number(thing.shape, colour, size), thing.shape)
-                for thing in things
-                for colour in (None, thing.colour)
-                for size in (None, thing.size)
-            }
-            & HELD_COUNTS,
-            "relations": {
-                (first.shape, relation, second.shape)
-                for first in things
-                for second in things
-                for relation in ("left", "above")
-                if first.is_(relation, second)
-            }
-            & HELD_RELATIONS,
-        }
-
 
 def band(position: float) -> int:
     """0, 1 or 2 for the first, middle or last part of an axis."""
