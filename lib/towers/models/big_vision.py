@@ -9,7 +9,6 @@ Source: google-research/big_vision, `models/vit.py` and `models/proj/clippo/one_
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +25,9 @@ OTHERS = ("opt/", "chrono/")
 """Below these names lies what belongs to training alone."""
 
 
-@dataclass(frozen=True)
-class Leaf:
-    """How one of our weights comes from big_vision's.
-
-    Attributes:
-        name: ours, in the pair.
-        sources: names below `ROOT`.
-        turned: their arrays in our form.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    turned: Callable[..., ndarray]
+Leaf = tuple[str, tuple[str, ...], Callable[..., ndarray]]
+"""One of our weights: its name in the pair, those of big_vision's below `ROOT` that it comes from,
+and how their arrays become it."""
 
 
 def pair(name: str, path: Path) -> DualTower:
@@ -66,11 +55,15 @@ def leaves(depth: int) -> Iterator[Leaf]:
     """All weights of a released model, each once."""
     yield from _norm("image.encoder.norm", "img/Transformer/encoder_norm")
     yield from _norm("image.encoder.attn_pool.norm", "img/MAPHead_0/LayerNorm_0")
-    yield Leaf("image.encoder.pos_embed", ("img/pos_embedding",), _same)
-    yield Leaf("image.encoder.attn_pool.latent", ("img/MAPHead_0/probe",), _same)
-    yield from _linear("image.encoder.patch_embed.proj", "img/embedding", _convolution)
+    yield "image.encoder.pos_embed", ("img/pos_embedding",), np.asarray
+    yield "image.encoder.attn_pool.latent", ("img/MAPHead_0/probe",), np.asarray
+    yield from _linear(
+        "image.encoder.patch_embed.proj",
+        "img/embedding",
+        lambda kernel: kernel.transpose(3, 2, 0, 1),
+    )
     yield from _linear("image_proj", "img/head")
-    yield Leaf("log_scale", ("t",), lambda scale: scale.reshape(()))
+    yield "log_scale", ("t",), lambda scale: scale.reshape(())
     for number in range(depth):
         ours, theirs = f"image.encoder.blocks.{number}", f"{BLOCK}{number}"
         yield from _norm(f"{ours}.norm1", f"{theirs}/LayerNorm_0")
@@ -122,16 +115,16 @@ def _architecture(arrays: Mapping[str, ndarray], path: Path) -> tuple[str, int]:
 
 def _converted(arrays: dict[str, ndarray], depth: int, path: Path) -> dict[str, Tensor]:
     rest, state = dict(arrays), {}
-    for leaf in leaves(depth):
-        missing = [source for source in leaf.sources if source not in rest]
+    for name, sources, turned in leaves(depth):
+        missing = [source for source in sources if source not in rest]
         if missing:
             raise ValueError(f"expected {missing[0]!r} in {path}, which lacks it; get it again")
         try:
-            turned = leaf.turned(*(rest.pop(source) for source in leaf.sources))
-            state[leaf.name] = torch.from_numpy(np.array(turned, dtype=np.float32))
+            array = turned(*(rest.pop(source) for source in sources))
+            state[name] = torch.from_numpy(np.array(array, dtype=np.float32))
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"expected {leaf.sources[0]!r} as {leaf.name!r} in {path}, got {one_line(error)}"
+                f"expected {sources[0]!r} as {name!r} in {path}, got {one_line(error)}"
             ) from None
     if rest:
         more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
@@ -143,13 +136,13 @@ def _converted(arrays: dict[str, ndarray], depth: int, path: Path) -> dict[str, 
 
 
 def _norm(ours: str, theirs: str) -> Iterator[Leaf]:
-    yield Leaf(f"{ours}.weight", (f"{theirs}/scale",), _same)
-    yield Leaf(f"{ours}.bias", (f"{theirs}/bias",), _same)
+    yield f"{ours}.weight", (f"{theirs}/scale",), np.asarray
+    yield f"{ours}.bias", (f"{theirs}/bias",), np.asarray
 
 
-def _linear(ours: str, theirs: str, turned: Callable | None = None) -> Iterator[Leaf]:
-    yield Leaf(f"{ours}.weight", (f"{theirs}/kernel",), turned or (lambda kernel: kernel.T))
-    yield Leaf(f"{ours}.bias", (f"{theirs}/bias",), _same)
+def _linear(ours: str, theirs: str, turned: Callable = np.transpose) -> Iterator[Leaf]:
+    yield f"{ours}.weight", (f"{theirs}/kernel",), turned
+    yield f"{ours}.bias", (f"{theirs}/bias",), np.asarray
 
 
 def _mlp(ours: str, theirs: str) -> Iterator[Leaf]:
@@ -163,27 +156,11 @@ def _attention(ours: str, theirs: str, parts: dict[str, tuple[str, ...]]) -> Ite
     for name, sources in parts.items():
         kernels = tuple(f"{theirs}/{source}/kernel" for source in sources)
         biases = tuple(f"{theirs}/{source}/bias" for source in sources)
-        yield Leaf(f"{ours}.{name}.weight", kernels, _joined_kernels)
-        yield Leaf(f"{ours}.{name}.bias", biases, _joined_biases)
-    yield Leaf(f"{ours}.proj.weight", (f"{theirs}/out/kernel",), _out)
-    yield Leaf(f"{ours}.proj.bias", (f"{theirs}/out/bias",), _same)
-
-
-def _same(array: ndarray) -> ndarray:
-    return array
-
-
-def _convolution(kernel: ndarray) -> ndarray:
-    return kernel.transpose(3, 2, 0, 1)
-
-
-def _joined_kernels(*kernels: ndarray) -> ndarray:
-    return np.concatenate([kernel.reshape(len(kernel), -1).T for kernel in kernels])
-
-
-def _joined_biases(*biases: ndarray) -> ndarray:
-    return np.concatenate([bias.reshape(-1) for bias in biases])
-
-
-def _out(kernel: ndarray) -> ndarray:
-    return kernel.reshape(-1, kernel.shape[-1]).T
+        yield (
+            f"{ours}.{name}.weight",
+            kernels,
+            lambda *many: np.concatenate([kernel.reshape(len(kernel), -1).T for kernel in many]),
+        )
+        yield f"{ours}.{name}.bias", biases, lambda *many: np.concatenate(many).reshape(-1)
+    yield f"{ours}.proj.weight", (f"{theirs}/out/kernel",), lambda k: k.reshape(-1, k.shape[-1]).T
+    yield f"{ours}.proj.bias", (f"{theirs}/out/bias",), np.asarray
