@@ -61,7 +61,8 @@ def export_shards(collection: Collection, folder: Path, per_shard: int = 1000) -
                     shard = _write(collection, part, folder / name)
                 index["shards"].append(shard)
                 _count(index)
-                atomic_write(folder / INDEX, _text(_with_rest(index, listed)))
+                rest = [*index["shards"], *listed.values()]  # of an earlier run, not looked at yet
+                atomic_write(folder / INDEX, _text({**index, "shards": rest}))
                 bar.update(len(part))
     return index
 
@@ -160,11 +161,6 @@ def _count(index: dict) -> None:
     index["samples"] = sum(shard["samples"] for shard in index["shards"])
     left_out = sum((Counter(shard["left_out"]) for shard in index["shards"]), Counter())
     index["left_out"] = dict(left_out)
-
-
-def _with_rest(index: dict, listed: dict[str, dict]) -> dict:
-    """The index with those shards of an earlier run that were not looked at yet."""
-    return {**index, "shards": [*index["shards"], *listed.values()]}
 
 
 def _text(content: dict) -> str:

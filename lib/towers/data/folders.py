@@ -194,7 +194,7 @@ def _parts(path: str, names: Sequence[str]) -> dict[str, str]:
             f"{', '.join(sorted(parts))} beside {', '.join(plain[:3])}; move one kind elsewhere, "
             f'or name one part: "imagefolder:PATH/{min(parts)}"'
         )
-    if plain and not parts and all(map(_part_word, plain)):
+    if plain and not parts and all(any(w.fullmatch(f) for w in _PARTS.values()) for f in plain):
         raise DataError(
             f"expected class folders in {path!r}, got {', '.join(plain)} with pictures and no "
             "class folders in them; sort the pictures into folders by class"
@@ -211,10 +211,6 @@ def _parts(path: str, names: Sequence[str]) -> dict[str, str]:
             f"{', '.join(name for name in sorted(parts) if parts[name] == twice[0])}; keep one"
         )
     return parts
-
-
-def _part_word(folder: str) -> bool:
-    return any(words.fullmatch(folder) for words in _PARTS.values())
 
 
 def _empty(root: Path, parts: dict[str, str]) -> list[str]:

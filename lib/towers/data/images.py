@@ -27,6 +27,7 @@ MAX_SIDE = 2**16 - 1
 """Width or height above which a file is refused: the greatest of a JPEG. To scale a longer line of
 pixels takes several times its memory."""
 
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _MAGIC = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -107,7 +108,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """
     name = repr(str(path))
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=lambda at, flags: os.open(at, flags | _NO_WAIT)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise BadImage("not a file", f"expected a regular file at {name}")
@@ -148,10 +149,6 @@ def shrink(image: Image.Image, size: int | None) -> Image.Image:
     ratio = size / max(image.size)
     width, height = (max(1, round(side * ratio)) for side in image.size)
     return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _clear(image: Image.Image, depth: int) -> object:

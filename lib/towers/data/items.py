@@ -63,10 +63,6 @@ def position(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()) / 2**256
 
 
-def _language_order(language: str) -> tuple[bool, str]:
-    return language != "en", language
-
-
 @dataclass(frozen=True)
 class Item:
     """One picture with what is said about it.
@@ -109,7 +105,7 @@ class Item:
             )
         captions = {
             language: tuple(self.captions[language])
-            for language in sorted(self.captions, key=_language_order)
+            for language in sorted(self.captions, key=lambda code: (code != "en", code))
             if self.captions[language]
         }
         given = {task: value for task, value in self.targets.items() if value is not None}

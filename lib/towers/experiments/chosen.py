@@ -45,7 +45,7 @@ CHOSEN = {
         "models.family": _FAMILY,
         "models.libraries": "open_clip:|timm:|file:",
         "models.packaged": "package:|file:",
-        "models.resolution": r"open_clip:|continued\b|file:",
+        "models.resolution": "open_clip:|file:",
         "models.scratch": "scratch:|shared:|file:",
         "models.sentences": "hf:|file:",
     },

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from towers import files, names
-from towers.models.stacks import Anatomy, stack
+from towers.models.stacks import stack
 from towers.names import Depth, Seed, Size
 
 STD = 0.02
@@ -78,7 +78,8 @@ class Layerwise:
         place = stack(encoder, name)
         path, layers, anatomy = place.path, place.layers, place.anatomy
         ends = [layer.get_submodule(end) for layer in layers for end in anatomy.ends]
-        sites = [f"{path}.{n}.{site}" for n in range(len(layers)) for site in _sites(anatomy)]
+        inside = anatomy.before or anatomy.after
+        sites = [f"{path}.{n}.{site}" for n in range(len(layers)) for site in inside]
         width = ends[0].out_features
         if self.reduction > width:
             raise ValueError(
@@ -95,7 +96,7 @@ class Layerwise:
                 nn.init.zeros_(adapter.up.weight)
             setattr(module, CHILD, adapter)
             adapter.hook = (
-                module.register_forward_pre_hook(_into) if anatomy.pre_norm
+                module.register_forward_pre_hook(_into) if anatomy.before
                 else module.register_forward_hook(_out_of)
             )  # fmt: skip
 
@@ -187,10 +188,6 @@ def term(adapters: Adapters) -> str:
     return names.write(
         kind, **{each.name: getattr(adapters, each.name) for each in fields(adapters)}
     )
-
-
-def _sites(anatomy: Anatomy) -> tuple[str, ...]:
-    return anatomy.before or anatomy.after
 
 
 def _into(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

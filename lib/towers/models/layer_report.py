@@ -35,7 +35,8 @@ def by_layer(dual: DualTower) -> pd.DataFrame:
         ("image", dual.image, dual.image_proj),
         ("text", dual.text, dual.text_proj),
     ):
-        for part, kind, weight in [*_parts(tower), *_head(projection)]:
+        head = [(HEAD, WEIGHTS, weight) for weight in projection.parameters()]
+        for part, kind, weight in [*_parts(tower), *head]:
             moving = weight.numel() * weight.requires_grad
             rows.append((side, part, kind, weight.numel(), moving))
     frame = pd.DataFrame(rows, columns=["tower", "part", "kind", "parameters", "trainable"])
@@ -67,7 +68,3 @@ def _parts(tower: Tower):
             part = AFTER if behind else BEFORE
             outside[part].append((part, kinds.get(id(weight), WEIGHTS), weight))
     return outside[BEFORE] + inside + outside[AFTER]
-
-
-def _head(projection: nn.Module):
-    return [(HEAD, WEIGHTS, weight) for weight in projection.parameters()]

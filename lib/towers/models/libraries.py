@@ -93,7 +93,7 @@ def _open_clip_pair(name: str, arch: str, model: nn.Module, resize: Resize | Non
     transform = _open_clip_preprocessing(model.visual.preprocess_cfg).resized(resize)
     tokenizer = _open_clip_tokenizer(arch)
     log_scale, visual = model.logit_scale.detach().reshape(()), model.visual
-    width = _open_clip_width(arch)
+    width = open_clip.get_model_config(arch)["embed_dim"]
     recipe = json.dumps({"tokenizer": type(tokenizer).__name__,
                          "max_tokens": tokenizer.context_length})  # fmt: skip
     image = ImageTower(name, visual, width, transform)
@@ -211,12 +211,6 @@ def _open_clip_tokenizer(arch: str):
             f"expected the tokenizer of {arch} in the cache or on the network, got "
             f"{one_line(error)[:160]}; place it in the cache of transformers"
         ) from None
-
-
-def _open_clip_width(arch: str) -> int:
-    import open_clip
-
-    return open_clip.get_model_config(arch)["embed_dim"]
 
 
 def _open_clip_preprocessing(config: dict) -> Preprocessing:

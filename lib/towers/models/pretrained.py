@@ -173,15 +173,6 @@ def _seeded(name: str, seed: int) -> str:
     return name if "seed" in parts.options else parts.having(seed=seed)
 
 
-def continued(model: str | ImageTower | DualTower, image: int = 336) -> ImageTower | DualTower:
-    """`resolution.continued`, also by name: the model at another resolution.
-
-    Raises:
-        ValueError: as `load` and `resolution.continued`.
-    """
-    return resolution.continued(load(model) if isinstance(model, str) else model, image)
-
-
 def _half(model: AnyTower, kind: type, name: str):
     halves = (model.image, model.text) if isinstance(model, DualTower) else (model,)
     for half in halves:

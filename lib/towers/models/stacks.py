@@ -24,11 +24,6 @@ class Anatomy:
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
-    @property
-    def pre_norm(self) -> bool:
-        """Whether the norms stand before the sublayers, so that a layer can be the identity."""
-        return bool(self.before)
-
 
 _BERT = Anatomy(
     ends=("attention.output.dense", "output.dense"),
@@ -94,7 +89,8 @@ def stack(encoder: nn.Module, name: str) -> Stack:
     found = []
     for path, module in encoder.named_modules():
         if isinstance(module, nn.Sequential | nn.ModuleList) and len(module):
-            kinds = {_anatomy(layer) for layer in module}
+            types = {type(layer) for layer in module}
+            kinds = {LAYERS.get(f"{kind.__module__}.{kind.__qualname__}") for kind in types}
             if kinds != {None} and len(kinds) == 1:
                 found.append(Stack(path, module, kinds.pop()))
     if len(found) != 1:
@@ -103,7 +99,3 @@ def stack(encoder: nn.Module, name: str) -> Stack:
             f"{name}, got {len(found)}; choose another tower"
         )
     return found[0]
-
-
-def _anatomy(layer: nn.Module) -> Anatomy | None:
-    return LAYERS.get(f"{type(layer).__module__}.{type(layer).__qualname__}")
