@@ -1,4 +1,4 @@
-"""What was found out about a collection once, kept until its source or our code changes.
+"""Collections that come with the library: read once, kept until their source or code changes.
 
 Reading eight thousand drawings takes minutes, a list of what they say takes milliseconds. A
 collection is built by a function that returns drafts; what they became (which can be drawn, which

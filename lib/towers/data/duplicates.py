@@ -30,7 +30,7 @@ SIDE = 256
 
 
 def signature(picture: Image.Image) -> UInt8[np.ndarray, " bytes"]:
-    """What two pictures are compared by.
+    """What a picture is compared by: its perceptual hash and its coarse colours.
 
     Args:
         picture: RGB.

@@ -169,7 +169,7 @@ class Glyph:
 
     @classmethod
     def at(cls, path: Path) -> "Glyph":
-        """From "FONT#HEX-HEX"."""
+        """The glyph of a path "FONT#HEX-HEX"."""
         font, _, hexes = str(path).rpartition("#")
         return cls(font, tuple(int(part, 16) for part in hexes.split("-")))
 

@@ -87,7 +87,7 @@ class Questions(Sequence[Asked]):
         return self.asked[index]
 
     def without(self, hidden: str) -> "Questions":
-        """The same, where "question" leaves no text and "picture" a white one."""
+        """The same without their texts ("question"), or with white pictures ("picture")."""
         return replace(self, hidden=hidden)
 
     def seen(self, rows: Iterable[int]) -> tuple[list[Image.Image], list[str]]:
@@ -99,7 +99,7 @@ class Questions(Sequence[Asked]):
         return self.pictures([each.picture for each in asked]), texts
 
     def parted(self, share: float, seed: int = 0) -> tuple["Questions", "Questions"]:
-        """Two parts without a picture, or a group of pictures, in common.
+        """Two parts that share no picture, and no near duplicates of one.
 
         Args:
             share: of the pictures' groups that go into the second part, drawn by a seeded hash.
@@ -141,7 +141,7 @@ class Questions(Sequence[Asked]):
 
 
 def readable(read: Callable[[int], Image.Image], numbers: Sequence[int]) -> list[Image.Image]:
-    """Pictures by their numbers; one that cannot be read is a white one, which a line tells."""
+    """Pictures by their numbers; where one cannot be read, a line says so and it is white."""
     pictures = []
     for number in numbers:
         try:

@@ -126,7 +126,7 @@ class Tally:
 
 
 def too_many(bad: int, found: int, share: float = MAX_BAD) -> bool:
-    """Whether so many bad ones among so many stop whoever reads them; `FORGIVEN` never do."""
+    """Whether a share of bad ones is too large to go on with; so few as `FORGIVEN` never are."""
     return bad > max(FORGIVEN, share * found)
 
 

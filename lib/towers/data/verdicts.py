@@ -1,4 +1,4 @@
-"""What checking an image file found, remembered until the file changes."""
+"""Whether image files are whole: checked once, remembered until the file changes."""
 
 import json
 import os

@@ -38,7 +38,7 @@ def trained_with_quick_gelu(path: Path) -> bool | None:
 
 
 def warn(path: Path, quick: bool, name: str, other: str | None) -> None:
-    """Say on stderr where a file's activation is, or may be, another than its name asks for.
+    """Warn where weights were, or may have been, trained with another activation than is computed.
 
     Args:
         path: of the weights.

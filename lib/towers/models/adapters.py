@@ -101,12 +101,12 @@ class Layerwise:
             )  # fmt: skip
 
     def names(self, encoder: nn.Module, name: str) -> set[str]:
-        """Of the weights that `insert` has added to an encoder."""
+        """Names of the weights that `insert` has added to an encoder."""
         found = {at: each for at, each in encoder.named_modules() if isinstance(each, Adapter)}
         return {f"{at}.{key}" for at, each in found.items() for key in each.state_dict()}
 
     def numbers(self, encoder: nn.Module, name: str) -> int:
-        """Weights that `insert` adds to an encoder."""
+        """How many weights `insert` adds to an encoder."""
         place = stack(encoder, name)
         width = place.layers[0].get_submodule(place.anatomy.ends[0]).out_features
         bottleneck = width // self.reduction
@@ -151,14 +151,14 @@ class Deep:
             place.layers.append(layer.requires_grad_(True))
 
     def names(self, encoder: nn.Module, name: str) -> set[str]:
-        """Of the weights that `insert` has added to an encoder."""
+        """Names of the weights that `insert` has added to an encoder."""
         place = stack(encoder, name)
         first = len(place.layers) - self.layers
         added = {first + n: layer for n, layer in enumerate(place.layers[first:])}
         return {f"{place.path}.{n}.{key}" for n, each in added.items() for key in each.state_dict()}
 
     def numbers(self, encoder: nn.Module, name: str) -> int:
-        """Weights that `insert` adds to an encoder."""
+        """How many weights `insert` adds to an encoder."""
         layer = stack(encoder, name).layers[-1]
         return self.layers * sum(weight.numel() for weight in layer.parameters())
 
@@ -183,7 +183,7 @@ def read(term: str) -> Adapters:
 
 
 def term(adapters: Adapters) -> str:
-    """What `read` takes for these adapters, every option said."""
+    """These adapters as a term that `read` takes, with every option."""
     kind = next(name for name, each in KINDS.items() if isinstance(adapters, each))
     return names.write(
         kind, **{each.name: getattr(adapters, each.name) for each in fields(adapters)}

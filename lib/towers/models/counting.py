@@ -1,4 +1,4 @@
-"""What a tower counts and computes, found from its shapes; nothing has to be in memory."""
+"""Size and cost of a tower from its shapes alone: nothing has to be in memory."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,7 +12,7 @@ def parameters(module: torch.nn.Module) -> int:
 
 
 def forward_flops(tower: ImageTower | TextTower) -> int:
-    """Floating-point operations of one input's way forward, by tracing shapes.
+    """Floating-point operations of a forward pass over one input.
 
     Args:
         tower: on the meta device, so that nothing is computed, or elsewhere, where it is.

@@ -1,4 +1,4 @@
-"""Image and text towers: an encoder, what turns raw inputs into its own, and a checksum."""
+"""Image and text towers: an encoder, the preparation of its inputs, and a checksum."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ BORROWED = "network."
 
 @dataclass(frozen=True)
 class Pairing:
-    """What a text tower makes of the pair that it joins; by default what CLIP has.
+    """How a text tower's pair is built, its projections and its scale; by default as CLIP's.
 
     Attributes:
         tied: whether one projection serves both sides.
@@ -124,7 +124,7 @@ class Tower(nn.Module):
 
     @property
     def stored_weights(self) -> dict[str, Tensor]:
-        """Those of `own_weights` that the name does not bring: all, some or none of them."""
+        """The weights that a checkpoint has to hold, since the name does not bring them back."""
         own = self.own_weights
         kept = self.moved | (frozenset() if self.frozen else self._trainable)
         return {name: each for name, each in own.items() if not self.named or name in kept}
@@ -197,7 +197,7 @@ class TextTower(Tower):
     """Texts to text features.
 
     Attributes:
-        pairing: what it makes of a pair.
+        pairing: how its pair is built.
     """
 
     def __init__(

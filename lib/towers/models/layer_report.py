@@ -1,4 +1,4 @@
-"""What moves in a pair, layer by layer: the two towers as they are drawn.
+"""Parameters of a pair layer by layer, trained and locked, as the towers are drawn.
 
 Source: Khan and Fu 2023, Figs. 1 to 3.
 """

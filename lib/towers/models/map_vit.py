@@ -62,7 +62,7 @@ class Trunk(nn.Module):
 def through(
     trunk: VisionTransformer | Trunk, embedded: Float[Tensor, "batch tokens width"]
 ) -> Float[Tensor, "batch width"]:
-    """Whole sequences to one state each: the pooled one, or without a pool the last token's."""
+    """Features of whole sequences: the pooled state, or without a pool the last token's."""
     if trunk.grad_checkpointing:
         embedded = checkpoint_seq(trunk.blocks, embedded)
     else:
@@ -76,7 +76,7 @@ def packed(
     embedded: Float[Tensor, "kept width"],
     kept: Bool[Tensor, "batch tokens"],
 ) -> Float[Tensor, "batch width"]:
-    """The kept tokens of all sequences to one pooled state for each sequence.
+    """Pooled features of sequences of which only some tokens are kept.
 
     Linear layers and norms see the kept tokens only. Attention alone needs sequences of one length;
     it looks away from the rest.

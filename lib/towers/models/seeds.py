@@ -10,7 +10,7 @@ from towers import files
 
 @contextlib.contextmanager
 def seeded(kind: str, seed: int) -> Iterator[None]:
-    """What is drawn inside follows from both; the global generators are neither read nor moved.
+    """Draw inside by a kind and a seed alone; the global generators are neither read nor moved.
 
     Args:
         kind: of tower, so that two kinds share no numbers.

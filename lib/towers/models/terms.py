@@ -32,7 +32,7 @@ BIASES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Locked:
-    """`locked`."""
+    """`locked`: nothing moves."""
 
     def moves(self, tower: Tower) -> set[str]:
         """Names of the encoder's weights that may move: none."""
@@ -41,7 +41,7 @@ class Locked:
 
 @dataclass(frozen=True, kw_only=True)
 class Everything:
-    """`everything`."""
+    """`everything`: all weights move."""
 
     def moves(self, tower: Tower) -> set[str]:
         """Names of the encoder's weights that may move: all."""
@@ -50,7 +50,7 @@ class Everything:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNorms:
-    """`layer-norms`.
+    """`layer-norms`: gains and biases of layer norms move.
 
     Attributes:
         layers: in which of them, as a Python slice; a slice leaves out norms outside of layers.
@@ -75,7 +75,7 @@ class LayerNorms:
 
 @dataclass(frozen=True, kw_only=True)
 class BitFit:
-    """`bitfit`.
+    """`bitfit`: biases move.
 
     Source: Ben Zaken et al. 2022; Khan and Fu 2023, section 2.3, which speaks of the layers, while
     the released code unlocks biases outside of them too, as here.
@@ -88,7 +88,7 @@ class BitFit:
 
 @dataclass(frozen=True, kw_only=True)
 class Random:
-    """`random`.
+    """`random`: all weights of some layers move, which a seed draws.
 
     The released code draws a part of each layer instead, and anew on every rank.
 

@@ -1,4 +1,4 @@
-"""What moves in a pair that is trained, said in one line; everything else is locked.
+"""Policies: which weights of a pair are trained, said in one line; all others are locked.
 
     scratch                  towers from scratch, projections and scale: nothing is changed
     everything               all weights
@@ -37,7 +37,7 @@ SCRATCH = "scratch"
 
 @dataclass(frozen=True)
 class Policy:
-    """What moves.
+    """Which weights of a pair are trained.
 
     Attributes:
         image: in the image tower, all of it together.
@@ -59,7 +59,7 @@ WHOLE = {
 
 
 def read(policy: str, seed: int = 0) -> Policy | None:
-    """What a line says; None for `scratch`.
+    """Read a policy; None for `scratch`.
 
     Args:
         policy: see the module's text for the grammar.

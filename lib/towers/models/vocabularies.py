@@ -104,7 +104,7 @@ def tokens_of(name: str, context: int, vocabulary: int) -> ClipTokens | PieceTok
 
 
 def trained(texts: Iterable[str], vocabulary: int = SIZE) -> str:
-    """The name of a vocabulary that these texts give, from the cache or trained now.
+    """Train a vocabulary on texts, unless the cache has it, and give its name.
 
     The same texts in the same order give the same model: one thread learns, and nothing is drawn.
 

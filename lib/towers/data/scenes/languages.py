@@ -21,7 +21,7 @@ VARIANT_BITS = 9
 
 
 def say(language: str, meaning: object, die: int) -> str:
-    """A meaning in a language.
+    """Say a meaning in a language.
 
     Args:
         language: a key of `LANGUAGES`.

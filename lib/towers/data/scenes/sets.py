@@ -109,7 +109,7 @@ class Scenes:
         return chance.secret("scenes", VERSION, self.seed, self.split, self.objects)
 
     def facts(self, rows: Int[np.ndarray, " rows"]) -> Facts:
-        """Scenes in columns."""
+        """The scenes of some rows, in columns."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= self.count):
             raise DataError(
@@ -123,7 +123,7 @@ class Scenes:
         return self.facts(np.array([row])).scenes()[0]
 
     def pixels(self, rows: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows size size 3"]:
-        """Pictures."""
+        """The pictures of some rows."""
         rows = np.asarray(rows, dtype=np.int64)
         return self._drawn(rows, self.facts(rows))
 
@@ -160,7 +160,7 @@ class Scenes:
     def read(
         self, rows: Int[np.ndarray, " rows"], picks: Int[np.ndarray, " rows"]
     ) -> tuple[UInt8[np.ndarray, "rows size size 3"], list[str]]:
-        """Pictures, each with one of its captions.
+        """The pictures of some rows, each with one of its captions.
 
         Args:
             rows: wanted.

@@ -87,7 +87,7 @@ class Language:
         return form[variant % 16 % len(form)].format(**slots)
 
     def joined(self, phrases: Sequence[str]) -> str:
-        """An enumeration."""
+        """Phrases as one enumeration: "a, b and c"."""
         if len(phrases) == 1:
             return phrases[0]
         return self.comma.join(phrases[:-1]) + self.last + phrases[-1]
