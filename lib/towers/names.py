@@ -122,8 +122,8 @@ def options(kind: Callable, name: Name) -> dict[str, Any]:
     Raises:
         ValueError: an option that is unknown, missing or unfit, in one line.
     """
-    every = inspect.signature(kind).parameters.values()
-    known = {each.name: each for each in every if each.kind is each.KEYWORD_ONLY}
+    every = inspect.signature(kind).parameters
+    known = {key: item for key, item in every.items() if item.kind is item.KEYWORD_ONLY}
     values = {}
     for key, text in name.options.items():
         parameter = pick(known, key, "an option", name)
@@ -162,7 +162,7 @@ def _end(text: str, pattern: bool) -> int:
 def _value(text: str, kind: Any) -> tuple[str, Any]:
     """What an option's type wants, in words, and the text as a value of it; None if it is none."""
     if get_origin(kind) in (Union, types.UnionType):
-        kind = next(each for each in get_args(kind) if each is not types.NoneType)
+        kind = next(part for part in get_args(kind) if part is not types.NoneType)
     limits = Range(0, 2**63)
     if get_origin(kind) is Annotated:
         kind, limits = get_args(kind)
@@ -186,10 +186,10 @@ def _several(parts: list[str], kinds: tuple) -> tuple[str, Any]:
         count = "words"
     else:
         count = f"{len(kinds)} values"
-    found = [_value(part, kind) for part, kind in zip(parts, kinds, strict=False)]
-    fits = len(parts) == len(kinds) and all(value is not None for _, value in found)
-    wanted = f"{count} with commas between, each {found[0][0]}"
-    return wanted, tuple(value for _, value in found) if fits else None
+    values = [_value(part, kind) for part, kind in zip(parts, kinds, strict=False)]
+    fits = len(parts) == len(kinds) and all(value is not None for _, value in values)
+    wanted = f"{count} with commas between, each {values[0][0]}"
+    return wanted, tuple(value for _, value in values) if fits else None
 
 
 def _number(text: str, kind: type) -> float | None:

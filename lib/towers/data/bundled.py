@@ -31,8 +31,8 @@ def digits() -> Collection:
     from sklearn.datasets import load_digits
 
     sources.fetch("digits")
-    found = load_digits()
-    pixels = found.images.astype(np.uint8)
+    loaded = load_digits()
+    pixels = loaded.images.astype(np.uint8)
     items = tuple(
         Item(
             key=content_key(image.tobytes() + bytes([index % 256, index // 256])),
@@ -42,7 +42,7 @@ def digits() -> Collection:
             style="scan",
             group=content_key(image.tobytes()),
         )
-        for index, (image, label) in enumerate(zip(pixels, found.target, strict=True))
+        for index, (image, label) in enumerate(zip(pixels, loaded.target, strict=True))
     )
     return Collection(
         "digits", items, Report(len(items)), SOURCES["digits"].licence, "scikit-learn",

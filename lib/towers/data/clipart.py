@@ -71,9 +71,9 @@ def clipart(labels: str = "") -> Collection:
         for item in drawings.items
         if item.category not in UNSAID
     )
-    told = drawings.report
-    dropped = {"folder says nothing": len(drawings) - len(named), **told.dropped}
-    report = Report(len(named), dropped, told.mended)
+    whole = drawings.report
+    dropped = {"folder says nothing": len(drawings) - len(named), **whole.dropped}
+    report = Report(len(named), dropped, whole.mended)
     return replace(drawings, name=f"clipart:{labels}", items=named, report=report)
 
 
@@ -211,16 +211,16 @@ def _captions(title: str, stem: str, words: Words) -> dict[str, tuple[str, ...]]
     tags = [tag.replace("_", " ") for tag in words.keywords if not re.search(r"\d", tag)]
     tags = [tag for tag in tags if tag.lower() not in IGNORED_TAGS and 2 < len(tag) < 40]
     language = _language(words.language)
-    found: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     if title:
-        found.setdefault(language, []).append(title)
+        captions.setdefault(language, []).append(title)
     elif sum(character.isalpha() for character in name) >= 3 and not JUNK.fullmatch(name):
-        found.setdefault("en", []).append(name)
+        captions.setdefault("en", []).append(name)
     if 3 <= len(words.description) <= LONGEST and "://" not in words.description:
-        found.setdefault(language, []).append(words.description)
-    if tags and (found or len(tags) > 1):
-        found.setdefault("en", []).append(", ".join(dict.fromkeys(tags)))
-    return {code: tuple(dict.fromkeys(texts)) for code, texts in found.items()}
+        captions.setdefault(language, []).append(words.description)
+    if tags and (captions or len(tags) > 1):
+        captions.setdefault("en", []).append(", ".join(dict.fromkeys(tags)))
+    return {code: tuple(dict.fromkeys(texts)) for code, texts in captions.items()}
 
 
 def _language(text: str) -> str:

@@ -144,9 +144,9 @@ def _in_english(
         english = wordnet_names(classes)
     else:
         return items, classes or None
-    told = dict(zip(classes, english, strict=True))
-    called = [{"class": told.get(item.targets.get("class"))} for item in items]
+    name_of = dict(zip(classes, english, strict=True))
+    called = [name_of.get(item.targets.get("class")) for item in items]
     return [
-        replace(item, targets={**item.targets, **own})
-        for item, own in zip(items, called, strict=True)
+        replace(item, targets={**item.targets, "class": label})
+        for item, label in zip(items, called, strict=True)
     ], english

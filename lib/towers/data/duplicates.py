@@ -92,13 +92,13 @@ def pairs(
     ours, theirs = (
         np.ascontiguousarray(part[:, :8]).view(np.uint64)[:, 0] for part in (first, second)
     )
-    found = []
+    close = []
     for start in range(0, len(ours), TILE):
         tile = ours[start : start + TILE]
         near = np.argwhere(np.bitwise_count(tile[:, None] ^ theirs[None, :]) <= distance)
         near[:, 0] += start
-        found.append(near[_apart(first[near[:, 0]], second[near[:, 1]]) <= colour])
-    return np.concatenate(found) if found else np.zeros((0, 2), int)
+        close.append(near[_apart(first[near[:, 0]], second[near[:, 1]]) <= colour])
+    return np.concatenate(close) if close else np.zeros((0, 2), int)
 
 
 def _apart(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " pairs"]:

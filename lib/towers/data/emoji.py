@@ -96,13 +96,13 @@ def _draft(concept: tuple[int, ...], captions: dict, file: str, style: str) -> I
 @cache
 def concepts() -> dict[tuple[int, ...], dict[str, tuple[str, ...]]]:
     """Code points without selectors -> names by language, English first; later aliases follow."""
-    found: dict[tuple[int, ...], dict[str, tuple[str, ...]]] = {}
+    spoken: dict[tuple[int, ...], dict[str, tuple[str, ...]]] = {}
     taken: set[str] = set()
     names.config.load_language()
     for text, entry in names.EMOJI_DATA.items():
         concept = without_selector(tuple(map(ord, text)))
         english = _spoken(entry["en"])
-        if concept in found or english in taken or SKIN_TONES & set(concept):
+        if concept in spoken or english in taken or SKIN_TONES & set(concept):
             continue
         taken.add(english)
         aliases = (_spoken(alias) for alias in entry.get("alias", ()))
@@ -110,8 +110,8 @@ def concepts() -> dict[tuple[int, ...], dict[str, tuple[str, ...]]]:
         for code in names.LANGUAGES:
             if code != "en" and entry.get(code):
                 said[code] = (_spoken(entry[code]),)
-        found[concept] = said
-    return found
+        spoken[concept] = said
+    return spoken
 
 
 def _spoken(name: str) -> str:

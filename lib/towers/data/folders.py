@@ -154,15 +154,15 @@ def _listed(
     if not listed:
         return drafts, names
     numbers = all(name.isdecimal() for name in names)
-    told = {n: listed[int(n)] for n in names if int(n) < len(listed)} if numbers else {}
-    if unknown := [n for n in names if n not in told and n not in listed]:
+    name_of = {n: listed[int(n)] for n in names if int(n) < len(listed)} if numbers else {}
+    if unknown := [n for n in names if n not in name_of and n not in listed]:
         raise DataError(
             f"expected the {len(listed)} classes of classnames.txt as folders, got "
             f"{unknown[0]!r} as well; list it there"
         )
     classes = (draft.targets["class"] for draft in drafts)
-    targets = [{"class": told.get(name, name)} for name in classes]
-    return [replace(d, targets=own) for d, own in zip(drafts, targets, strict=True)], listed
+    targets = [{"class": name_of.get(name, name)} for name in classes]
+    return [replace(d, targets=target) for d, target in zip(drafts, targets, strict=True)], listed
 
 
 def _class(folder: str) -> str:
@@ -284,8 +284,8 @@ def _named(given: str, root: Path, present: dict[str, str]) -> str:
     """The name on disk of a picture of a table: other ways to write the same path are read."""
     relative = os.path.relpath(given, root) if given.startswith(f"{root}/") else given
     for spelling in (relative, relative.replace("\\", "/")):
-        if found := present.get(spelt_alike(os.path.normpath(spelling))):
-            return found
+        if name := present.get(spelt_alike(os.path.normpath(spelling))):
+            return name
     return given
 
 

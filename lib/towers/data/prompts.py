@@ -43,12 +43,12 @@ def templates(name: str) -> tuple[str, ...]:
         return tuple(template("{}") for template in getattr(_metadata(), _READ[name]))
     if name in OF_NO_SET:
         return OF_NO_SET[name]
-    known = [each for each, card in CARDS.items() if card.templates]
+    known = [other for other, card in CARDS.items() if card.templates]
     if name not in known:
         named = ", ".join(sorted([*known, *OF_NO_SET, "generic"]))
         raise DataError(f"expected templates of one of {named}; got {name!r}; name one of them")
-    own = CARDS[name].templates
-    return templates(own) if isinstance(own, str) else own
+    listed = CARDS[name].templates
+    return templates(listed) if isinstance(listed, str) else listed
 
 
 def class_names(name: str) -> tuple[str, ...]:
@@ -65,12 +65,12 @@ def class_names(name: str) -> tuple[str, ...]:
         for index, second in _SECOND_NAMES.items():
             names[index] = second
         return tuple(names)
-    known = [each for each, card in CARDS.items() if card.classes]
+    known = [other for other, card in CARDS.items() if card.classes]
     if name not in known:
         named = ", ".join(known)
         raise DataError(f"expected class names of one of {named}; got {name!r}; name one of them")
-    own = CARDS[name].classes
-    return class_names(own) if isinstance(own, str) else own
+    listed = CARDS[name].classes
+    return class_names(listed) if isinstance(listed, str) else listed
 
 
 def imagenet_as_listed() -> tuple[str, ...]:
@@ -88,22 +88,22 @@ def wordnet_names(ids: Sequence[str]) -> tuple[str, ...]:
         DataError: something that is no id, an id that WordNet 3.0 lacks, or two of one name.
     """
     folder = _package("timm").parent / "data/_info"
-    own = (folder / "imagenet_synsets.txt").read_text().split()
-    known = dict(zip(own, class_names("imagenet"), strict=True))
+    listed = (folder / "imagenet_synsets.txt").read_text().split()
+    known = dict(zip(listed, class_names("imagenet"), strict=True))
     if others := set(ids) - set(known):
         lines = (folder / "imagenet_synset_to_lemma.txt").read_text().split("\n")
         entries = {key: words for key, _, words in (line.partition("\t") for line in lines)}
         firsts = {key: entries[key].split(",")[0] for key in others & set(entries)}
-        shared = Counter([*firsts.values(), *(known[each] for each in ids if each in known)])
+        shared = Counter([*firsts.values(), *(known[code] for code in ids if code in known)])
         known |= {key: name if shared[name] == 1 else entries[key] for key, name in firsts.items()}
-    if unknown := [each for each in ids if each not in known]:
+    if unknown := [code for code in ids if code not in known]:
         raise DataError(
             f"expected WordNet ids as class names throughout, got {unknown[0]!r}; use English "
             "names for all classes"
         )
-    names = tuple(known[each] for each in ids)
+    names = tuple(known[code] for code in ids)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        both = ", ".join(each for each in ids if known[each] == twice[0])
+        both = ", ".join(code for code in ids if known[code] == twice[0])
         raise DataError(
             f"expected WordNet ids of different names, got {both}, which are all {twice[0]!r}; "
             "give their folders English names that differ"

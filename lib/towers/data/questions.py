@@ -92,11 +92,11 @@ class Questions(Sequence[Asked]):
 
     def seen(self, rows: Iterable[int]) -> tuple[list[Image.Image], list[str]]:
         """Pictures and texts of some questions, as a model gets them."""
-        asked = [self.asked[row] for row in rows]
-        texts = ["" if self.hidden == "question" else each.text for each in asked]
+        questions = [self.asked[row] for row in rows]
+        texts = ["" if self.hidden == "question" else question.text for question in questions]
         if self.hidden == "picture":
-            return [_WHITE] * len(asked), texts
-        return self.pictures([each.picture for each in asked]), texts
+            return [_WHITE] * len(questions), texts
+        return self.pictures([question.picture for question in questions]), texts
 
     def parted(self, share: float, seed: int = 0) -> tuple["Questions", "Questions"]:
         """Two parts that share no picture, and no near duplicates of one.
@@ -110,32 +110,29 @@ class Questions(Sequence[Asked]):
         """
         limit = share * 2.0**64
         held = [chance.secret(seed, group) < limit for group in self.clusters.tolist()]
-        parts = [
-            replace(self, asked=tuple(q for q, h in zip(self.asked, held, strict=True) if h is own))
-            if own in held else None
-            for own in (False, True)
-        ]  # fmt: skip
-        if None in parts:
+        both = [*zip(self.asked, held, strict=True)]
+        parts = [tuple(q for q, h in both if h is side) for side in (False, True)]
+        if not all(parts):
             raise DataError(f"expected a share that parts {self.name!r} in two, got {share}")
-        return parts[0], parts[1]
+        return replace(self, asked=parts[0]), replace(self, asked=parts[1])
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of questions, in order of appearance."""
-        return tuple(dict.fromkeys(each.kind for each in self.asked))
+        return tuple(dict.fromkeys(question.kind for question in self.asked))
 
     @cached_property
     def clusters(self) -> Shaped[np.ndarray, " questions"]:
         """For each question the group of its picture: what intervals must draw whole."""
         of = self.groups or {}
-        return np.array([of.get(each.picture, str(each.picture)) for each in self.asked])
+        return np.array([of.get(q.picture, str(q.picture)) for q in self.asked])
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the pictures' version, the questions, their answers, and what is hidden."""
         content = hashlib.sha256(f"{self.version} {self.hidden}\n".encode())
-        for each in self.asked:
-            line = [each.picture, each.text, each.kind, each.answers]
+        for question in self.asked:
+            line = [question.picture, question.text, question.kind, question.answers]
             content.update(json.dumps(line).encode() + b"\n")
         return content.hexdigest()
 
@@ -201,11 +198,11 @@ def of_classes(
         )
     asked = []
     for row, dice in zip(rows, _dice(collection, rows, seed), strict=True):
-        own = collection[row].targets["class"]
-        others = [label for label in labels if label != own]
-        said, answer = (own, "yes") if dice[0] & 1 else (others[dice[1] % len(others)], "no")
+        shown = collection[row].targets["class"]
+        others = [label for label in labels if label != shown]
+        said, answer = (shown, "yes") if dice[0] & 1 else (others[dice[1] % len(others)], "no")
         asked += [
-            Asked(row, text, "other", (nouns[own],)),
+            Asked(row, text, "other", (nouns[shown],)),
             Asked(row, f"is this {nouns[said]}?", "yes/no", (answer,)),
         ]
     return Questions(

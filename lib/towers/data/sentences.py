@@ -176,15 +176,15 @@ def _rated(name: str) -> list[_Rated]:
     path = sources.fetch("rated-sentences") / "hutto_ICWSM_2014.tar.gz"
     with tarfile.open(path) as archive:
         content = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt").read()
-    found, seen = [], set()
+    sentences, seen = [], set()
     for line in text_lines(content.decode("utf-8-sig")):
         number, rating, text = line.split("\t")
         text = " ".join(text.replace("&amp;", "&").split())
         article, _, place = number.rpartition("_")
         if text not in seen:
-            found.append(_Rated(article or number, int(place), float(rating), text))
+            sentences.append(_Rated(article or number, int(place), float(rating), text))
         seen.add(text)
-    return found
+    return sentences
 
 
 def _tested(key: str) -> bool:
@@ -207,21 +207,21 @@ def _task(
 
 
 def _movies() -> Task:
-    found = [each for each in _rated("movieReviewSnippets") if abs(each.rating) > NEUTRAL]
-    rows = [(each.text, "", each.rating > 0, each.text) for each in found]
+    rated = [s for s in _rated("movieReviewSnippets") if abs(s.rating) > NEUTRAL]
+    rows = [(s.text, "", s.rating > 0, s.text) for s in rated]
     return _task("movies", "accuracy", 2, rows)
 
 
 def _tweets() -> Task:
-    rows = [(each.text, "", each.rating, each.text) for each in _rated("tweets")]
+    rows = [(sentence.text, "", sentence.rating, sentence.text) for sentence in _rated("tweets")]
     return _task("tweets", "Spearman", 0, rows)
 
 
 def _next() -> Task:
     """Neighbours in an editorial; half of them with another article's second sentence."""
-    found = _rated("nytEditorialSnippets")
+    sentences = _rated("nytEditorialSnippets")
     pairs = [
-        (first, second) for first, second in pairwise(found)
+        (first, second) for first, second in pairwise(sentences)
         if (first.article, first.place + 1) == (second.article, second.place)
     ]  # fmt: skip
     rows = []
@@ -238,8 +238,8 @@ def _next() -> Task:
 def _order() -> Task:
     """Editorials' sentences; in half of them two plain words, side by side, have changed places."""
     rng, rows = np.random.default_rng(0), []
-    for each in _rated("nytEditorialSnippets"):
-        words = each.text.split()
+    for sentence in _rated("nytEditorialSnippets"):
+        words = sentence.text.split()
         places = [
             place for place in range(1, len(words) - 2)
             if _PLAIN.fullmatch(words[place]) and _PLAIN.fullmatch(words[place + 1])
@@ -250,7 +250,7 @@ def _order() -> Task:
         place, kept = int(rng.choice(places)), bool(rng.integers(2))
         if not kept:
             words[place : place + 2] = words[place + 1], words[place]
-        rows.append((" ".join(words), "", kept, each.article))
+        rows.append((" ".join(words), "", kept, sentence.article))
     return _task("order", "Matthews", 2, rows)
 
 
@@ -271,13 +271,13 @@ def _torn(seconds: Sequence[str], homes: Sequence[str]) -> tuple[list[str], list
     """Second texts, half of them exchanged for one from another home, and which stayed (1)."""
     rng = np.random.default_rng(0)
     kept = rng.permutation(len(seconds)) < len(seconds) / 2
-    found = []
+    texts = []
     for row, stays in enumerate(kept):
         other = row
         while not stays and homes[other] == homes[row]:
             other = int(rng.integers(len(seconds)))
-        found.append(seconds[other])
-    return found, kept.astype(int).tolist()
+        texts.append(seconds[other])
+    return texts, kept.astype(int).tolist()
 
 
 TASKS: dict[str, Callable[[], Task]] = {

@@ -104,12 +104,12 @@ def _count(mask: Image.Image) -> int:
 
 def _around_ink(mask: Image.Image, box: Box) -> Box:
     """The part of a box that holds the mask's ink, a pixel larger on each side."""
-    found = mask.getbbox()
-    if found is None:
+    inked = mask.getbbox()
+    if inked is None:
         raise BadImage("blank", "nothing is drawn")
     left, top, width, height = box
     x, y = width / mask.width, height / mask.height
-    grown = (found[0] - 1, found[1] - 1, found[2] + 1, found[3] + 1)
+    grown = (inked[0] - 1, inked[1] - 1, inked[2] + 1, inked[3] + 1)
     part = (left + grown[0] * x, top + grown[1] * y,
             (grown[2] - grown[0]) * x, (grown[3] - grown[1]) * y)  # fmt: skip
     return _common(part, box)

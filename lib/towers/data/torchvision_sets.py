@@ -67,22 +67,22 @@ def _datasets(
     build = getattr(torchvision.datasets, kind)
     accepted = inspect.signature(build.__init__).parameters
     options = {"loader": _load} if "loader" in accepted or kind == "ImageNet" else {}
-    layout, found = LAYOUTS[kind].torchvision, []
+    layout, read = LAYOUTS[kind].torchvision, []
     for part, value in (layout.parts or {None: None}).items():
         if parts is not None and part is not None and part not in parts:
             continue
         chosen = {layout.keyword: value} if layout.keyword else {}
         try:
-            found.append((part, build(root, **chosen, **options)))
+            read.append((part, build(root, **chosen, **options)))
         except (OSError, RuntimeError, ImportError, ValueError, EOFError):
             # not there, not whole, or its reader (h5py, scipy) is not installed
             tally.dropped[f"part {part} that is not whole"] += 1
-    if not found:
+    if not read:
         can = "download" in accepted
         call = f"torchvision.datasets.{kind}({str(root)!r}, download=True)"
         advice = f"get it with {call}" if can else f"put it there as torchvision's {kind} expects"
         raise DataError(f"expected {kind} under {str(root)!r}, found none that is whole; {advice}")
-    return found
+    return read
 
 
 def _items(

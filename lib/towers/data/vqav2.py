@@ -45,8 +45,8 @@ def load(path: str, part: str) -> Questions:
     year = f"{part}2014"
     questions = _entries(root / f"v2_OpenEnded_mscoco_{year}_questions.json", "questions")
     notes = _entries(root / f"v2_mscoco_{year}_annotations.json", "annotations")
-    found = {note.get("question_id"): note for note in notes}
-    asked = tuple(_asked(entry, found.get(entry.get("question_id"))) for entry in questions)
+    note_of = {note.get("question_id"): note for note in notes}
+    asked = tuple(_asked(entry, note_of.get(entry.get("question_id"))) for entry in questions)
     files = {q.picture: root / year / f"COCO_{year}_{q.picture:012d}.jpg" for q in asked}
     missing = [file for file in files.values() if not file.is_file()]
     if missing:
@@ -80,9 +80,9 @@ def _asked(entry: dict, note: dict | None) -> Asked:
             f"expected question_id, image_id and question of each question, got {str(entry)[:80]}"
         )
     answers = note.get("answers") if note else None
-    said = [each.get("answer") for each in answers or () if isinstance(each, dict)]
+    said = [answer.get("answer") for answer in answers or () if isinstance(answer, dict)]
     kind = note.get("answer_type") if note else None
-    if not (len(said) == ANNOTATORS and all(isinstance(each, str) for each in (*said, kind))):
+    if not (len(said) == ANNOTATORS and all(isinstance(answer, str) for answer in (*said, kind))):
         raise DataError(
             f"expected {ANNOTATORS} answers and an answer_type for question {number} of VQAv2, got "
             f"{len(said)} answers and {kind!r}"

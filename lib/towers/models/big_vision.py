@@ -45,8 +45,9 @@ def pair(name: str, path: Path) -> DualTower:
     tower = scratch.tower(image)
     dual = DualTower(tower, scratch.sharing("shared:pixels", tower), embed, name)
     state = _converted(arrays, len(tower.encoder.blocks), path)
-    own = {n: t for n, t in dual.state_dict().items() if n.split(".")[0] in ("image", "image_proj")}
-    check_keys(own | {"log_scale": dual.log_scale}, state, str(path))
+    named = dual.state_dict().items()
+    expected = {n: t for n, t in named if n.split(".")[0] in ("image", "image_proj", "log_scale")}
+    check_keys(expected, state, str(path))
     dual.load_state_dict(state, strict=False)  # the text side is the same weights
     return dual.requires_grad_(False).eval()
 

@@ -86,16 +86,16 @@ def stack(encoder: nn.Module, name: str) -> Stack:
     Raises:
         ValueError: it has none, or several.
     """
-    found = []
+    stacks = []
     for path, module in encoder.named_modules():
         if isinstance(module, nn.Sequential | nn.ModuleList) and len(module):
             types = {type(layer) for layer in module}
             kinds = {LAYERS.get(f"{kind.__module__}.{kind.__qualname__}") for kind in types}
             if kinds != {None} and len(kinds) == 1:
-                found.append(Stack(path, module, kinds.pop()))
-    if len(found) != 1:
+                stacks.append(Stack(path, module, kinds.pop()))
+    if len(stacks) != 1:
         raise ValueError(
             f"expected one stack of transformer layers of timm, open_clip or the BERT family in "
-            f"{name}, got {len(found)}; choose another tower"
+            f"{name}, got {len(stacks)}; choose another tower"
         )
-    return found[0]
+    return stacks[0]
