@@ -141,6 +141,25 @@ class TestCache:
         with pytest.raises(OSError, match="mine"), files.cache_lock(tmp_path / "a"):
             raise OSError("mine")
 
+    def test_what_is_cached_is_made_once_and_again_where_bytes_are_others(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
+        made = []
+
+        def text() -> str:
+            return files.cached(
+                "texts/a", lambda: made.append("a") or "text", str.encode, bytes.decode
+            )
+
+        assert [text(), text()] == ["text", "text"]
+        assert len(made) == 1
+        content = (tmp_path / "texts/a").read_bytes()
+        for damaged in (content[:-1], b"", content[:-1] + b"x"):
+            (tmp_path / "texts/a").write_bytes(damaged)
+            assert text() == "text"
+        assert len(made) == 4
+
 
 class TestAtomicWrite:
     @given(content=st.one_of(st.binary(max_size=5000), st.text(max_size=5000)))

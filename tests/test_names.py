@@ -63,6 +63,14 @@ def test_a_path_below_home_wins_too(tmp_path, monkeypatch):
     assert names.parse("file:~/a?b=c").options == {}
 
 
+def test_a_question_mark_without_a_key_behind_it_belongs_to_a_pattern():
+    parts = names.parse("shards:a/0?.tar?max_bad=0.2", pattern=True)
+    assert (parts.place, parts.options) == ("a/0?.tar", {"max_bad": "0.2"})
+    assert names.parse("shards:??.tar", pattern=True) == Name("shards", "??.tar", {})
+    with pytest.raises(ValueError, match="key=value"):
+        names.parse("shards:??.tar")
+
+
 def test_options_have_the_types_of_the_signature():
     said = "size=9&depth=256&drop=0.5&saving=true&pool=last&word=y&layers=3,4&many=a,b,c"
     assert names.options(tower, names.parse(f"t:vit?{said}")) == {

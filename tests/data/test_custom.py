@@ -136,6 +136,8 @@ def test_too_many_bad_files_refuse_the_set(tmp_path):
     message = refusal(f"folder:{tmp_path}")
     assert "got 10 of 100 (10 unknown type)" in message
     assert len(custom.load(f"folder:{tmp_path}", max_bad=0.1)) == 90
+    assert len(custom.load(f"folder:{tmp_path}?max_bad=0.1")) == 90
+    assert "among max_bad; got 'bad'" in refusal(f"folder:{tmp_path}?bad=1")
 
 
 def test_nothing_left_is_refused(tmp_path):
