@@ -16,6 +16,7 @@ from towers.data.export import export_shards
 from towers.data.items import Collection, Item
 from towers.data.reports import Report
 from towers.data.scenes import Scenes
+from towers.data.scenes.world import SHAPES
 
 
 def test_scenes_come_back_bit_for_bit(tmp_path):
@@ -25,7 +26,7 @@ def test_scenes_come_back_bit_for_bit(tmp_path):
     pictures = np.stack([np.asarray(found.image(row)) for row in range(25)])
     assert np.array_equal(pictures, scenes.pixels(np.arange(25)))
     assert [dict(item.captions) for item in found] == [scenes.texts(row) for row in range(25)]
-    labels = [scenes.classes("shape")[number] for number in scenes.labels("shape")]
+    labels = [SHAPES[number] for number in scenes.labels("shape")]
     assert [item.targets.get("class") for item in found] == labels
     assert [shard["samples"] for shard in index["shards"]] == [10, 10, 5]
     assert (index["samples"], index["left_out"]) == (25, {})
