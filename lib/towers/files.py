@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from towers import progress
 
@@ -165,14 +165,22 @@ def keep(path: Path, content: bytes | str) -> bool:
 
 
 @contextlib.contextmanager
-def cache_lock(path: Path) -> Iterator[None]:
-    """`locked` for a file of the cache that `keep` writes; no lock where none can be had."""
+def cache_lock(path: Path, wait: bool = True) -> Iterator[bool]:
+    """`locked` for a file of the cache that `keep` writes; no lock where none can be had.
+
+    Args:
+        path: of the file.
+        wait: until another process gives the lock back; else gives False where one holds it.
+    """
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(path))
+            held.enter_context(locked(path).acquire(blocking=wait))
+        except Timeout:
+            yield False
+            return
         except OSError as error:
             _complain(path, error)
-        yield
+        yield True
 
 
 def _complain(path: Path, error: OSError) -> None:

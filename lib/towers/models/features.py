@@ -38,7 +38,11 @@ CODE = "towers.models.features"
 """What computes, beside the tower's own modules."""
 
 ROWS_PER_FILE = 4096
-"""So many new rows are kept at a time: what an interruption can cost, and the least full file."""
+"""Files of fewer rows are joined by the next one that is written."""
+ROWS_PER_PART = 1024
+"""With twice as many new rows or more, processes that want the same ones share the work."""
+DIGITS = "0123456789abcdef"
+"""Of keys: a sixteenth of the rows begins with each."""
 
 Precision = Literal["fp32", "bf16"]
 _LIBRARIES = ("timm", "transformers", "open_clip_torch", "torch", "torchvision", "pillow")
@@ -73,9 +77,10 @@ def features(
 ) -> Float[np.ndarray, "inputs width"]:
     """Features of all inputs by a frozen tower, in their order, from the cache if they are there.
 
-    Only what the cache lacks is computed, and kept every few thousand rows, so that an
-    interrupted call goes on where it was. Processes that ask for the same features at the same
-    time compute them once. A row may differ by rounding with the batch it was computed in.
+    Only what the cache lacks is computed, and kept part by part, so that an interrupted call goes
+    on where it was. Processes that ask for the same features at the same time share the work: each
+    computes the parts that no other is at. A row may differ by rounding with the batch it was
+    computed in.
     A picture that cannot be read, though its collection was loaded, gets the features of a white
     page, which are not kept; a line on standard error counts such pictures.
 
@@ -107,17 +112,21 @@ def features(
     keys = [files.sha256(name.encode()) for name in names]
     folder = files.cache_home() / "features" / _key(tower, dtype)
     rows, bad = _stored(folder, tower.width), {} if bad is None else bad
-    if not rows.keys() >= set(keys):
-        with files.cache_lock(folder):
-            _drop_damaged(folder, tower.width)
-            rows = _stored(folder, tower.width)
-            distinct = {key: index for index, key in enumerate(keys)}
-            missing = sorted(index for key, index in distinct.items() if key not in rows)
-            for chosen, computed in _computed(tower, inputs, missing, batch, dtype, progress, bad):
-                rows |= dict(zip([keys[index] for index in chosen], computed, strict=True))
+    distinct = {key: index for index, key in enumerate(keys)}
+    if missing := distinct.keys() - rows.keys():
+        prepared = (_tokens if of_texts else _images)(tower, inputs, bad)
+        with _bar(tower, len(missing), "texts" if of_texts else "images", progress) as bar:
+            for part in _shared(folder, _parts(missing)):
+                with files.cache_lock(folder):
+                    rows |= _stored(folder, tower.width, drop=True)
+                chosen = [distinct[key] for key in part - rows.keys()]
+                chosen.sort(key=lambda index: _first(inputs[index]) if of_texts else index)
+                computed = _rows(tower, chosen, prepared, batch, dtype, bar)
+                rows |= zip([keys[index] for index in chosen], computed, strict=True)
                 good = [index not in bad for index in chosen]
                 _keep(folder, [keys[index] for index in chosen if index not in bad], computed[good])
-            _report(bad, len(distinct), tower)
+                bar.update(len(part) - len(chosen))
+        _report(bad, len(distinct), tower)
     return np.stack([rows[key] for key in keys]) if keys else np.empty((0, tower.width), np.float32)
 
 
@@ -202,25 +211,35 @@ def _pictures(pictures: Pictures) -> list[str]:
     return [f"{key} {code[module]}" for key, module in both]
 
 
-def _computed(
-    tower: Tower,
-    inputs: Pictures | Sequence[str],
-    missing: list[int],
-    batch: int,
-    dtype: Precision,
-    progress: bool,
-    bad: dict[int, str],
-) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Features of the inputs that are missing, so many at a time as a file takes."""
-    if isinstance(tower, TextTower):  # the longest first: a batch holds texts of about one length
-        missing = sorted(missing, key=lambda index: (-len(inputs[index].encode()), inputs[index]))
-        prepared, unit = _tokens(tower, inputs), "texts"
-    else:
-        prepared, unit = _images(tower, inputs, bad), "images"
-    with _bar(tower, len(missing), unit, progress) as bar:
-        for start in range(0, len(missing), ROWS_PER_FILE):
-            chosen = missing[start : start + ROWS_PER_FILE]
-            yield chosen, _rows(tower, chosen, prepared, batch, dtype, bar)
+def _parts(missing: set[str]) -> dict[str, set[str]]:
+    """Keys by the digits that they begin with: many in parts, one digit each; few in one."""
+    few = len(missing) < 2 * ROWS_PER_PART
+    parts: dict[str, set[str]] = {}
+    for key in sorted(missing):
+        parts.setdefault(DIGITS if few else key[0], set()).add(key)
+    return parts
+
+
+def _shared(folder: Path, parts: dict[str, set[str]]) -> Iterator[set[str]]:
+    """Each part while its digits are locked: first what no other process is at, then the rest.
+
+    One that asks for little locks all digits, in their order, and waits for each; the others hold
+    one digit at a time. So nobody waits for somebody who waits.
+    """
+    later = dict(parts)
+    for wait in (False, True):
+        for digits, part in list(later.items()):
+            with contextlib.ExitStack() as held:
+                locks = (folder / digit for digit in digits)
+                wait = wait or len(digits) > 1
+                if all(held.enter_context(files.cache_lock(lock, wait)) for lock in locks):
+                    del later[digits]
+                    yield part
+
+
+def _first(text: str) -> tuple[int, str]:
+    """Sorts the longest texts first: a batch holds texts of about one length then."""
+    return -len(text.encode()), text
 
 
 def _rows(
@@ -281,7 +300,9 @@ def _report(bad: dict[int, str], count: int, tower: Tower) -> None:
           "white pages in their place", file=sys.stderr)  # fmt: skip
 
 
-def _tokens(tower: TextTower, texts: Sequence[str]) -> Callable[[list[int]], dict[str, Tensor]]:
+def _tokens(
+    tower: TextTower, texts: Sequence[str], _: dict[int, str]
+) -> Callable[[list[int]], dict[str, Tensor]]:
     alone = Lock()  # tokenizers keep their settings in one place for all threads
 
     def prepared(part: list[int]) -> dict[str, Tensor]:
@@ -323,18 +344,19 @@ def _keep(folder: Path, keys: list[str], computed: np.ndarray) -> None:
     """Write new rows, together with those of files that are not full yet."""
     if not keys:
         return
-    small = {}
-    for path in _segments(folder):
-        found = _read(path, computed.shape[1])
-        if len(found) < ROWS_PER_FILE:
-            small[path] = found
-    merged = {key: row for found in small.values() for key, row in found.items()}
-    merged |= zip(keys, computed, strict=True)
-    content = _packed(merged)
-    written = folder / f"{files.sha256(content)[:16]}.safetensors"
-    if files.keep(written, content):
-        for path in small.keys() - {written}:
-            path.unlink()
+    with files.cache_lock(folder):
+        read = {path: _read(path, computed.shape[1]) for path in _segments(folder)}
+        small = {
+            path: rows
+            for path, rows in read.items()
+            if not isinstance(rows, str) and len(rows) < ROWS_PER_FILE
+        }
+        merged = {key: row for rows in small.values() for key, row in rows.items()}
+        content = _packed(merged | dict(zip(keys, computed, strict=True)))
+        written = folder / f"{files.sha256(content)[:16]}.safetensors"
+        if files.keep(written, content):
+            for path in small.keys() - {written}:
+                path.unlink()
 
 
 def _packed(rows: dict[str, np.ndarray]) -> bytes:
@@ -351,19 +373,19 @@ def _segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _stored(folder: Path, width: int) -> dict[str, np.ndarray]:
-    """All good rows of a folder by their keys."""
-    found = (_read(path, width) for path in _segments(folder))
-    return {key: row for rows in found if not isinstance(rows, str) for key, row in rows.items()}
-
-
-def _drop_damaged(folder: Path, width: int) -> None:
+def _stored(folder: Path, width: int, drop: bool = False) -> dict[str, np.ndarray]:
+    """All good rows of a folder by their keys; damaged files are told of and removed, if asked."""
+    rows = {}
     for path in _segments(folder):
-        if isinstance(cause := _read(path, width), str):
-            print(f"towers: {path.name} in the feature cache is damaged ({cause}); computing it "
+        content = _read(path, width)
+        if not isinstance(content, str):
+            rows |= content
+        elif drop:
+            print(f"towers: {path.name} in the feature cache is damaged ({content}); computing it "
                   "again", file=sys.stderr)  # fmt: skip
             with contextlib.suppress(OSError):
                 path.unlink()
+    return rows
 
 
 def _read(path: Path, width: int) -> dict[str, np.ndarray] | str:
