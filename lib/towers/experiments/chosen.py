@@ -88,7 +88,7 @@ ASIDE = {
 """Module -> why it cannot change a result."""
 
 LISTS = {
-    *CHOSEN, "data.cards", "data.prompts", "training.planning", "training.recipe",
+    *CHOSEN, "data.cards", "data.prompts", "training.plans", "training.recipe",
 }  # fmt: skip
 """Modules that list names without asking for what they name."""
 
