@@ -276,7 +276,7 @@ def _state(network: nn.Module, ranks: int, sharding: str, optimiser: str) -> dic
         return held | {"transient": 0}
     if sharding == "ddp":
         return held | {"transient": trained}
-    together = held["weights"] + trained  # one group, see `training.sharding`
+    together = held["weights"] + trained  # one group, see `training.distributed`
     return {part: bytes_ / ranks for part, bytes_ in held.items()} | {"transient": together}
 
 

@@ -1,4 +1,4 @@
-"""What one step computes and holds, found by tracing shapes: no memory is taken, nothing computed.
+"""FLOPs and memory of one training step, by tracing shapes: no memory is taken, nothing computed.
 
 The step runs on fake tensors, which have shapes, types and strides but no content; each operation
 is counted, and each block of memory from when it would be taken until it would be freed.
@@ -33,7 +33,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Trace:
-    """What a batch's way forward and back through a network takes on one device.
+    """What forward and backward of a batch take on one device.
 
     Attributes:
         batch: pairs, or items.
@@ -171,7 +171,7 @@ def trace(
 
 
 def measured(step: Step, weights: dict[str, Tensor], inputs: Any, precision: str) -> Trace:
-    """What a step takes, on whatever tensors are given: fake ones, or real ones.
+    """Measure a step on the tensors that are given: fake ones, or real ones.
 
     Args:
         step: of a network in training mode.
