@@ -13,14 +13,14 @@ PAGES = Path(__file__).parents[1] / "book/api"
 INTERNAL = {
     "towers.checked", "towers.strict_yaml",
     "towers.data.annotations", "towers.data.archives", "towers.data.catalogue",
-    "towers.data.containers",
+    "towers.data.chance", "towers.data.containers",
     "towers.data.debs", "towers.data.folders", "towers.data.intake",
     "towers.data.renderer", "towers.data.reports", "towers.data.svg_child",
     "towers.data.svg_clean", "towers.data.tars",
     "towers.data.torchvision_sets", "towers.data.verdicts",
     "towers.experiments.kernel", "towers.experiments.limits", "towers.experiments.modules",
     "towers.experiments.provenance",
-    "towers.data.scenes.chance", "towers.data.scenes.drafts", "towers.data.scenes.drawing",
+    "towers.data.scenes.drafts", "towers.data.scenes.drawing",
     "towers.data.scenes.english", "towers.data.scenes.german", "towers.data.scenes.japanese",
     "towers.data.scenes.languages", "towers.data.scenes.layouts", "towers.data.scenes.outlines",
     "towers.data.scenes.probes", "towers.data.scenes.romance", "towers.data.scenes.russian",
@@ -28,8 +28,7 @@ INTERNAL = {
     "towers.models.seeds",
     "towers.report.graph", "towers.report.html",
     "towers.training.batches", "towers.training.command", "towers.training.folder",
-    "towers.training.processes", "towers.training.replicas",
-    "towers.training.sharding", "towers.training.stopping",
+    "towers.training.distributed", "towers.training.processes",
     "towers.widgets.packing",
 }  # fmt: skip
 """Readers of single layouts, and steps of checking, loading, drawing and running that nobody asks

@@ -8,7 +8,7 @@ import pytest
 from towers import experiments, published, training
 from towers.experiments.experiment import resolve
 from towers.papers import clippo
-from towers.training import TrainingError, budget
+from towers.training import TrainingError, plans
 
 IMAGE = "scratch:map?image=32&patch=16&width=16&depth=1&heads=2"
 COMMON = {
@@ -17,9 +17,9 @@ COMMON = {
     "batch": 8,
     "warmup": 2,
 }
-PLAN = budget.Plan(
-    "toy", budget.ACCELERATORS["A100-80GB"], 64, 10_240, 160, "bf16", "ddp", 1000, 10_240,
-    4e3, 4e3, 2e3, 4e3, 1e3, 1e6, 1e5, 1e4, 1e9, 1e12, 0.3, 2.0,
+PLAN = plans.Plan(
+    "toy", plans.ACCELERATORS["A100-80GB"], 64, 10_240, "bf16", 1000, 10_240,
+    dict.fromkeys(plans.MEMORY, 1e3), 1e12, 0.3, 2.0,
 )  # fmt: skip
 PAIRS = ("captions:scenes:train?count=64&size=32&objects=1",)
 

@@ -15,7 +15,7 @@ from submitit.core.utils import DelayedSubmission
 from tests.training import ranks
 from towers import training
 from towers.models import checkpoints
-from towers.training import following, launch, logs, states
+from towers.training import launch, logs, states
 
 RECIPE = training.Recipe(
     image="scratch:vit?image=32&patch=16&width=16&depth=1&heads=1",
@@ -139,7 +139,7 @@ def test_two_machines_that_meet_do_what_one_process_does(tmp_path):
 
 
 def test_a_log_that_was_cut_is_followed_on(tmp_path):
-    class Run(following.Followed):
+    class Run(logs.Followed):
         looks = iter([[1, 2, 3, 4], [1, 2, 3], [1, 2, 3, 4, 5]])
         running = property(lambda self: next(self.turns))
         turns = iter([True, True, False])

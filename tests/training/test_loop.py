@@ -10,7 +10,7 @@ from torch import nn
 from tests import toy_towers
 from tests.training import toy_runs
 from towers import losses, training
-from towers.training import batches, loop, optimisers, processes, sharding
+from towers.training import batches, distributed, loop, optimisers, processes
 from towers.training.objectives import Contrastive
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -133,7 +133,7 @@ def test_clipping_is_torchs(limit):
     second.load_state_dict(first.state_dict())
     for model in (first, second):
         model(torch.ones(2, 5)).square().sum().backward()
-    norm = sharding.clip(list(first.parameters()), limit)
+    norm = distributed.clip(list(first.parameters()), limit)
     expected = nn.utils.clip_grad_norm_(second.parameters(), limit or float("inf"))
     assert norm.item() == pytest.approx(expected.item(), rel=1e-6)
     torch.testing.assert_close(first.weight.grad, second.weight.grad)

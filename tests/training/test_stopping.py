@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.training import ranks, toy_runs
-from towers.training import logs, states, stopping
+from towers.training import logs, processes, states
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,12 +64,12 @@ def interruptible():
 
 
 def test_an_interrupt_is_one_after_the_checkpoint_too(tmp_path, capsys, interruptible):
-    before = {number: signal.getsignal(number) for number in stopping.HEEDED}
+    before = {number: signal.getsignal(number) for number in processes.HEEDED}
     with pytest.raises(KeyboardInterrupt):
         toy_runs.asked(tmp_path, signal.SIGINT)
     assert kept(tmp_path) == [6, 3]
     assert reached(tmp_path) == 6
-    assert {number: signal.getsignal(number) for number in stopping.HEEDED} == before
+    assert {number: signal.getsignal(number) for number in processes.HEEDED} == before
     assert signal.set_wakeup_fd(-1) == -1
     assert capsys.readouterr().err.splitlines() == [
         "towers: stopping after this update; a second signal leaves at once",
@@ -107,7 +107,7 @@ def test_a_second_signal_leaves_at_once_though_the_rank_waits_for_another(tmp_pa
     for _ in range(2):  # together they are one
         os.kill(waiting.pid, signal.SIGTERM)
         time.sleep(0.1)
-    waiting.join(stopping.TOGETHER)
+    waiting.join(processes.TOGETHER)
     assert waiting.is_alive()
     os.kill(waiting.pid, signal.SIGTERM)
     waiting.join(5)

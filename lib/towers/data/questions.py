@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from PIL import Image
 
+from towers.data import chance
 from towers.data.errors import BadImage, DataError
 from towers.data.items import Collection
-from towers.data.scenes import chance
 from towers.data.scenes.sets import Scenes
 
 Pictures = Callable[[Sequence[int]], list[Image.Image]]

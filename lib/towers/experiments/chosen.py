@@ -76,8 +76,7 @@ ASIDE = {
     "data.archives": "bring bytes that are used only if their hash is the pinned one",
     "data.debs": "the same",
     "training.folder": "whose folder a run is",
-    "training.processes": "starts ranks, and lets all of them stop",
-    "training.stopping": "listens to signals",
+    "training.processes": "starts ranks, and lets all of them stop, also by a signal",
     **dict.fromkeys([
         "experiments.catalogue", "experiments.chosen", "experiments.execution",
         "experiments.experiment", "experiments.fingerprints", "experiments.freshness",
@@ -88,7 +87,7 @@ ASIDE = {
 """Module -> why it cannot change a result."""
 
 LISTS = {
-    *CHOSEN, "data.cards", "data.prompts", "training.planning", "training.recipe",
+    *CHOSEN, "data.cards", "data.prompts", "training.plans", "training.recipe",
 }  # fmt: skip
 """Modules that list names without asking for what they name."""
 

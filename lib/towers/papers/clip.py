@@ -21,7 +21,7 @@ from towers.models import DualTower, dual
 from towers.models.counting import forward_flops, parameters
 from towers.records import Measurement
 from towers.training import Recipe, plan
-from towers.training.budget import ACCELERATORS, DAY, GB
+from towers.training.plans import ACCELERATORS, DAY, GB
 
 PAIRS = 400_000_000
 """In CLIP's training set (section 2.2)."""
@@ -272,7 +272,7 @@ def _values(model: Model) -> dict[str, float]:
         "days": model.days,
         "pairs per device": model.batch / model.devices,
         "utilisation": computed / peak,
-        "activations per device (GB)": planned.activations / GB,
+        "activations per device (GB)": planned.held["activations"] / GB,
         "memory per device (GB)": planned.memory / GB,
         "device (GB)": DEVICE.memory / GB,
     }

@@ -22,8 +22,7 @@ from towers.models import DualTower, dual
 from towers.models.answering import Answerer
 from towers.models.counting import parameters
 from towers.records import Measurement
-from towers.training import Plan, Recipe, answering, plan, schedules, tuning_plans
-from towers.training.budget import ACCELERATORS, GB
+from towers.training import Plan, Recipe, answering, plan, schedules
 
 EMBED, CONTEXT, VOCABULARY = 768, 196, 32_000
 """Length of the shared space, tokens of a text, and ids of a vocabulary."""
@@ -265,7 +264,7 @@ def planned_on_texts(accelerator: str = "A100-80GB") -> list[Measurement]:
     """What the runs of `on_texts` would take; nothing is computed.
 
     Args:
-        accelerator: of `training.budget.ACCELERATORS`.
+        accelerator: of `training.plans.ACCELERATORS`.
 
     Returns:
         Rows of `costs` and "text pairs per batch" for each, and "learning rate" of the longest run
@@ -318,7 +317,7 @@ def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
     """What the paper's main models would take on as many devices as it used; nothing is computed.
 
     Args:
-        accelerator: of `training.budget.ACCELERATORS`; the paper's were TPUs of three kinds.
+        accelerator: of `training.plans.ACCELERATORS`; the paper's were TPUs of three kinds.
 
     Returns:
         Rows of `costs` for each of `PLANNED`, and once "learning rate" at each `update` of
@@ -332,11 +331,11 @@ def planned(accelerator: str = "A100-80GB") -> list[Measurement]:
 
 
 def costs(models: Iterable[Model], accelerator: str = "A100-80GB") -> list[Measurement]:
-    """Rows of `tell` for each model, planned on as many devices as the paper used.
+    """`Plan.records` of each model, planned on as many devices as the paper used.
 
     Args:
         models: with their lengths of training; what is alike otherwise is traced once.
-        accelerator: of `training.budget.ACCELERATORS`.
+        accelerator: of `training.plans.ACCELERATORS`.
     """
     plans: dict[tuple[str, str, int], Plan] = {}
     rows = []
@@ -347,18 +346,9 @@ def costs(models: Iterable[Model], accelerator: str = "A100-80GB") -> list[Measu
                 model.build(), model.batch, model.batch, ranks=DEVICES, accelerator=accelerator,
                 optimiser="adafactor", checkpointing=True,
             )  # fmt: skip
-        rows += tell(replace(plans[key], model=model.name, samples=model.batch * model.steps))
+        planned = replace(plans[key], model=model.name, samples=model.batch * model.steps)
+        rows += planned.records()
     return rows
-
-
-def tell(found: Plan) -> list[Measurement]:
-    """A plan in five rows; the data are its accelerator, and n is the number of its devices.
-
-    Returns:
-        "parameters", "updates", "batch", "memory per device (GB)" and "days".
-    """
-    shared = {"model": found.model, "data": found.accelerator.name, "n": found.ranks}
-    return _rows(_taken(found) | {"days": found.days}, **shared)
 
 
 def rates(
@@ -389,33 +379,24 @@ def planned_answering(accelerator: str = "A100-80GB") -> list[Measurement]:
 
     Source: Tschannen et al. 2023, appendix B.1.
     """
-    how, shared, rows = answering.FineTuning(), {"data": accelerator, "n": 1}, []
+    how, rows = answering.FineTuning(), []
     for name in ANSWERING:
         tower = listed()[name].build().image
         answerer = Answerer(tower, [str(each) for each in range(how.most)], how.seed)
         page = torch.empty(1, answerer.size, answerer.size, 3, dtype=torch.uint8)
-        found = tuning_plans.plan(
-            answerer, page, how.batch, how.steps, name=name, optimiser=how.optimiser,
-            accelerator=ACCELERATORS[accelerator],
-        )  # fmt: skip
-        rows += _rows(_taken(found) | {"hours": 24 * found.days}, model=name, **shared)
+        rows += plan(
+            answerer, how.batch, how.batch * how.steps, item=page, name=name,
+            optimiser=how.optimiser, accelerator=accelerator,
+        ).records("parameters", "updates", "batch", "memory per device (GB)", "hours")  # fmt: skip
     for update in ANSWERING_UPDATES:
         rate = how.lr * schedules.cosine(update, how.steps, how.warmup)
         values = {"learning rate": rate, "classifier's learning rate": how.head_factor * rate}
-        rows += _rows(values, model="all", at={"update": update}, **shared)
+        rows += [
+            Measurement(model="all", data=accelerator, metric=metric, value=value, n=1,
+                        at={"update": update})
+            for metric, value in values.items()
+        ]  # fmt: skip
     return rows
-
-
-def _taken(found: Plan) -> dict[str, float]:
-    """What both kinds of plans tell."""
-    return {
-        "parameters": found.parameters, "updates": found.steps, "batch": found.batch,
-        "memory per device (GB)": found.memory / GB,
-    }  # fmt: skip
-
-
-def _rows(values: Mapping[str, float], **shared: Any) -> list[Measurement]:
-    return [Measurement(metric=metric, value=value, **shared) for metric, value in values.items()]
 
 
 @lru_cache(maxsize=32)

@@ -39,15 +39,12 @@ from towers.models.sentences import SentenceEncoder
 from towers.models.terms import Locked
 from towers.papers import zoo
 from towers.records import Measurement
-from towers.training import Recipe, loading, named, schedules
-from towers.training.budget import GB, Accelerator
-from towers.training.errors import TrainingError
-from towers.training.planning import plan
+from towers.training import Accelerator, Recipe, TrainingError, loading, named, plan, schedules
 
 PAIRS, BATCH, EPOCHS, DEVICES, LR = 591_753, 512, 15, 4, 1e-4
 """Of the paper, section 2.4; the rate is that of the authors' code."""
 STEPS_PER_EPOCH = PAIRS // BATCH
-A6000 = Accelerator("A6000-48GB", 48 * GB, {"fp32": 38.7e12, "bf16": 154.8e12}, 0.8)
+A6000 = Accelerator("A6000-48GB", 48e9, {"fp32": 38.7e12, "bf16": 154.8e12}, 0.8)
 UPDATES = (0, STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH // 2, EPOCHS * STEPS_PER_EPOCH - 1)
 """Whose learning rates are told: the first one, the peak, one halfway, the last one."""
 APART: dict[str, Any] = {
@@ -380,8 +377,8 @@ def memory(dual: DualTower, batch: int, *, model: str, seed: int) -> Measurement
         "memory for training (MB)" in fp32, by tracing shapes; n pairs. A locked tower goes forward
         in every update, as in runs without `cache_features`.
     """
-    found = plan(dual, batch, batch, precision="fp32", accelerator=A6000, overhead=0)
-    taken = found.gradients + found.moments + found.activations
+    held = plan(dual, batch, batch, precision="fp32", accelerator=A6000, overhead=0).held
+    taken = held["gradients"] + held["moments"] + held["activations"]
     return Measurement(model=model, data="training", metric="memory for training (MB)",
                        value=taken / 1e6, n=batch, seed=seed)  # fmt: skip
 
@@ -411,16 +408,16 @@ def planned(
     rows = []
     for letter in letters:
         model = listed[letter]
-        found = plan(model.build(), BATCH, PAIRS * EPOCHS, ranks=DEVICES, accelerator=accelerator)
-        values = {
-            "parameters that move": found.parameters, "share that moves": model.share,
-            "memory per device (GB)": found.memory / GB, "hours": 24 * found.days,
-        }  # fmt: skip
+        run = plan(
+            model.build(), BATCH, PAIRS * EPOCHS, name=f"({letter}) {model.name}", ranks=DEVICES,
+            accelerator=accelerator,
+        )  # fmt: skip
+        moving = {"parameters that move": run.parameters, "share that moves": model.share}
         rows += [
-            Measurement(model=f"({letter}) {model.name}", metric=key, value=value,
-                        at={"size": size}, **shared)
-            for key, value in values.items()
-        ]  # fmt: skip
+            Measurement(model=run.model, metric=metric, value=value, at={"size": size}, **shared)
+            for metric, value in moving.items()
+        ]
+        rows += run.records("memory per device (GB)", "hours", at={"size": size})
     steps = EPOCHS * STEPS_PER_EPOCH
     common = {"pairs": PAIRS, "updates": steps, "batch": BATCH}
     rows += [
@@ -450,18 +447,13 @@ def planned_pairs(amounts: Sequence[int], letters: str = "fg") -> list[Measureme
     rows = []
     for letter in letters:
         model = configurations()[letter]
-        found = plan(model.build(), BATCH, BATCH, ranks=DEVICES, accelerator=A6000)
+        one = plan(
+            model.build(), BATCH, BATCH, name=f"({letter}) {model.name}", ranks=DEVICES,
+            accelerator=A6000,
+        )  # fmt: skip
         for pairs in amounts:
-            updates = pairs // BATCH * EPOCHS
-            values = {
-                "updates": updates, "hours": 24 * found.days * updates,
-                "memory per device (GB)": found.memory / GB,
-            }  # fmt: skip
-            rows += [
-                Measurement(model=f"({letter}) {model.name}", data=A6000.name, metric=key,
-                            value=value, n=DEVICES, at={"pairs": pairs})
-                for key, value in values.items()
-            ]  # fmt: skip
+            run = replace(one, samples=pairs // BATCH * EPOCHS * BATCH)
+            rows += run.records("updates", "hours", "memory per device (GB)", at={"pairs": pairs})
     return rows
 
 

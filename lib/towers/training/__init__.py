@@ -1,9 +1,8 @@
 """Training: whole runs from a recipe, and what they would take."""
 
-from towers.training.budget import Accelerator, Plan
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.extension import before_descent, extended
-from towers.training.planning import plan
+from towers.training.plans import Accelerator, Plan, plan
 from towers.training.recipe import Recipe
 from towers.training.runs import Finished, named, pair, train
 

@@ -83,7 +83,9 @@ def factored(shape: tuple[int, ...]) -> tuple[int, int] | None:
 
 def held(weight: Tensor) -> int:
     """Bytes of the moments of a weight."""
-    return sum(each.nbytes for each in _begin(weight.detach().to("meta"), torch.bfloat16).values())
+    return sum(
+        moment.nbytes for moment in _begin(weight.detach().to("meta"), torch.bfloat16).values()
+    )
 
 
 def kernel_groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Batches as the loop takes them: read by worker processes, in the order that the steps name.
+"""The dataloader: batches read by worker processes, in the order of the steps.
 
 A batch may hold pairs of texts behind its pairs of image and caption. Then its left side is a
 mapping: "images" (of the first rows; zeros for the others), "written" (whether a row's left side is
@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Dataset
 
 from towers.training import texts
 from towers.training.errors import TrainingError, TrainingFailed
 from towers.training.order import Order
+from towers.training.processes import leave_it_to_the_rank
 from towers.training.samples import Samples
-from towers.training.stopping import leave_it_to_the_rank
 
 Texts = Mapping[str, Tensor] | Tensor
 IMAGES, WRITTEN = "images", "written"
@@ -30,7 +31,7 @@ IMAGES, WRITTEN = "images", "written"
 
 @dataclass(frozen=True)
 class Batch:
-    """What one rank gives to one forward pass.
+    """The pairs of one forward pass on one rank.
 
     Attributes:
         images: squares of pixels (uint8, channels last), or image features; or the mapping that
@@ -51,23 +52,20 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory; the loader calls it."""
-        return self._each(lambda tensor: tensor.pin_memory())
+        return self._map(lambda tensor: tensor.pin_memory())
 
     def part(self, rows: slice) -> "Batch":
-        """Some of its pairs, without the count of bad samples."""
-        return replace(self._each(lambda tensor: tensor[rows]), bad=Counter())
+        """Some of its pairs; `bad` is left empty."""
+        return replace(self._map(lambda tensor: tensor[rows]), bad=Counter())
 
-    @property
-    def _sides(self) -> tuple[Texts, Texts]:
-        return self.images, self.texts
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        captions = None if self.captions is None else change(self.captions)
-        return Batch(*(_mapped(side, change) for side in self._sides), self.bad, captions)
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = self.images, self.texts, self.captions
+        images, texts, captions = tree_map_only(Tensor, change, tensors)
+        return Batch(images, texts, self.bad, captions)
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Batches(Dataset):
     texts: Part | None = None
 
     def __getitem__(self, number: int) -> Batch | Fault:
-        """The batch of a number, or what went wrong in reading it."""
+        """Batch number `number`, or the error of reading it."""
         step, part = divmod(number, (self.images or self.texts).order.accumulate)
         try:
             return self._read(step, part)
@@ -133,12 +131,12 @@ class Batches(Dataset):
 
 
 def _left(pictures: Tensor | None, tokens: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A left side whose last rows are texts."""
+    """The left side of a batch whose last rows are texts."""
     written = len(next(iter(tokens.values())))
     pictured = 0 if pictures is None else len(pictures)
     left = {
-        name: torch.cat([each.new_zeros(pictured, *each.shape[1:]), each])
-        for name, each in tokens.items()
+        name: torch.cat([tensor.new_zeros(pictured, *tensor.shape[1:]), tensor])
+        for name, tensor in tokens.items()
     }
     if pictures is not None:
         rest = pictures.new_zeros(written, *pictures.shape[1:])
@@ -147,7 +145,7 @@ def _left(pictures: Tensor | None, tokens: Mapping[str, Tensor]) -> dict[str, Te
 
 
 def _marked(captions: list[str]) -> Tensor:
-    """64 bits for each caption; equal captions have equal ones."""
+    """A 64-bit hash of each caption."""
     return torch.tensor([
         int.from_bytes(
             hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
@@ -210,13 +208,7 @@ def share(batch: int, accumulate: int, ranks: int) -> int:
 
 
 def _alone(_: int) -> None:
-    """A worker computes on one thread: there are as many workers as should work at a time."""
+    """Set up a worker process: it computes on one thread, and outlives signals to its rank."""
     leave_it_to_the_rank()
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-
-def _mapped(side: Texts, change: Callable[[Tensor], Tensor]) -> Texts:
-    if isinstance(side, Tensor):
-        return change(side)
-    return {name: change(tensor) for name, tensor in side.items()}

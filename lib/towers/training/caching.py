@@ -8,11 +8,13 @@ gradients back to the weights.
 Source: Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup".
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 Inputs = Tensor | Mapping[str, Tensor]
 """A batch: one tensor, or named ones as tokens are, whose first axis is the batch."""
@@ -32,7 +34,7 @@ def cached_step(
     backward: Callable[[Tensor], None] = torch.Tensor.backward,
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Tensor:
-    """Leave in every weight the gradient that one step on the whole batch would leave.
+    """Forward and backward over a large batch, chunk by chunk; gradients are the whole batch's.
 
     Exact, the scale's gradient included, which is taken from the loss once and not once per chunk.
     The last chunk's graph is kept from the first pass, so that with k chunks k - 1 are computed
@@ -88,35 +90,25 @@ def chunk_seed(seed: int, number: int) -> int:
 
 
 def _pieces(images: Inputs, texts: Inputs, chunk: int) -> list[tuple[Inputs, Inputs]]:
-    """Chunks of both, in order."""
-    counts = {len(tensor) for inputs in (images, texts) for tensor in _tensors(inputs)}
+    """Images and texts in chunks."""
+    counts = {len(tensor) for tensor in tree_leaves((images, texts))}
     if chunk < 1 or len(counts) != 1 or 0 in counts:
         raise ValueError(
             "expected a chunk of at least 1 and as many images as texts, at least one, got chunk "
             f"{chunk} and axes of {sorted(counts)}; give one text for each image"
         )
-    starts = range(0, counts.pop(), chunk)
-    return [tuple(_part(part, slice(i, i + chunk)) for part in (images, texts)) for i in starts]
-
-
-def _tensors(inputs: Inputs) -> list[Tensor]:
-    return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
-
-
-def _part(inputs: Inputs, rows: slice) -> Inputs:
-    if isinstance(inputs, Tensor):
-        return inputs[rows]
-    return {name: tensor[rows] for name, tensor in inputs.items()}
+    slices = [slice(first, first + chunk) for first in range(0, counts.pop(), chunk)]
+    return [tree_map(operator.itemgetter(rows), (images, texts)) for rows in slices]
 
 
 def _accelerators(images: Inputs, texts: Inputs) -> list[torch.device]:
     """Devices whose random state must be left as it was, the CPU apart."""
-    devices = {tensor.device for inputs in (images, texts) for tensor in _tensors(inputs)}
+    devices = {tensor.device for tensor in tree_leaves((images, texts))}
     return [device for device in devices if device.type != "cpu"]
 
 
 def _embedded(embed: Callable, pieces: list, number: int, seed: int) -> Embedded:
-    """One chunk, with the same random draws whenever it is asked for."""
+    """Embed one chunk, with the same random draws every time."""
     torch.manual_seed(chunk_seed(seed, number))
     return embed(*pieces[number])
 
@@ -139,7 +131,7 @@ def _loss_and_gradients(
 
 
 def _go_back(embedded: Embedded, grads: tuple[Tensor | None, ...], with_scale: bool) -> None:
-    """From a chunk's embeddings, and from the scale where asked, to the weights."""
+    """Backward from a chunk's embeddings, and the scale `with_scale`, to the weights."""
     count = 3 if with_scale else 2
     ends = [(x, grad) for x, grad in zip(embedded[:count], grads, strict=False) if grad is not None]
     if ends:

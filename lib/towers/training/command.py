@@ -1,4 +1,4 @@
-"""What `towers train` does: a recipe, some changes, a folder, and a line or two about them."""
+"""The command `towers train`: trains a recipe from a file, with changed fields."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -53,30 +53,30 @@ def run(
 
 
 def changes(given: Sequence[str]) -> dict[str, Any]:
-    """Fields and values of "field=value" texts.
+    """Parse "field=value" arguments.
 
     Raises:
         TrainingError: another form, no YAML, or a field that is given twice.
     """
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for pair in given:
         name, equals, text = pair.partition("=")
-        if not equals or not name or name in found:
+        if not equals or not name or name in fields:
             raise TrainingError(f"expected -p FIELD=VALUE, each field once, got {pair!r}")
         try:
-            found[name] = strict_yaml.load(text)
+            fields[name] = strict_yaml.load(text)
         except ValueError as error:
             raise TrainingError(f"expected a value of YAML for {name}, got {error}") from None
-    return found
+    return fields
 
 
 def default_folder(path: Path, recipe: Recipe) -> Path:
-    """Where a run lies whose folder nobody names: in the cache, by the recipe's name and digest."""
+    """The folder of a run by default: in the cache, by the recipe's file name and digest."""
     return files.cache_home() / "runs" / f"{Path(path).stem}-{recipe.digest[:12]}"
 
 
 def _outlook(recipe: Recipe, folder: Path, resume: bool) -> Iterator[str]:
-    """What a run would do."""
+    """What a dry run prints."""
     yield from (f"{name}: {value}" for name, value in recipe.mapping().items())
     yield f"digest: {recipe.digest}"
     yield f"folder: {files.shown(folder)}"
@@ -86,7 +86,7 @@ def _outlook(recipe: Recipe, folder: Path, resume: bool) -> Iterator[str]:
 
 
 def _moves(recipe: Recipe) -> Iterator[str]:
-    """What a recipe's policy lets move, one line a part; or why that cannot be said here."""
+    """Trainable parameters, a line for each part of the pair; or why they cannot be counted."""
     try:
         parts = trainable.report(runs.pair(recipe, device="meta"))
     except ValueError as error:

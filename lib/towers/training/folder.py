@@ -1,4 +1,4 @@
-"""The folder of a run: one run's at a time, and always the same run's.
+"""The folder of a run: locked while it trains, and never used for another recipe.
 
 It holds `recipe.json`, `log.jsonl`, `tensorboard/`, `checkpoints/`, and in the end
 `final.safetensors`.
@@ -14,15 +14,15 @@ from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
 from towers import files
-from towers.training import logs, processes
+from towers.training import processes
 from towers.training.errors import TrainingError
 from towers.training.recipe import Recipe, differences
 
-RECIPE, CHECKPOINTS, FINAL = "recipe.json", "checkpoints", "final.safetensors"
+RECIPE, LOG, CHECKPOINTS, FINAL = "recipe.json", "log.jsonl", "checkpoints", "final.safetensors"
 
 
 def working(folder: Path) -> bool:
-    """Whether a run is going on in a folder."""
+    """Whether a run is training in a folder."""
     lock = FileLock(folder / ".lock")
     if not folder.is_dir():
         return False
@@ -35,7 +35,7 @@ def working(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def alone(accelerator: Accelerator, folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, as long as this one works there.
+    """Lock a folder while a run trains in it.
 
     Raises:
         TrainingError: on all ranks, if another run is going on there.
@@ -60,7 +60,7 @@ def alone(accelerator: Accelerator, folder: Path) -> Iterator[None]:
 
 
 def claim(accelerator: Accelerator, folder: Path, recipe: Recipe, data: str, resume: bool) -> None:
-    """Note in a folder whose it is; refuse it where it is another run's.
+    """Write the recipe into a folder; refuse a folder with another one.
 
     Args:
         accelerator: of the ranks; all of them call this.
@@ -94,10 +94,10 @@ def claim(accelerator: Accelerator, folder: Path, recipe: Recipe, data: str, res
 
 
 def written(path: Path) -> dict | None:
-    """What stands in a folder's recipe; None where there is none."""
+    """Read `recipe.json`: "recipe" and the digest of its "data"; None where there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        fits = isinstance(found["recipe"], dict) and isinstance(found["data"], str)
+        about = json.loads(path.read_text(encoding="utf-8"))
+        fits = isinstance(about["recipe"], dict) and isinstance(about["data"], str)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -106,12 +106,12 @@ def written(path: Path) -> dict | None:
         raise TrainingError(
             f"expected a recipe in {files.shown(path)}, got something else; name another folder"
         )
-    return found
+    return about
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier run left; the checkpoints go last but for the recipe itself."""
-    for name in (FINAL, logs.NAME):
+    """Remove what an earlier run left: its checkpoints near the end, its recipe last."""
+    for name in (FINAL, LOG):
         (folder / name).unlink(missing_ok=True)
     for name in ("tensorboard", CHECKPOINTS):
         if (folder / name).is_dir():

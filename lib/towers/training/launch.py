@@ -1,4 +1,4 @@
-"""Where a run goes: this machine, several machines, or a Slurm cluster, from one recipe.
+"""Launch a run in processes of its own: on this machine, several machines, or a Slurm cluster.
 
 In this process a run is `train(recipe, folder)`. Everywhere else it is the same call, made by
 each rank that a launcher starts; what a rank needs to know stands in its environment. Where it
@@ -20,10 +20,9 @@ import yaml
 
 from towers import files
 from towers.progress import beat
-from towers.training import logs
 from towers.training.errors import TrainingError
-from towers.training.folder import working
-from towers.training.following import OUTPUT, Followed
+from towers.training.folder import LOG, working
+from towers.training.logs import OUTPUT, Followed
 from towers.training.recipe import Recipe
 
 RECIPE, PROCESS, SLURM = "recipe.yaml", "process.json", "slurm"
@@ -80,14 +79,14 @@ def command(
 
 
 def write(recipe: Recipe, folder: Path) -> Path:
-    """Put a recipe where `command` looks for it; the file."""
+    """Write `recipe.yaml` into a folder, for `command`; returns its path."""
     path = files.user_path(folder).resolve() / RECIPE
     files.atomic_write(path, yaml.safe_dump(recipe.mapping(), sort_keys=False))
     return path
 
 
 def commands(folder: Path, ranks: int, nodes: int, address: str) -> list[str]:
-    """What to type on each of several machines, machine 0 first; see `write` for the recipe.
+    """Shell commands for several machines, machine 0 first; `write` the recipe before.
 
     Raises:
         TrainingError: as `command`.
@@ -165,7 +164,7 @@ def start(recipe: Recipe, folder: Path, ranks: int, *, fresh: bool = False) -> L
         )
     write(recipe, folder)
     if fresh:
-        (folder / logs.NAME).unlink(missing_ok=True)  # or it would be followed
+        (folder / LOG).unlink(missing_ok=True)  # or it would be followed
     cores = max(1, (os.cpu_count() or 1) // ranks)
     with (folder / OUTPUT).open("wb") as output:
         process = subprocess.Popen(
@@ -185,8 +184,8 @@ def attach(folder: Path) -> Launched:
     """
     folder = files.user_path(folder).resolve()
     try:
-        found = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
-        return Launched(folder, int(found["pid"]), float(found["born"]))
+        about = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
+        return Launched(folder, int(about["pid"]), float(about["born"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise TrainingError(
             f"expected a run that was started in {files.shown(folder)}, got none; start one"
@@ -221,7 +220,7 @@ class Queued(Followed):
 
 
 class Rank:
-    """What each rank of a cluster's job calls; a job that is preempted is queued again.
+    """The callable that submitit runs on each rank; a job that is preempted is queued again.
 
     Attributes:
         recipe: fields of the recipe.
@@ -232,7 +231,7 @@ class Rank:
         self.recipe, self.folder = recipe.mapping(), str(folder)
 
     def __call__(self) -> int:
-        """Train as the rank that the cluster made of this process; the updates done in all."""
+        """Train on this rank; returns the updates done in all."""
         from submitit.helpers import TorchDistributedEnvironment
 
         from towers.training.runs import train

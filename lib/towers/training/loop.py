@@ -17,15 +17,14 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from towers.training import optimisers, sharding
+from towers.training import distributed, optimisers
 from towers.training.batches import Batch, Texts
 from towers.training.caching import cached_step
 from towers.training.errors import NotFinite, TrainingFailed
 from towers.training.objectives import Objective
 from towers.training.order import key
+from towers.training.processes import Signals
 from towers.training.recipe import Recipe
-from towers.training.replicas import replicate
-from towers.training.stopping import Signals
 
 LEAST_SCALE = 2.0**-14
 """Scale of the loss in fp16 below which overflow is no accident any more."""
@@ -76,7 +75,7 @@ class Trainer:
         self.sharded = recipe.shard and accelerator.num_processes > 1
         if self.sharded:
             self._copy = copy.deepcopy(objective)
-            self.objective = sharding.shard(objective, accelerator)
+            self.objective = distributed.shard(objective, accelerator)
         else:
             self.objective = objective.to(accelerator.device)
         self._together = self.sharded
@@ -92,7 +91,7 @@ class Trainer:
 
     def whole(self) -> Objective:
         """The objective with all its weights, for use on one rank; all ranks call this."""
-        return sharding.gathered(self.module, self._copy) if self.sharded else self.module
+        return distributed.gathered(self.module, self._copy) if self.sharded else self.module
 
     def run(self, batches: Iterator[Batch], first: int, after: Callable[[Update], None]) -> None:
         """All updates from the first one on.
@@ -123,10 +122,10 @@ class Trainer:
         buffers = [buffer.clone() for buffer in self.module.buffers()]  # a forward pass moves them
         seen = [self._backward(step, part, next(batches)) for part in range(self.recipe.accumulate)]
         if self.sharded:
-            sharding.share_gradients(self.module)
+            distributed.share_gradients(self.module)
         self.scaler.unscale_(self.optimiser)
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        norm = sharding.clip(weights, self.recipe.clip_norm)
+        norm = distributed.clip(weights, self.recipe.clip_norm)
         try:
             seen_by_all = self._agreed(step, scale, seen, norm)
         except NotFinite:
@@ -147,7 +146,7 @@ class Trainer:
         seed = key(self.recipe.seed, "update", step, part, self.accelerator.process_index) >> 1
         batch, sound = batch.to(self.device), []
         if not self._together:
-            self.objective = replicate(self.module, self.accelerator, batch)
+            self.objective = distributed.replicate(self.module, self.accelerator, batch)
             self._together = True
 
         def loss_of(*outputs: Tensor) -> Tensor:
@@ -183,7 +182,7 @@ class Trainer:
 
     def _unshared(self) -> contextlib.AbstractContextManager:
         if self.sharded:
-            return sharding.unshared(self.objective)
+            return distributed.unshared(self.objective)
         return self.accelerator.no_sync(self.objective)
 
     def _agreed(

@@ -6,16 +6,21 @@ workers read, and without an array as long as the data.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt64
 
+from towers import files
+from towers.data import chance
 from towers.training.errors import TrainingError
 
+Source = TypeVar("Source")  # of rows: with a length, `blocks` and a `digest`
+
 ROUNDS = 8  # of the Feistel network; four make it a permutation that cannot be told from random
-_STRIDE = 0x9E3779B97F4A7C15
+_STRIDE = int(chance.STRIDE)
 _MASK = 2**64 - 1
 
 
@@ -117,6 +122,42 @@ class Order:
         return order[slice(*edges)].tolist(), int(groups[after])
 
 
+@dataclass(frozen=True)
+class Stretches(Generic[Source]):
+    """Several sources one after the other, as one: their rows numbered through.
+
+    Attributes:
+        parts: at least one.
+        ends: for each part the number of rows up to its end.
+    """
+
+    parts: tuple[Source, ...]
+    ends: tuple[int, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ends = np.cumsum([len(part) for part in self.parts])
+        object.__setattr__(self, "ends", tuple(ends.tolist()))
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of all sources, one after the other."""
+        return tuple(block for part in self.parts for block in part.blocks)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the parts' digests."""
+        return files.sha256("\0".join(part.digest for part in self.parts).encode())
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def home(self, row: int) -> tuple[Source, int]:
+        """The source of a row, and the row's number in it."""
+        number = int(np.searchsorted(self.ends, row, side="right"))
+        part = self.parts[number]
+        return part, row - (self.ends[number] - len(part))
+
+
 def permuted(positions: Int[np.ndarray, " n"], count: int, secret: int) -> Int[np.ndarray, " n"]:
     """Where a keyed permutation of `count` rows puts the given positions.
 
@@ -138,7 +179,7 @@ def permuted(positions: Int[np.ndarray, " n"], count: int, secret: int) -> Int[n
 
 
 def key(*parts: int | str) -> int:
-    """64 bits that stand for some numbers and words, in their order."""
+    """A 64-bit hash of numbers and words, for seeds; their order counts."""
     value = 0
     for part in parts:
         number = int.from_bytes(part.encode()) if isinstance(part, str) else part
@@ -167,10 +208,7 @@ def mixed(values: UInt64[np.ndarray, " n"], secret: int) -> UInt64[np.ndarray, "
     """
     values = values ^ np.uint64(secret)
     for _ in range(2):
-        values = values + np.uint64(_STRIDE)
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        values = values ^ (values >> np.uint64(31))
+        values = chance.mixed(values + chance.STRIDE)
     return values
 
 
@@ -196,7 +234,7 @@ def _feistel(values: np.ndarray, half: int, secret: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _layout(blocks: tuple[int, ...], group: int, seed: int, epoch: int):
-    """The blocks of an epoch in their order: which, where they start, and the groups' ends."""
+    """The blocks of an epoch, shuffled: which, their ends, the groups' ends, and their starts."""
     order = permuted(np.arange(len(blocks)), len(blocks), key(seed, "blocks", epoch))
     sizes = np.array(blocks, dtype=np.int64)[order]
     ends = np.cumsum(sizes)

@@ -1,4 +1,4 @@
-"""Shards that lie elsewhere: fetched whole when they are needed, in a bounded part of the cache.
+"""Remote shards: downloaded when they are needed, into a part of the cache of bounded size.
 
 Those that are needed next are fetched while others are read; those that were used longest ago make
 room. Processes that want the same shard fetch it once.
@@ -42,11 +42,11 @@ class Remote:
 
     @property
     def path(self) -> Path:
-        """Where it lies when it has been fetched."""
+        """Its file in the cache."""
         return files.cache_home() / "shards" / f"{files.sha256(self.url.encode())[:32]}.tar"
 
     def open(self) -> BinaryIO:
-        """The shard, whole and a sound tar, to be read; fetched first if it is not there.
+        """Open the shard for reading; fetch and check it first if it is not in the cache.
 
         Raises:
             DataError: it cannot be had, or is cut short or damaged.
@@ -81,7 +81,7 @@ class Remote:
 
 
 class Ahead:
-    """A thread of this process that fetches what will be read next."""
+    """A thread that fetches the shards that will be read next."""
 
     def __init__(self) -> None:
         self._wanted: tuple[Remote, ...] = ()
@@ -98,9 +98,9 @@ class Ahead:
         if wanted == self._wanted:
             return
         self._wanted = wanted
-        for each in now:
+        for shard in now:
             with contextlib.suppress(OSError):
-                os.utime(each.path)
+                os.utime(shard.path)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, daemon=True, name="shards")
             self._thread.start()
@@ -109,22 +109,22 @@ class Ahead:
         done: tuple[Remote, ...] = ()
         while done != self._wanted:
             done = self._wanted
-            for each in done:
+            for shard in done:
                 if done == self._wanted:
                     with contextlib.suppress(DataError, OSError):
-                        each.open().close()
+                        shard.open().close()
             tidy()
 
 
 def tidy() -> None:
     """Remove the fetched shards that were used longest ago, until the others fit in their room."""
-    found = []
+    fetched = []
     for path in (files.cache_home() / "shards").glob("*.tar"):
         with contextlib.suppress(FileNotFoundError):
             about = path.stat()
-            found.append((about.st_mtime, about.st_size, path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+            fetched.append((about.st_mtime, about.st_size, path))
+    total = sum(size for _, size, _ in fetched)
+    for _, size, path in sorted(fetched):
         if total <= ROOM:
             return
         with contextlib.suppress(Timeout, OSError), FileLock(f"{path}.lock", timeout=0):
@@ -133,7 +133,7 @@ def tidy() -> None:
 
 
 def _bring(url: str, path: Path) -> None:
-    """Bring a shard to a hidden file beside its place, check it, and move it there."""
+    """Download a shard to a hidden file, check it, and move it to its place."""
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file, _opened(url) as source:
@@ -155,7 +155,7 @@ def _bring(url: str, path: Path) -> None:
 
 
 def _length(source: BinaryIO) -> int | None:
-    """How many bytes a source says that it has; None where it does not say."""
+    """The size in bytes that a source states, if it does."""
     said = getattr(source, "headers", {}).get("Content-Length", getattr(source, "size", None))
     return None if said is None else int(said)
 

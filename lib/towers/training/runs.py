@@ -1,9 +1,8 @@
-"""A whole run: from a recipe and a folder to a trained pair, resumed wherever it stopped."""
+"""Train a recipe: in a folder, or from the cache; a run that stopped is resumed."""
 
 import contextlib
 import copy
 import functools
-import itertools
 import json
 import sys
 import time
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
 from towers import files, models
 from towers.data.reports import told, too_many
@@ -37,7 +35,7 @@ RUN = "run:"
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has come to its end.
+    """A finished run.
 
     Attributes:
         folder: with `recipe.json`, `log.jsonl`, `checkpoints/` and `final.safetensors`.
@@ -205,13 +203,17 @@ def _go(
     evaluate: Evaluation | None,
     progress: bool,
 ) -> Finished:
-    """From what a run begins with to its end, see `train`."""
+    """Train in a folder, see `train`."""
     begun = time.monotonic()
     accelerator = processes.start()
     making.check(recipe, accelerator.num_processes, looked_at=evaluate is not None)
     with processes.watched(accelerator), alone(accelerator, folder):
         made, parts = processes.agree(accelerator, begin)
-        evaluations = _evaluations(accelerator, recipe, made, evaluate)
+        evaluations = [evaluate] if evaluate else []
+        if recipe.validation:
+            held_out = recipe.validation, made.image.transform, recipe.languages
+            validation = processes.agree(accelerator, lambda: Validation(loading.load(*held_out)))
+            evaluations.insert(0, validation)
         long = making.with_length(recipe, parts)
         claim(accelerator, folder, recipe, making.digest(parts), resume)
         objective = making.objective(recipe, made, parts)
@@ -229,34 +231,26 @@ class _Run:
 
     def __init__(self, recipe: Recipe, folder: Path, trainer: Trainer) -> None:
         self.recipe, self.folder, self.trainer = recipe, folder, trainer
-        self.accelerator = trainer.accelerator
-        self.descent = (
-            trainer.recipe.descent if trainer.recipe.descent < trainer.recipe.steps else 0
-        )
+        self.accelerator, self.steps = trainer.accelerator, trainer.recipe.steps
+        self._agree = functools.partial(processes.agree, self.accelerator)
+        descent = trainer.recipe.descent
+        self.descent = descent if descent < self.steps else 0
         self.checkpoints = states.Checkpoints(folder / CHECKPOINTS, recipe.keep, self.descent)
         self.bad: Counter = Counter()
         self.done = 0  # updates
 
     def restore(self) -> int:
         """Bring the trainer to the newest good checkpoint; the updates done."""
-        newest = processes.agree(self.accelerator, self._newest, only_main=True)
-        steps = [newest.step if newest else 0]
-        (step, *_) = processes.everywhere(self.accelerator, steps)
+        newest = self._agree(self._newest, only_main=True)
+        step = processes.everywhere(self.accelerator, [newest.step if newest else 0])[0]
         if not step:
             return 0
-        path = self.checkpoints.path(step)
-
-        def load() -> states.State:
-            return newest or self.checkpoints.read(step)
-
-        state = processes.agree(self.accelerator, load)
-        processes.agree(
-            self.accelerator, lambda: states.put(self.trainer, state, str(files.shown(path)))
-        )
+        place = files.shown(self.checkpoints.path(step))
+        state = self._agree(lambda: newest or self.checkpoints.read(step))
+        self._agree(lambda: states.put(self.trainer, state, str(place)))
         self.bad, self.done = state.bad, step
-        total = self.trainer.recipe.steps
-        if step < total:
-            self._say(f"resuming after step {step} of {total} from {files.shown(path)}")
+        if step < self.steps:
+            self._say(f"resuming after step {step} of {self.steps} from {place}")
         if state.ranks != self.accelerator.num_processes:
             self._say(
                 f"{state.ranks} ranks became {self.accelerator.num_processes}: the run goes on, "
@@ -273,13 +267,10 @@ class _Run:
     def logged(
         self, first: int, evaluations: Sequence[Evaluation], progress: bool
     ) -> Iterator[Callable[[Update], None]]:
-        """What is to be done after each update, while the log is open."""
-        total = self.trainer.recipe.steps
-
-        def opened() -> logs.Log:
-            return logs.Log(self.folder, first, total, progress)
-
-        log = processes.agree(self.accelerator, opened, only_main=True)
+        """A function to call after each update: it logs, evaluates and saves."""
+        log = self._agree(
+            lambda: logs.Log(self.folder, first, self.steps, progress), only_main=True
+        )
 
         def after(update: Update) -> None:
             self._count(update)
@@ -287,15 +278,15 @@ class _Run:
             if log:
                 log.update(update, self.bad.total())
             due = self.recipe.evaluate_every and update.step % self.recipe.evaluate_every == 0
-            if evaluations and (due or update.step == total):
+            if evaluations and (due or update.step == self.steps):
                 self._evaluate(update.step, evaluations, log)
             due = update.step % self.recipe.checkpoint_every == 0
-            if due or update.asked or update.step in (self.descent, total):
+            if due or update.asked or update.step in (self.descent, self.steps):
                 self._save(update.step)
                 if log:
                     log.flush()
             if update.asked:
-                self._say(f"stopped after step {update.step} of {total}; start again to go on")
+                self._say(f"stopped after step {update.step} of {self.steps}; start again to go on")
                 self.trainer.signals.hand_on(update.asked)
 
         try:
@@ -308,10 +299,10 @@ class _Run:
                 log.close()
 
     def finish(self) -> Objective:
-        """Write the trained pair; what was trained."""
+        """Write the trained pair; returns the trained objective."""
         objective, path = self.trainer.whole().eval(), self.folder / FINAL
         objective.dual.name = self.recipe.title
-        processes.agree(self.accelerator, lambda: models.save(objective.dual, path), only_main=True)
+        self._agree(lambda: models.save(objective.dual, path), only_main=True)
         return objective
 
     def _count(self, update: Update) -> None:
@@ -326,7 +317,7 @@ class _Run:
 
     def _save(self, step: int) -> None:
         state = states.take(self.trainer, step, self.bad)
-        processes.agree(self.accelerator, lambda: self.checkpoints.write(state), only_main=True)
+        self._agree(lambda: self.checkpoints.write(state), only_main=True)
 
     def _keep_what_was_good(self) -> None:
         """A checkpoint of what stood before an update that failed, if all its weights are finite.
@@ -345,7 +336,7 @@ class _Run:
             except OSError as error:
                 self._say(f"could not keep step {state.step}: {error.strerror or error}")
 
-        processes.agree(self.accelerator, write, only_main=True)
+        self._agree(write, only_main=True)
 
     def _evaluate(self, step: int, evaluations: Sequence[Evaluation], log: logs.Log | None) -> None:
         objective = self.trainer.whole()
@@ -353,28 +344,14 @@ class _Run:
         def work() -> None:
             objective.eval()
             with torch.no_grad():
-                found = [evaluate(objective) for evaluate in evaluations]
-            log.evaluation(step, dict(itertools.chain(*(values.items() for values in found))))
+                values: dict[str, float] = {}
+                for evaluate in evaluations:
+                    values |= evaluate(objective)
+            log.evaluation(step, values)
 
-        processes.agree(self.accelerator, work, only_main=True)
+        self._agree(work, only_main=True)
         self.trainer.objective.train()
 
     def _say(self, line: str) -> None:
         if self.accelerator.is_main_process:
             print(f"towers: {line}", file=sys.stderr, flush=True)
-
-
-def _evaluations(
-    accelerator: Accelerator,
-    recipe: Recipe,
-    pair: models.DualTower,
-    evaluate: Evaluation | None,
-) -> list[Evaluation]:
-    """What is looked at in an evaluation: the recipe's data, then what the caller asks for."""
-
-    def work() -> Validation:
-        transform = pair.image.transform
-        return Validation(loading.load(recipe.validation, transform, recipe.languages))
-
-    found: list[Evaluation] = [processes.agree(accelerator, work)] if recipe.validation else []
-    return found + ([evaluate] if evaluate else [])

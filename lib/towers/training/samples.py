@@ -22,8 +22,7 @@ from towers.data import BadImage
 from towers.models import Preprocessing
 from towers.models.preprocessing import square
 from towers.training.errors import TrainingFailed
-from towers.training.order import drawn, key
-from towers.training.stretches import Stretches
+from towers.training.order import Stretches, drawn, key
 
 TRIES = 32
 """Rows that are tried in the place of an unreadable one before the run gives up."""

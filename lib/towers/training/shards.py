@@ -46,7 +46,7 @@ _AHEAD = Ahead()
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What the headers of a shard tell.
+    """Where the samples of a shard lie, by its headers.
 
     Attributes:
         places: where each sound sample's picture, text and JSON start, and their lengths; 0 where
@@ -79,10 +79,10 @@ class ShardSamples(Samples):
     def __post_init__(self) -> None:
         with ThreadPoolExecutor(SCANS) as pool:
             done, count = pool.map(index, self.tars), len(self.tars)
-            found = tuple(tqdm(done, "scanning shards", total=count, unit="tar", disable=None))
-        if not sum(len(shard.places) for shard in found):
+            scanned = tuple(tqdm(done, "scanning shards", total=count, unit="tar", disable=None))
+        if not sum(len(shard.places) for shard in scanned):
             raise DataError(f"expected samples in {count} shards, got none; check what they hold")
-        object.__setattr__(self, "_scanned", found)
+        object.__setattr__(self, "_scanned", scanned)
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:
@@ -92,10 +92,10 @@ class ShardSamples(Samples):
     @property
     def left_out(self) -> Counter:
         """Samples whose headers show that they are none, and those lost with damaged shards."""
-        found = sum((shard.left_out for shard in self._scanned), Counter())
+        known = sum((shard.left_out for shard in self._scanned), Counter())
         counts = [len(shard.places) + shard.left_out.total() for shard in self._scanned]
         whole = [not DAMAGE & set(shard.left_out) for shard in self._scanned]
-        return found + Counter({"in a damaged shard": beyond(counts, whole)})
+        return known + Counter({"in a damaged shard": beyond(counts, whole)})
 
     @cached_property
     def digest(self) -> str:
@@ -188,7 +188,7 @@ def tars(pattern: str) -> tuple[Path | Remote, ...]:
 
 
 def index(tar: Path | Remote) -> Index:
-    """What the headers of a shard tell, from the cache if they were read before.
+    """Index a shard by its headers, or take the index from the cache.
 
     A sample without a picture or without a text is left out; so is one with a member that is
     doubled, too long, cut off, or of an unsafe name.
@@ -235,20 +235,20 @@ def _state(path: Path) -> tuple[int, int]:
 
 def _scan(file: BinaryIO) -> Index:
     """The places of all sound samples of a shard, and what is wrong with the others."""
-    found: list[list[tuple[int, int]]] = []
+    sound: list[list[tuple[int, int]]] = []
     left_out: Counter = Counter()
     for sample in samples(file, left_out):
         if fault := _fault(sample):
             left_out[fault] += 1
         else:
             picture = sample.places[picture_of(sample)]
-            found.append([picture, *(sample.places.get(name, (0, 0)) for name in _COLUMNS[1:])])
-    places = np.array(found, dtype=np.int64).reshape(-1, len(_COLUMNS), 2)
+            sound.append([picture, *(sample.places.get(name, (0, 0)) for name in _COLUMNS[1:])])
+    places = np.array(sound, dtype=np.int64).reshape(-1, len(_COLUMNS), 2)
     return Index(places, left_out, os.fstat(file.fileno()).st_size)
 
 
 def _fault(sample: Sample) -> str | None:
-    """What is wrong with a sample, as far as its headers tell."""
+    """Why a sample cannot be used, by its headers alone; None if it can."""
     try:
         picture_of(sample)
     except BadImage as error:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole or not at all, checked when read, and nothing in them is executed.
+"""Checkpoints of a run: written atomically, checked when read, never unpickled.
 
 A checkpoint is a folder `step-00001000` with the trainable weights and the optimiser's moments in
 safetensors and the rest in `state.json`, which names the checksum of each file. It is written to a
@@ -35,7 +35,7 @@ _KINDS = {"format": int, "step": int, "scaler": dict, "bad": dict, "ranks": int,
 
 @dataclass(frozen=True)
 class State:
-    """All that an update depends on besides the recipe and the data.
+    """What is saved: all that an update depends on besides the recipe and the data.
 
     Attributes:
         step: updates done.
@@ -56,7 +56,7 @@ class State:
 
 
 def take(trainer: Trainer, step: int, bad: Counter) -> State:
-    """The state of a trainer; all ranks call it, and the tensors are gathered on the CPU."""
+    """Take the state of a trainer, gathered on the CPU; all ranks call it."""
     return State(
         step,
         {name: _whole(tensor) for name, tensor in _kept(trainer).items()},
@@ -73,7 +73,7 @@ def take(trainer: Trainer, step: int, bad: Counter) -> State:
 
 @torch.no_grad()
 def put(trainer: Trainer, state: State, source: str) -> None:
-    """Bring a trainer to a state, bit by bit.
+    """Load a state into a trainer, bit by bit.
 
     Args:
         trainer: of the same objective as the one that the state was taken of.
@@ -88,19 +88,16 @@ def put(trainer: Trainer, state: State, source: str) -> None:
     moments: dict[Tensor, dict[str, Tensor]] = {}
     for name, value in state.moments.items():
         kind, _, of = name.partition("/")
-        if of not in weights or value.shape not in _shapes(weights[of]):
+        if of not in weights or tuple(value.shape) not in _shapes(weights[of]):
             raise ValueError(
                 f"expected moments of this model's weights, but {source} has {name!r} of shape "
                 f"{tuple(value.shape)}; start afresh"
             )
-        moments.setdefault(weights[of], {})[kind] = value
+        moments.setdefault(weights[of], {})[kind] = _moment(value, weights[of])
     for name, tensor in kept.items():
         tensor.copy_(_alike(state.weights[name], tensor))
     trainer.optimiser.state.clear()
-    for weight, values in moments.items():
-        trainer.optimiser.state[weight] = {
-            kind: _moment(value, weight) for kind, value in values.items()
-        }
+    trainer.optimiser.state.update(moments)
     if state.scaler:
         trainer.scaler.load_state_dict(state.scaler)
 
@@ -142,9 +139,9 @@ class Checkpoints:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         files.sync(self.folder)
-        found = self.steps()
-        later = [step for step in found if step > state.step]
-        older = [step for step in found if step <= state.step and step != self.pinned][self.keep :]
+        steps = self.steps()
+        later = [step for step in steps if step > state.step]
+        older = [step for step in steps if step <= state.step and step != self.pinned][self.keep :]
         for step in (*later, *older):
             _set_aside(self.path(step))
         self.sweep()
@@ -152,10 +149,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of all checkpoints, good or not, the newest first."""
-        if not self.folder.is_dir():
-            return []
-        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
-        return sorted((int(match[1]) for match in found if match), reverse=True)
+        names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
+        return sorted((int(name[1]) for name in names if name), reverse=True)
 
     def newest(self, complain: Callable[[str], None]) -> State | None:
         """The newest checkpoint that is whole; None where there are no checkpoints at all.
@@ -198,7 +193,7 @@ class Checkpoints:
         return State(step, weights, moments, about["scaler"], bad, about["ranks"])
 
     def sweep(self) -> None:
-        """Remove what runs that died, or a write, left behind; nobody else may be writing."""
+        """Remove unfinished and removed checkpoints; nobody else may be writing."""
         for path in self.folder.glob(".step-*"):
             shutil.rmtree(path)
 
@@ -226,7 +221,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _about(path: Path, step: int) -> dict:
-    """What a checkpoint says about itself, with the types that it must have."""
+    """Read `state.json`, and check its types."""
     about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
     fits = isinstance(about, dict) and about.keys() == _KINDS.keys()
     fits = fits and all(type(about[name]) is kind for name, kind in _KINDS.items())
@@ -262,20 +257,20 @@ def _trainable(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """A tensor with the shards of all ranks, on the CPU and contiguous."""
+    """Gather a tensor from all ranks, on the CPU and contiguous."""
     tensor = tensor.detach()
     whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return whole.cpu().contiguous()
 
 
 def _shapes(weight: Tensor) -> list[tuple[int, ...]]:
-    """Of what an optimiser may keep for a weight."""
+    """Shapes of the moments that an optimiser may keep for a weight."""
     shape = tuple(weight.shape)
     return [(), shape, *(shape[:axis] + shape[axis + 1 :] for axis in range(len(shape)))]
 
 
 def _moment(value: Tensor, weight: Tensor) -> Tensor:
-    """A moment where its weight is, in its own type, and laid out as the weight is."""
+    """Put a moment on its weight's device, in its own type, strided and sharded as the weight."""
     if not value.ndim:
         return value
     if value.shape != weight.shape:
@@ -284,7 +279,7 @@ def _moment(value: Tensor, weight: Tensor) -> Tensor:
 
 
 def _alike(value: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor, sharded as another one is; each rank has all of it, and takes its part."""
+    """Shard a whole tensor as another one is; each rank has all of it, and keeps its part."""
     if isinstance(model, DTensor):
         return distribute_tensor(
             value.to(model.device), model.device_mesh, model.placements, src_data_rank=None

@@ -28,8 +28,7 @@ from towers import data, files
 from towers.data import sources
 from towers.training.errors import TrainingError
 from towers.training.lines import Places, places
-from towers.training.order import drawn, key
-from towers.training.stretches import Stretches
+from towers.training.order import Stretches, drawn, key
 
 DROPPED = 0.2
 """Share of the words that word dropout leaves out, on average; at least one stays."""

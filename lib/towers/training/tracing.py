@@ -1,4 +1,4 @@
-"""What one step computes and holds, found by tracing shapes: no memory is taken, nothing computed.
+"""FLOPs and memory of one training step, by tracing shapes: no memory is taken, nothing computed.
 
 The step runs on fake tensors, which have shapes, types and strides but no content; each operation
 is counted, and each block of memory from when it would be taken until it would be freed.
@@ -8,13 +8,15 @@ import contextlib
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from towers.models import DualTower, Tower
@@ -31,10 +33,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Trace:
-    """What embedding a batch and the way back through both towers takes on one device.
+    """What forward and backward of a batch take on one device.
 
     Attributes:
-        batch: pairs.
+        batch: pairs, or items.
         forward_flops: floating-point operations of the way forward; a multiplication and the
             addition that follows it are two.
         flops: of the way forward and back, with what checkpointing computes again.
@@ -93,71 +95,88 @@ class Meter(TorchDispatchMode):
 
 
 class Step(nn.Module):
-    """Forward and backward of a batch as one call, in which a module's weights can be replaced.
+    """Forward and backward of a batch as one call, in which a network's weights can be replaced.
 
     What is checkpointed is computed again on the way back, so that both ways belong in the call.
     """
 
-    def __init__(self, dual: DualTower) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.dual = dual
+        self.network = network
 
-    def forward(self, inputs: tuple, precision: str, meter: Meter) -> tuple[int, int]:
+    def forward(self, inputs: Any, precision: str, meter: Meter) -> tuple[int, int]:
         """Operations of the way forward, and bytes held after it."""
         with torch.autocast("cpu", DTYPES[precision], enabled=precision != "fp32"):
-            images, texts = self.dual.embed_images(inputs[0]), self.dual.embed_texts(inputs[1])
+            if isinstance(self.network, DualTower):
+                outputs = self.network.embed_images(inputs[0]), self.network.embed_texts(inputs[1])
+            else:
+                outputs = tree_leaves(self.network(inputs))
         forward, saved = meter.flops, meter.now
-        (images.sum() + texts.sum()).backward()
+        sum(output.sum() for output in outputs).backward()
         return forward, saved
 
 
-def trace(dual: DualTower, batch: int, precision: str = "fp32", *, cached: bool = False) -> Trace:
-    """Trace one step of a pair in training mode.
+def trace(
+    network: nn.Module,
+    batch: int,
+    precision: str = "fp32",
+    *,
+    item: Any = None,
+    cached: bool = False,
+    checkpointing: bool | None = None,
+) -> Trace:
+    """Trace one step of a pair of towers, or of another network, in training mode.
 
     A frozen tower, whoever locked it, goes forward in evaluation mode and leaves nothing behind for
     the way back.
 
     Args:
-        dual: on any device, the meta device too; it is not touched.
-        batch: pairs on the device.
+        network: on any device, the meta device too; it is not touched.
+        batch: pairs, or items, on the device.
         precision: "fp32", or "bf16" or "fp16" for arithmetic under autocast.
-        cached: whether a frozen image tower takes no part, its features read from a cache, as in
-            runs with `Recipe.cache_features`.
+        item: the input of one item, for a network that is no pair.
+        cached: whether a pair's frozen image tower takes no part, its features read from a cache,
+            as in runs with `Recipe.cache_features`.
+        checkpointing: in all transformers; None leaves them as they are.
 
     Raises:
-        ValueError: another precision, an empty batch, or a tower that packs its texts.
+        ValueError: another precision, an empty batch, nothing that can checkpoint, or a tower that
+            packs its texts.
     """
     if precision not in DTYPES or batch < 1:
         raise ValueError(
             f"expected a precision of {', '.join(DTYPES)} and batch >= 1, got {precision!r} and "
             f"{batch}"
         )
-    read = cached and dual.image.frozen
-    inputs = [_features(dual.image) if read else _inputs(dual.image), _inputs(dual.text)]
-    step = Step(dual)
-    with _training(dual), FakeTensorMode(allow_non_fake_inputs=True):
+    if isinstance(network, DualTower):
+        image = network.image
+        read = cached and image.frozen
+        features = torch.empty(1, image.width, device="meta") if read else example(image, 1)
+        item = features, example(network.text, 1)
+    step = Step(network)
+    with _training(network, checkpointing), FakeTensorMode(allow_non_fake_inputs=True):
         fakes: dict[Tensor, Tensor] = {}
-        weights = {}
-        for name, tensor in state(step):
+        for _, tensor in state(step):
             if tensor not in fakes:
                 fakes[tensor] = _like(tensor)
-            weights[name] = fakes[tensor]
+        weights = {name: fakes[tensor] for name, tensor in state(step)}
+        inputs = tree_map(partial(_fake, batch=batch), item)
         try:
-            return measured(step, weights, tuple(_fake(each, batch) for each in inputs), precision)
+            return measured(step, weights, inputs, precision)
         except DynamicOutputShapeException:
             raise ValueError(
-                f"expected towers whose shapes do not depend on what they read, got {dual.name}; "
-                "trace packed texts as whole pages, packed=false"
+                "expected towers whose shapes do not depend on what they read, got others; trace "
+                "packed texts as whole pages, packed=false"
             ) from None
 
 
-def measured(step: Step, weights: dict[str, Tensor], inputs: tuple, precision: str) -> Trace:
-    """What a step takes, on whatever tensors are given: fake ones, or real ones.
+def measured(step: Step, weights: dict[str, Tensor], inputs: Any, precision: str) -> Trace:
+    """Measure a step on the tensors that are given: fake ones, or real ones.
 
     Args:
-        step: of a pair in training mode.
-        weights: instead of the pair's own, named by `state`; their gradients are dropped.
-        inputs: a batch for each tower.
+        step: of a network in training mode.
+        weights: instead of the network's own, named by `state`; their gradients are dropped.
+        inputs: a batch, for a pair one for each tower.
         precision: as `trace` takes it.
     """
     given = [tensor for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
@@ -172,9 +191,8 @@ def measured(step: Step, weights: dict[str, Tensor], inputs: tuple, precision: s
         )
     for hook in hooks:
         hook.remove()
-    return Trace(
-        len(given[0]), forward, meter.flops, sum(each.nbytes for each in given), saved, meter.peak
-    )
+    taken = sum(tensor.nbytes for tensor in given)
+    return Trace(len(given[0]), forward, meter.flops, taken, saved, meter.peak)
 
 
 def _forget(parameter: Tensor) -> None:
@@ -192,41 +210,34 @@ def state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield from ((f"{path}.{name}".lstrip("."), tensor) for name, tensor in held)
 
 
+def _fake(single: Tensor, batch: int) -> Tensor:
+    return torch.empty(batch, *single.shape[1:], dtype=single.dtype, device="cpu")
+
+
 def _like(tensor: Tensor) -> Tensor:
     """A fake tensor of the same shape, strides and type."""
     fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
     return fake.requires_grad_(tensor.requires_grad)
 
 
-def _features(tower: Tower) -> Tensor:
-    """The shape of one input's features on the meta device."""
-    return torch.empty(1, tower.width, device="meta")
-
-
-def _inputs(tower: Tower) -> Tensor | dict[str, Tensor]:
-    """Shapes of one input on the meta device."""
-    single = example(tower, 1)
-    if isinstance(single, Tensor):
-        return single.to("meta")
-    return {name: tensor.to("meta") for name, tensor in single.items()}
-
-
-def _fake(given: Tensor | dict[str, Tensor], batch: int) -> Tensor | dict[str, Tensor]:
-    if isinstance(given, dict):
-        return {name: _fake(tensor, batch) for name, tensor in given.items()}
-    return torch.empty(batch, *given.shape[1:], dtype=given.dtype, device="cpu")
-
-
 @contextlib.contextmanager
-def _training(module: nn.Module) -> Iterator[None]:
-    """Training mode, but for frozen towers; every module's own mode comes back."""
-    modes = {each: each.training for each in module.modules()}
-    brought = {tower: (tower.named, tower.moved) for tower in (module.image, module.text)}
-    module.train()
+def _training(network: nn.Module, checkpointing: bool | None) -> Iterator[None]:
+    """Training mode, but for frozen towers, and checkpointing; what modules had comes back."""
+    able = [module for module in network.modules() if hasattr(module, "grad_checkpointing")]
+    if checkpointing and not able:
+        raise ValueError("expected a tower that can checkpoint, got none; transformers can")
+    modes = {module: module.training for module in network.modules()}
+    kept = {module: module.grad_checkpointing for module in able}
+    towers = {tower: (tower.named, tower.moved) for tower in modes if isinstance(tower, Tower)}
+    network.train()
+    for module in able if checkpointing is not None else ():
+        module.grad_checkpointing = checkpointing
     try:
         yield
     finally:
-        for each, mode in modes.items():
-            each.training = mode
-        for tower, (named, moved) in brought.items():
+        for module, mode in modes.items():
+            module.training = mode
+        for module, way in kept.items():
+            module.grad_checkpointing = way
+        for tower, (named, moved) in towers.items():
             tower.named, tower.moved = named, moved

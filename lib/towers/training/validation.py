@@ -1,4 +1,4 @@
-"""How a run stands on pairs that it does not learn from."""
+"""Validation: loss and retrieval on held-out pairs during a run."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, objective: Objective) -> dict[str, float]:
-        """What stands after some updates; nothing is random in it, and no other rank is needed.
+        """Evaluate an objective on this rank alone; nothing is random.
 
         Args:
             objective: in evaluation mode.

@@ -10,9 +10,9 @@ import pytest
 
 from tests.data.scenes import checker
 from towers import data
-from towers.data import prompts
+from towers.data import chance, prompts
 from towers.data.errors import DataError
-from towers.data.scenes import FAMILIES, SPLITS, STYLES, Scenes, chance, from_name
+from towers.data.scenes import FAMILIES, SPLITS, STYLES, Scenes, from_name
 from towers.data.scenes.languages import LANGUAGES
 from towers.data.scenes.probes import CLASSES
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from towers.data.scenes import chance, layouts
+from towers.data import chance
+from towers.data.scenes import layouts
 from towers.data.scenes.world import (
     APART,
     COLOURS,

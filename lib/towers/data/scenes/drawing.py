@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16, UInt64
 from numpy.lib.stride_tricks import sliding_window_view
 
-from towers.data.scenes import chance
+from towers.data import chance
 from towers.data.scenes.drafts import MOST, TILTS, Facts
 from towers.data.scenes.outlines import WIDEST, sampled
 from towers.data.scenes.world import COLOURS, RADII, SHAPES

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from towers.data.scenes import chance
+from towers.data import chance
 from towers.data.scenes.world import APART, EDGES, GREY
 
 BANK = 2048

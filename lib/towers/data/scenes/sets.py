@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from towers.data import chance
 from towers.data.errors import DataError
 from towers.data.items import Collection, Item, content_key
 from towers.data.reports import Report
-from towers.data.scenes import chance, drafts, drawing, meanings, probes, questions
+from towers.data.scenes import drafts, drawing, meanings, probes, questions
 from towers.data.scenes.drafts import Facts
 from towers.data.scenes.languages import LANGUAGES, say
 from towers.data.scenes.meanings import FAMILIES, Meaning

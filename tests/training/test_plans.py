@@ -1,22 +1,25 @@
-"""Plans: sums that can be checked by hand, options that move the right row, and refusals."""
+"""Plans of pairs and of other networks: sums to check by hand, what options move, refusals."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from tests import toy_towers
 from tests.training import ranks, toy_runs
 from towers import models, training
+from towers.models.counting import example, parameters
 from towers.papers import clip, clippo
-from towers.training import budget, planning, tracing
+from towers.training import plans, tracing
 
 torch.set_num_threads(1)
 
 VIT = "scratch:vit?image=32&patch=8&width=32&depth=3&heads=4"
 WORDS = "scratch:transformer?width=32&depth=2&heads=4&context=12&vocabulary=700"
 RESNET = "scratch:resnet?image=32&width=8&layers=1,1,1,1"
+MAP = "scratch:map?image=32&patch=16&width=16&depth=2&heads=2"
 BAG = "scratch:bow?width=32&context=12&vocabulary=700"
 
 
@@ -33,28 +36,32 @@ def plan(dual, **options):
 def test_what_outlives_a_step_is_counted_by_parameters(dual):
     count = sum(parameter.numel() for parameter in dual.parameters())
     made = plan(dual)
-    assert (made.parameters, made.weights, made.gradients) == (count, 4 * count, 4 * count)
-    assert (made.moments, made.transient) == (8 * count, 0)
+    assert (made.parameters, made.held["weights"], made.held["gradients"]) == (
+        count,
+        4 * count,
+        4 * count,
+    )
+    assert (made.held["moments"], made.held["transient"]) == (8 * count, 0)
 
 
 def test_what_a_step_takes_is_traced(dual):
     made, traced = plan(dual, ranks=4), tracing.trace(dual, 16)
-    assert (made.activations, made.inputs) == (traced.peak, traced.inputs)
+    assert (made.held["activations"], made.held["inputs"]) == (traced.peak, traced.inputs)
     assert made.flops == traced.flops + 4 * 2 * 16 * 64 * 16
-    assert made.embeddings == 2 * 2 * 4 * 64 * 16
-    assert made.loss == 3 * 4 * 64**2
+    assert made.held["embeddings"] == 2 * 2 * 4 * 64 * 16
+    assert made.held["loss"] == 3 * 4 * 64**2
 
 
 def test_memory_is_the_sum_of_its_parts(dual):
     made = plan(dual, ranks=2, overhead=5e8)
     parts = made.frame().set_index("quantity").value
-    assert made.memory == pytest.approx(1e9 * parts[list(budget.MEMORY)].sum())
+    assert made.memory == pytest.approx(1e9 * parts[list(plans.MEMORY)].sum())
     assert parts["memory"] == pytest.approx(made.memory / 1e9)
     assert made.memory > 5e8
 
 
 def test_time_and_cost_follow_from_what_is_stated(dual):
-    device = budget.Accelerator("mine", 1e6, {"fp32": 1e9}, 6.0)
+    device = plans.Accelerator("mine", 1e6, {"fp32": 1e9}, 6.0)
     made = plan(dual, accelerator=device, ranks=2, utilisation=0.5)
     assert made.steps == 6_450 // 64
     assert made.seconds_per_step == made.flops / 5e8
@@ -69,10 +76,10 @@ def test_time_and_cost_follow_from_what_is_stated(dual):
 
 def test_more_ranks_share_the_batch_and_not_the_weights(dual):
     one, four = plan(dual), plan(dual, ranks=4)
-    assert four.weights == one.weights
-    assert four.transient == four.gradients  # the buckets in which gradients travel
-    assert four.activations < 0.35 * one.activations
-    assert four.embeddings == one.embeddings
+    assert four.held["weights"] == one.held["weights"]
+    assert four.held["transient"] == four.held["gradients"]  # the buckets in which gradients travel
+    assert four.held["activations"] < 0.35 * one.held["activations"]
+    assert four.held["embeddings"] == one.held["embeddings"]
     assert four.seconds_per_step == pytest.approx(one.seconds_per_step / 4, rel=0.01)
 
 
@@ -80,9 +87,9 @@ def test_full_sharding_divides_what_outlives_a_step():
     dual = models.dual(VIT, WORDS.replace("width=32", "width=16"), 16, device="meta")
     ddp, fsdp = (plan(dual, ranks=4, sharding=way) for way in ("ddp", "fsdp"))
     for part in ("weights", "gradients", "moments"):
-        assert getattr(fsdp, part) == getattr(ddp, part) / 4
-    assert fsdp.activations == ddp.activations
-    assert fsdp.transient == ddp.weights + ddp.gradients
+        assert fsdp.held[part] == ddp.held[part] / 4
+    assert fsdp.held["activations"] == ddp.held["activations"]
+    assert fsdp.held["transient"] == ddp.held["weights"] + ddp.held["gradients"]
     assert plan(dual, sharding="fsdp").memory == plan(dual).memory  # nobody to share with
 
 
@@ -90,32 +97,32 @@ def test_full_sharding_holds_what_its_plan_says(tmp_path):
     """The most of weights and gradients that a real update has together, on each of two ranks."""
     ended = ranks.run(toy_runs.together, tmp_path, ranks=2)
     assert [one.code for one in ended] == [0, 0], ended
-    expected = planning._state(toy_towers.trainable(), 2, "fsdp", "adamw")["transient"]
+    expected = plans._state(toy_towers.trainable(), 2, "fsdp", "adamw")["transient"]
     assert [one.value for one in ended] == [expected] * 2
 
 
 def test_a_chunk_bounds_activations_and_costs_one_more_forward(dual):
     whole, cached = plan(dual), plan(dual, chunk=8)
-    assert cached.activations == tracing.trace(dual, 8).peak
-    assert cached.inputs == whole.inputs
+    assert cached.held["activations"] == tracing.trace(dual, 8).peak
+    assert cached.held["inputs"] == whole.held["inputs"]
     assert cached.flops - whole.flops == tracing.trace(dual, 64).forward_flops
     assert plan(dual, chunk=64) == plan(dual, chunk=999) == whole
 
 
 def test_checkpointing_is_tried_and_taken_back(dual):
     plain, saving = plan(dual), plan(dual, checkpointing=True)
-    assert saving.activations < 0.7 * plain.activations
+    assert saving.held["activations"] < 0.7 * plain.held["activations"]
     assert saving.flops > plain.flops
     assert plan(dual) == plain
     always = models.dual(f"{VIT}&checkpointing=true", f"{WORDS}&checkpointing=true", 16)
-    assert plan(always).activations == saving.activations
-    assert plan(always, checkpointing=False).activations == plain.activations
+    assert plan(always).held["activations"] == saving.held["activations"]
+    assert plan(always, checkpointing=False).held["activations"] == plain.held["activations"]
 
 
 def test_low_precision_makes_activations_smaller_and_keeps_weights(dual):
     full, low = plan(dual), plan(dual, precision="bf16")
-    assert low.weights == full.weights
-    assert 0.4 * full.activations < low.activations < 0.9 * full.activations
+    assert low.held["weights"] == full.held["weights"]
+    assert 0.4 * full.held["activations"] < low.held["activations"] < 0.9 * full.held["activations"]
     assert low.flops == full.flops
 
 
@@ -123,19 +130,22 @@ def test_frozen_towers_are_held_but_not_trained():
     dual = models.dual("timm:test_vit/random", BAG, 16)
     made = plan(dual)
     frozen = sum(parameter.numel() for parameter in dual.image.parameters())
-    assert made.weights - made.gradients == 4 * frozen
-    assert made.moments == 2 * made.gradients
+    assert made.held["weights"] - made.held["gradients"] == 4 * frozen
+    assert made.held["moments"] == 2 * made.held["gradients"]
 
 
 def test_a_frozen_image_tower_works_in_every_update_unless_its_features_are_cached():
     dual = models.dual("timm:test_vit/random", BAG, 16)
     working, cached = plan(dual), plan(dual, cached=True)
-    assert (working.weights, working.gradients) == (cached.weights, cached.gradients)
+    assert (working.held["weights"], working.held["gradients"]) == (
+        cached.held["weights"],
+        cached.held["gradients"],
+    )
     for made, traced in (
         (working, tracing.trace(dual, 64)), (cached, tracing.trace(dual, 64, cached=True))
     ):  # fmt: skip
         assert made.flops == traced.flops + 4 * 2 * 64 * 64 * 16
-        assert (made.activations, made.inputs) == (traced.peak, traced.inputs)
+        assert (made.held["activations"], made.held["inputs"]) == (traced.peak, traced.inputs)
     assert working.flops > 10 * cached.flops
     assert "image tower are computed in every update" in working.assumptions[-1]
     assert "image tower come from a cache" in cached.assumptions[-1]
@@ -155,9 +165,9 @@ def test_the_laptops_step_takes_what_its_plan_says(dual):
     optimiser.step()
     moments = [t for s in optimiser.state.values() for t in s.values() if t.ndim or t.numel() > 1]
     assert len(unused) == 1  # the scale, which only the loss uses
-    assert made.gradients == sum(p.grad.nbytes for p in pair.parameters())
-    assert made.moments - sum(t.nbytes for t in moments) == pytest.approx(8, abs=8)
-    assert made.activations == got.peak
+    assert made.held["gradients"] == sum(p.grad.nbytes for p in pair.parameters())
+    assert made.held["moments"] - sum(t.nbytes for t in moments) == pytest.approx(8, abs=8)
+    assert made.held["activations"] == got.peak
 
 
 def test_the_paper_plan_reads_like_the_paper():
@@ -185,10 +195,11 @@ def test_the_assumptions_are_said(dual):
         ({"batch": 1}, "a batch >= 2"),
         ({"ranks": 0}, "expected ranks >= 1"),
         ({"samples": 63}, "samples for one batch"),
-        ({"chunk": -1}, "expected chunk >= 0"),
+        ({"chunk": -1}, "chunk >= 0.*got 0.3 and -1"),
         ({"utilisation": 0.0}, r"utilisation in \(0, 1\]"),
         ({"utilisation": 1.1}, r"utilisation in \(0, 1\]"),
-        ({"sharding": "zero"}, "sharding ddp or fsdp, got"),
+        ({"sharding": "zero"}, "sharding ddp or fsdp.*got 'zero'"),
+        ({"optimiser": "lion"}, "adamw, sgd, adafactor, got .* 'lion'"),
         ({"accelerator": "TPU"}, "expected an accelerator of V100-32GB, A100-80GB, H100-80GB"),
         (
             {"accelerator": "V100-32GB", "precision": "bf16"},
@@ -216,11 +227,16 @@ def test_a_pair_without_anything_to_train_is_refused():
 
 def test_plans_become_records_and_rows(dual):
     made = plan(dual, ranks=4)
-    rows = {row.metric: row for row in budget.evaluate([made])}
-    assert {row.data for row in rows.values()} == {"4 x A100-80GB"}
-    assert rows["planned memory per device (GB)"].value == made.memory / 1e9
-    assert rows["planned days"].value == made.summary()["days"] == made.days
-    assert rows["planned cost (dollars)"].value == made.cost
+    rows = {row.metric: row for row in made.records("memory per device (GB)", "days", at={"k": 2})}
+    assert {(row.model, row.data, row.n) for row in rows.values()} == {
+        (dual.name, "A100-80GB", 4)
+    }  # fmt: skip
+    assert all(row.at == {"k": 2} for row in rows.values())
+    assert rows["memory per device (GB)"].value == made.memory / 1e9
+    assert rows["days"].value == made.summary()["days"] == made.days
+    assert [row.metric for row in made.records()] == [
+        "parameters", "updates", "batch", "memory per device (GB)", "days"
+    ]  # fmt: skip
 
 
 def test_adafactor_keeps_a_quarter_of_adams_moments_and_little_more():
@@ -228,10 +244,68 @@ def test_adafactor_keeps_a_quarter_of_adams_moments_and_little_more():
     adam, ada = (
         training.plan(dual, 64, 640, chunk=1, optimiser=name) for name in ("adamw", "adafactor")
     )
-    assert adam.moments == 8 * dual_numbers(dual)
-    assert 2 * dual_numbers(dual) < ada.moments < 2.1 * dual_numbers(dual)
-    assert ada.weights == adam.weights
+    assert adam.held["moments"] == 8 * dual_numbers(dual)
+    assert 2 * dual_numbers(dual) < ada.held["moments"] < 2.1 * dual_numbers(dual)
+    assert ada.held["weights"] == adam.held["weights"]
 
 
 def dual_numbers(dual):
     return sum(weight.numel() for weight in dual.parameters())
+
+
+def network(device="cpu"):
+    """A pixel tower with a layer on it, and the input of one item."""
+    tower = models.dual(MAP, f"scratch:pixels?{MAP.partition('?')[2]}", 8, device=device).text
+    return nn.Sequential(tower, nn.Linear(tower.width, 3, device=device)), example(tower, 1)
+
+
+def fine_tuning(network, item, batch, updates, **options):
+    return training.plan(network, batch, batch * updates, item=item, precision="fp32", **options)
+
+
+def test_a_network_s_plan_counts_what_a_real_step_takes():
+    real, item = network()
+    inputs = {name: each.expand(4, *each.shape[1:]).contiguous() for name, each in item.items()}
+    step = tracing.Step(real.train())
+    taken = tracing.measured(step, dict(tracing.state(step)), inputs, "fp32")
+    made = fine_tuning(*network("meta"), 4, 10, overhead=0, utilisation=1.0)
+    count = parameters(real)
+    assert (made.model, made.parameters, made.steps, made.ranks) == ("Sequential", count, 10, 1)
+    assert (made.held["inputs"], made.held["activations"], made.flops) == (
+        taken.inputs, taken.peak, taken.flops
+    )  # fmt: skip
+    assert made.memory == 4 * count * (1 + 1 + 2) + taken.inputs + taken.peak
+    peak = plans.ACCELERATORS["A100-80GB"].flops["fp32"]
+    assert made.days * plans.DAY == pytest.approx(10 * taken.flops / peak)
+
+
+def test_operations_are_those_of_the_matrices():
+    plain = nn.Linear(6, 5, bias=False)
+    made = fine_tuning(plain, torch.empty(1, 6), 8, 1, name="toy")
+    # forward, and the weights' gradient; the inputs have none
+    assert (made.model, made.flops) == ("toy", 2 * (2 * 8 * 6 * 5))
+    assert plain.weight.grad is None
+
+
+def test_momentum_is_half_of_adams_moments():
+    kept = [fine_tuning(nn.Linear(4, 4), torch.empty(1, 4), 2, 1, optimiser=each)
+            for each in ("sgd", "adamw")]  # fmt: skip
+    assert [each.held["moments"] for each in kept] == [4 * 20, 8 * 20]
+
+
+def test_a_network_keeps_its_modes_and_weights():
+    made, item = network()
+    made.eval()
+    made[1].train()
+    before = [each.clone() for each in made.parameters()]
+    fine_tuning(made, item, 2, 1)
+    assert [each.training for each in made] == [False, True]
+    assert all(torch.equal(*pair) for pair in zip(made.parameters(), before, strict=True))
+    assert all(each.grad is None for each in made.parameters())
+
+
+@pytest.mark.parametrize("options", [{"batch": 0}, {"updates": 0}, {"chunk": 1}])
+def test_impossible_plans_of_a_network_are_refused(options):
+    given = {"batch": 2, "updates": 1} | options
+    with pytest.raises(ValueError, match=r"got .*[01]"):
+        fine_tuning(nn.Linear(4, 4), torch.empty(1, 4), **given)

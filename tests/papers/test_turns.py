@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from towers import models, training
-from towers.training import turns
+from towers.papers import turns
 
 IMAGE = "scratch:vit?image=32&patch=16&width=16&depth=2&heads=2"
 TEXT = "scratch:transformer?width=16&depth=2&heads=2&context=12&vocabulary=600"

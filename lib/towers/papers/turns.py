@@ -66,19 +66,27 @@ def compare(
     def updates(policy: str) -> Callable[[], float]:
         return _updates(replace(recipe, policy=policy), parts)
 
-    rows, theirs, slower = [], [], updates(policies[than])
+    rows, seconds, other = [], {name: [] for name in [*others, than]}, updates(policies[than])
     with tqdm(total=len(others) * (1 + turns), desc="updates in turns",
               disable=None if progress else True) as bar:  # fmt: skip
         for name in others:
-            own = updates(policies[name])
-            found = []
+            mine, times = updates(policies[name]), []
             for _ in range(1 + turns):
-                found.append((own(), slower()))
+                times.append((mine(), other()))
                 bar.update()
-            mine, beside = np.array(found[1:]).T
-            rows += [_ratio(name, than, mine / beside), _seconds(name, mine)]
-            theirs.extend(beside)
-    return [*rows, _seconds(than, np.array(theirs))]
+            seconds[name], beside = np.array(times[1:]).T
+            seconds[than].extend(beside)
+            logs = np.log(seconds[name] / beside)
+            value, low, high = map(math.exp, (logs.mean(), *metrics.intervals.student(logs)))
+            rows.append(Measurement(
+                model=name, data="training", metric="relative time of an update", value=value,
+                low=low, high=high, n=turns, at={"over": than},
+            ))  # fmt: skip
+    return rows + [
+        Measurement(model=name, data="training", metric="seconds per update",
+                    value=float(np.median(times)), n=len(times))
+        for name, times in seconds.items()
+    ]  # fmt: skip
 
 
 def _updates(recipe: Recipe, parts: making.Parts) -> Callable[[], float]:
@@ -98,19 +106,3 @@ def _timed(loop: Trainer, batches: list[Batch]) -> float:
     if loop.device.type != "cpu":
         torch.get_device_module(loop.device).synchronize()
     return time.perf_counter() - begun
-
-
-def _ratio(model: str, than: str, ratios: np.ndarray) -> Measurement:
-    logs = np.log(ratios)
-    value, low, high = map(math.exp, (logs.mean(), *metrics.intervals.student(logs)))
-    return Measurement(
-        model=model, data="training", metric="relative time of an update", value=value,
-        low=low, high=high, n=len(ratios), at={"over": than},
-    )  # fmt: skip
-
-
-def _seconds(model: str, times: np.ndarray) -> Measurement:
-    return Measurement(
-        model=model, data="training", metric="seconds per update", value=float(np.median(times)),
-        n=len(times),
-    )  # fmt: skip

@@ -4,15 +4,15 @@ import pytest
 
 from tests.training.toy_runs import train
 from towers import training
-from towers.training import agreement
+from towers.training import logs
 
 
 def test_a_run_agrees_with_itself_and_another_seed_does_not(tmp_path):
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         train(tmp_path / folder, seed=seed)
     same, other = (
-        {row.metric: row for row in agreement.evaluate(tmp_path / "a", tmp_path / name,
-                                                      model="toy", data="toys", seed=0)}
+        {row.metric: row for row in logs.agreement(tmp_path / "a", tmp_path / name,
+                                                   model="toy", data="toys", seed=0)}
         for name in ("b", "c")
     )  # fmt: skip
     apart = ("largest relative difference of the loss", "largest difference of a weight")
@@ -26,11 +26,11 @@ def test_runs_of_other_lengths_are_refused(tmp_path):
     train(tmp_path / "a")
     train(tmp_path / "b", steps=6)
     with pytest.raises(training.TrainingError, match="got 12 and 6 updates"):
-        agreement.evaluate(tmp_path / "a", tmp_path / "b", model="toy", data="toys")
+        logs.agreement(tmp_path / "a", tmp_path / "b", model="toy", data="toys")
 
 
 def test_updates_are_a_row_each(tmp_path):
     train(tmp_path / "a", evaluate=lambda objective: {"accuracy": 0.5})
-    rows = agreement.updates(tmp_path / "a", "mine")
+    rows = logs.updates(tmp_path / "a", "mine")
     assert list(rows.step) == list(range(1, 13))
     assert set(rows.run) == {"mine"}
