@@ -51,6 +51,10 @@ RECIPES = {
                            apart=(f"{SCENES}&seed=1",)),
     "distillation": replace(PLAIN, objective="distillation", augment="mirror",
                             teacher=VIT.replace("width=16", "width=24")),
+    "questions": replace(PLAIN, **PIXELS, objective="answers", data=(f"{SCENES}&hidden=picture",),
+                         optimiser="sgd", weight_decay=0.0, head_rate=10.0),
+    "a task": replace(PLAIN, text=GPT, objective="task", data=("movies",), most=24, hidden=8,
+                      schedule="linear"),
     "pretrained towers": replace(PLAIN, image="package:efficientnet-lite0?resize=pad",
                                  text="package:minilm", policy="projections"),
 }  # fmt: skip

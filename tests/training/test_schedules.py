@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towers.training.schedules import constant, cosine, reciprocal_sqrt
+from towers.training.schedules import constant, cosine, linear, reciprocal_sqrt
 
 
 def test_corners_are_the_formula():
@@ -37,6 +37,11 @@ def test_impossible_schedules_are_refused(warmup):
 def test_the_constant_schedule_climbs_and_stays():
     assert [constant(step, 9, 2) for step in (0, 1, 2, 8, 900)] == [1 / 3, 2 / 3, 1, 1, 1]
     assert constant(0, 9) == 1
+
+
+def test_the_linear_schedule_climbs_and_falls_on_straight_lines():
+    assert [linear(step, 12, 2) for step in (0, 1, 2)] == [1 / 3, 2 / 3, 1]
+    assert [linear(step, 12, 2) for step in (7, 11, 12, 90)] == [0.5, 0.1, 0, 0]
 
 
 def test_the_reciprocal_root_is_the_formula_between_its_two_ramps():

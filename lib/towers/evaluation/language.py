@@ -7,6 +7,7 @@ Source: Tschannen et al. 2023, section 4.2 and Tables 2, 3, 5, 8.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from towers import metrics, models, rendering
 from towers.data.sentences import Examples, Task
-from towers.evaluation.transfer import Encode, Transfer, answers, encoder
+from towers.evaluation.transfer import Encode, answers, encoder
 from towers.metrics import agreement, intervals
 from towers.records import Measurement
 
@@ -35,31 +36,24 @@ DRAWS = 1000
 
 
 def evaluate(
-    model: models.TextTower | Encode,
-    task: Task,
-    transfer: Transfer,
-    *,
-    name: str = "",
-    seed: int = 0,
+    model: models.TextTower | Encode, task: Task, *, name: str = "", seed: int = 0, **learnt: Any
 ) -> list[Measurement]:
     """What a representation of sentences is worth in a task.
 
     Args:
         model: a frozen text tower, which reads a page as its renderer or tokenizer gives it; or any
-            function from texts to features (then nothing can be fine-tuned).
+            function from texts to features.
         task: to learn and to answer.
-        transfer: how it is learnt.
         name: of the model in records; where empty, the tower's.
-        seed: of the MLP's first weights, the order of the examples and the dropout.
+        seed: of the network's first weights, the order of the examples and the dropout.
+        learnt: how, see `transfer.answers`.
 
     Returns:
         The task's metric for each of its test sets, beside what always the same answer gives, with
         a percentile bootstrap interval over examples (whole groups, where examples come in groups).
-
-    Raises:
-        ValueError: `transfer` asks to fine-tune what is no tower, or on sentences read apart.
     """
-    return scores(answers(model, task, transfer, seed), task, name=name or model.name, seed=seed)
+    given = answers(model, task, seed=seed, **learnt)
+    return scores(given, task, name=name or model.name, seed=seed)
 
 
 def scores(

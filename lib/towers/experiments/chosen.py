@@ -23,6 +23,7 @@ _ADAPTERS = r"layerwise\b|deep\b|file:"
 _FAMILY = r"shared:|scratch:(map|pixels|words)\b|big_vision:|file:"
 _POLICIES = "everything|projections|nothing|locked|layer-norms|bitfit|random"
 _WORDS = "bag-of-words|captions$"
+_HEADS = "(answers|task)$"
 _TRAINED = "(?!)"  # bounds of a scale: they matter where an objective trains it, which counts then
 CHOSEN = {
     "data": {"data.custom": r"(folder|imagefolder|shards|coco|flickr30k|torchvision):"},
@@ -60,8 +61,17 @@ CHOSEN = {
         "training.shards": "shards:",
     },
     "training.loop": {"training.caching": r"chunk\b"},
-    "training.making": {"models.objectives": _WORDS},
-    "training.objectives": {"losses.predictive": _WORDS, "models.objectives": _WORDS},
+    "training.labelled": {"data.glue": "glue:", "data.vqav2": "vqav2:"},
+    "training.making": {
+        "models.answering": _HEADS,
+        "models.objectives": _WORDS,
+        "training.labelled": _HEADS,
+    },
+    "training.objectives": {
+        "losses.predictive": _WORDS,
+        "models.answering": _HEADS,
+        "models.objectives": _WORDS,
+    },
     "training.optimisers": {"training.adafactor": "adafactor"},
     "training.runs": {"training.logs": "(?!)", "training.validation": r"validation\b"},
     "training.texts": {

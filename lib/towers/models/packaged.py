@@ -5,6 +5,7 @@ of the book always rests on the same weights.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ from towers.models.sentences import sentence_tower
 from towers.models.weights import load_into, read
 
 
-def efficientnet_lite0(name: str, resize: Resize | None = None) -> ImageTower:
+def efficientnet_lite0(
+    name: str, resize: Resize | None = None, image: int | None = None
+) -> ImageTower:
     """EfficientNet-Lite0, supervised on ImageNet; features are its 1280 pooled channels.
 
     The weights are TensorFlow's, converted; architecture and preprocessing are those that timm
@@ -25,6 +28,7 @@ def efficientnet_lite0(name: str, resize: Resize | None = None) -> ImageTower:
     Args:
         name: of the tower.
         resize: how pictures become square; None: the model's own central crop.
+        image: side of the square in pixels; None: the model's own.
 
     Source: Tan & Le 2019; EfficientNet-Lite, TensorFlow TPU models, 2020.
     """
@@ -32,6 +36,7 @@ def efficientnet_lite0(name: str, resize: Resize | None = None) -> ImageTower:
     width = classifier.num_features
     classifier.reset_classifier(0)
     transform = efficientnet_lite0_preprocessing().resized(resize)
+    transform = replace(transform, size=image or transform.size)
     return ImageTower(name, classifier, width, transform).freeze()
 
 

@@ -16,10 +16,11 @@ The names are::
     file:PATH                      pair that `models.save` wrote
 
 Options follow a question mark, joined by "&". Image towers and open_clip take
-`resize=crop|pad|squash` (how pictures become square, instead of the model's own way), open_clip
-`image=PIXELS` (see `resolution.continued`) and `checkpointing=true`, with which its transformers
-keep less while they train and compute it again; `hf:` takes `pooling=cls|mean`. Each name brings
-its own preprocessing or tokenizer, and weights are read as data, never executed.
+`resize=crop|pad|squash` (how pictures become square, instead of the model's own way),
+`package:efficientnet-lite0` and open_clip `image=PIXELS` (see `resolution.continued`), open_clip
+`checkpointing=true`, with which its transformers keep less while they train and compute it again;
+`hf:` takes `pooling=cls|mean`. Each name brings its own preprocessing or tokenizer, and weights are
+read as data, never executed.
 """
 
 from collections.abc import Callable
@@ -184,12 +185,14 @@ def _half(model: AnyTower, kind: type, name: str):
     )
 
 
-def _package(name: str, package: str, *, resize: Resize | None = None) -> ImageTower | TextTower:
+def _package(
+    name: str, package: str, *, resize: Resize | None = None, image: names.Size | None = None
+) -> ImageTower | TextTower:
     if package == "efficientnet-lite0":
-        return packaged.efficientnet_lite0(name, resize)
+        return packaged.efficientnet_lite0(name, resize, image)
     if package != "minilm":
         raise ValueError(f"expected package:efficientnet-lite0 or package:minilm, got {name!r}")
-    if resize:
+    if resize or image:
         raise ValueError(f"expected package:minilm without options, got {name!r}")
     return packaged.minilm(name)
 

@@ -80,8 +80,9 @@ class Trainer:
             self.objective = objective.to(accelerator.device)
         self._together = self.sharded
         self.optimiser = optimisers.optimiser(
-            objective, recipe.optimiser, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay
-        )
+            objective, recipe.optimiser, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay,
+            recipe.head_rate,
+        )  # fmt: skip
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
 
     @property
@@ -134,7 +135,7 @@ class Trainer:
             raise
         duplicates = self._duplicates([batch for _, _, batch in seen])
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate(step)
+            group["lr"] = self.recipe.rate(step) * group.get("times", 1.0)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)

@@ -4,14 +4,17 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
+
 from towers import models
 from towers.data.reports import Report, told, too_many
+from towers.models.answering import Answerer, TaskHead, frequent
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
-from towers.training import loading, samples, texts
+from towers.training import labelled, loading, samples, texts
 from towers.training.batches import Batch, Batches, Part, share, stream
 from towers.training.errors import TrainingError
 from towers.training.loop import Trainer
-from towers.training.objectives import Contrastive, Distilled, Objective, Predictive
+from towers.training.objectives import Contrastive, Distilled, FineTuned, Objective, Predictive
 from towers.training.order import Order, key
 from towers.training.recipe import Recipe
 
@@ -84,6 +87,10 @@ def _samples(recipe: Recipe, pair: models.DualTower) -> samples.Samples:
     if recipe.objective == "distillation":
         teacher, mirror = models.image_tower(recipe.teacher), recipe.augment == "mirror"
         return loading.pictures(recipe.data, pair.image.transform, mirror, teacher)
+    if recipe.objective == "answers":
+        return labelled.answered(*recipe.data, pair.image.transform.size)
+    if recipe.objective == "task":
+        return labelled.sentences_of(*recipe.data, recipe.most, recipe.seed)
     if recipe.cache_features:
         drawn = recipe.most, recipe.seed
         return loading.featured(
@@ -115,6 +122,15 @@ def objective(recipe: Recipe, pair: models.DualTower, parts: Parts) -> Objective
         teacher = models.image_tower(recipe.teacher)
         wanted = loading.taught(parts[0].source.collection, teacher, recipe.precision)
         return Distilled(pair, wanted, recipe.seed)
+    if recipe.objective == "answers":
+        answers = frequent(parts[0].source.captions())
+        return FineTuned(pair, Answerer(pair.image, answers, recipe.seed))
+    if recipe.objective == "task":
+        with torch.random.fork_rng([]):
+            torch.manual_seed(recipe.seed)
+            targets = parts[0].source.images
+            head = TaskHead(pair.text.width, targets, recipe.hidden, recipe.dropout)
+        return FineTuned(pair, head)
     words = Vocabulary.of(itertools.islice(parts[0].source.captions(), VOCABULARY_TEXTS))
     if recipe.objective == "bag-of-words":
         return Predictive(pair, BagOfWords(pair.image.width, words, recipe.seed))

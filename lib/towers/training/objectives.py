@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from towers import losses, models
+from towers.models.answering import Answerer, TaskHead
 from towers.models.objectives import BagOfWords, Captioner
 from towers.training.batches import IMAGES, WRITTEN, Texts
 from towers.training.samples import Lookup
@@ -153,7 +154,39 @@ class Distilled(nn.Module):
         return (1 - (given * wanted).sum(-1)).mean()
 
 
-Objective = Contrastive | Predictive | Distilled
+class FineTuned(nn.Module):
+    """A head on one tower, and the tower with it, learn the right answers.
+
+    Attributes:
+        dual: of whose towers one learns: the image tower questions that stand above their pictures,
+            or the text tower a task on sentences, whose answers stand in the pictures' place.
+        head: answers; that of questions has the image tower in it.
+        adds_up: as for `Predictive`.
+    """
+
+    adds_up: ClassVar[bool] = False
+
+    def __init__(self, dual: models.DualTower, head: Answerer | TaskHead) -> None:
+        super().__init__()
+        self.dual, self.head = dual, head
+
+    def tokenize(self, texts: list[str]) -> Texts:
+        """The classes of answers to questions, or sentences as the text tower reads them."""
+        asks = isinstance(self.head, Answerer)
+        return self.head.classes(texts) if asks else self.dual.text.tokenize(texts)
+
+    def forward(self, images: Tensor, texts: Texts) -> tuple[Tensor, Tensor]:
+        """What the head says, and the right answers."""
+        if isinstance(self.head, Answerer):
+            return self.head(images), texts
+        return self.head(self.dual.text(texts)), images
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Float[Tensor, ""]:
+        """The loss over this rank's questions or sentences."""
+        return self.head.loss(outputs.float(), targets)
+
+
+Objective = Contrastive | Predictive | Distilled | FineTuned
 
 
 def pixels(dual: models.DualTower, images: Tensor) -> Tensor:

@@ -18,18 +18,23 @@ from towers.training.errors import TrainingError
 from towers.training.schedules import SCHEDULES, descent
 
 CHOICES = {
-    "objective": ("clip", "bag-of-words", "captions", "distillation"),
-    "optimiser": ("adamw", "adafactor"),
+    "objective": ("clip", "bag-of-words", "captions", "distillation", "answers", "task"),
+    "optimiser": ("adamw", "adafactor", "sgd"),
     "schedule": tuple(SCHEDULES),
     "precision": ("fp32", "bf16", "fp16"),
     "augment": ("none", "crop", "mirror"),
 }
 """What the fields of few values may be."""
 
+HEADS = ("answers", "task")
+"""Objectives of fine-tuning."""
+
 FREE = ("workers", "checkpoint_every", "keep", "validation", "evaluate_every", "name")
 """Fields that change no weight: a run may be resumed with others."""
 
-_ABOVE_ZERO = ("batch", "lr", "eps", "accumulate", "tile", "checkpoint_every", "keep")
+_ABOVE_ZERO = (
+    "batch", "lr", "head_rate", "hidden", "eps", "accumulate", "tile", "checkpoint_every", "keep",
+)  # fmt: skip
 _NOT_BELOW_ZERO = (
     "embed", "steps", "epochs", "weight_decay", "warmup", "clip_norm", "chunk", "workers", "seed",
     "evaluate_every", "most",
@@ -42,9 +47,9 @@ class Recipe:
 
     Attributes:
         image: image tower, as `models.load` takes it; or that of another run, as `named` gives it.
-        text: text tower, likewise.
+        text: text tower, likewise; the same run or file twice is its pair.
         data: collections, scenes or shards, as `training.loading.load` takes them; one that is
-            named twice is seen twice as often.
+            named twice is seen twice as often. Or questions, or a task, see `training.labelled`.
         text_pairs: sources of pairs of texts, as `training.texts` has them, that take the place of
             some image-text pairs in every batch.
         text_share: of the batch that they take, rounded to whole pairs; at 1 `data` is empty.
@@ -55,13 +60,16 @@ class Recipe:
         policy: what moves and what is locked, as `models.trainable` has it; "scratch": towers from
             scratch, the projections and the scale move, all other towers are locked.
         objective: what is learnt: "clip"; to predict the captions' words from the pictures, as
-            "bag-of-words" or one after the other, as "captions"; or "distillation", to see pictures
-            as another tower does (captions and the text tower are left alone).
+            "bag-of-words" or one after the other, as "captions"; "distillation", to see pictures
+            as another tower does (captions and the text tower are left alone); "answers" to
+            questions that stand above their pictures; or a "task" on sentences.
         teacher: image tower of the distillation.
+        hidden: units of both hidden layers of a task's network.
         batch: pairs per update, over all ranks; the others are a pair's negatives.
         lr: peak learning rate.
-        optimiser: "adamw", or "adafactor" as CLIPPO has it.
-        betas: of AdamW.
+        head_rate: the same of what answers or predicts, as a multiple of `lr`.
+        optimiser: "adamw"; "adafactor" as CLIPPO has it; or "sgd", with momentum.
+        betas: of AdamW; the first is SGD's momentum.
         eps: of AdamW.
         weight_decay: decoupled; AdamW's on all weights but gains and biases, Adafactor's on kernels
             only and not multiplied by `lr`, so that far less of it is the same.
@@ -78,10 +86,12 @@ class Recipe:
             in evaluation, "mirror" likewise, and turns half of them.
         cache_features: whether a frozen image tower looks at each picture once, before training,
             instead of in each epoch; a frozen text tower then reads each caption once, too.
-        dropout: share of such features set to zero in each pair, the rest scaled up.
+        dropout: share of such features, or before each layer of a task's network, set to zero in
+            each pair, the rest scaled up.
         apart: collections that will be tested on: near duplicates of their pictures are left out;
             with `cache_features`.
-        most: items of each collection, drawn by the seed; 0: all; with `cache_features`.
+        most: items of each collection, drawn by the seed; 0: all; with `cache_features`, or of a
+            task.
         max_bad: share of unreadable samples above which the run stops (nine are always forgiven).
         seed: of the first weights, the order, the drawn captions, the crops and the dropout.
         workers: processes per rank that read samples; 0: the training process itself.
@@ -104,8 +114,10 @@ class Recipe:
     policy: str = trainable.SCRATCH
     objective: str = "clip"
     teacher: str = ""
+    hidden: int = 768
     batch: int = 256
     lr: float = 5e-4
+    head_rate: float = 1.0
     optimiser: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
@@ -296,15 +308,17 @@ def _disagreements(recipe: Recipe):
     distils = recipe.objective == "distillation"
     far = [name for name in recipe.data if name.startswith("shards:")]
     unfit = recipe.cache_features or far or recipe.validation
-    if distils != bool(recipe.teacher) or (distils and unfit):
+    if distils != bool(recipe.teacher) or (unfit and (distils or recipe.objective in HEADS)):
         yield (
-            "expected a teacher with objective distillation alone, on collections and without "
-            f"cache_features or validation, got {recipe.teacher!r} with {recipe.objective}; change "
-            "one of them"
+            "expected a teacher with objective distillation alone, and this, answers and task on "
+            "collections and without cache_features or validation, got "
+            f"{recipe.teacher!r} with {recipe.objective}; change one of them"
         )
     if not 0 <= recipe.dropout < 1:
         yield f"expected dropout in [0, 1), got {recipe.dropout}"
-    if (recipe.dropout or recipe.apart or recipe.most) and not recipe.cache_features:
+    free = recipe.objective == "task"
+    unread = recipe.apart or ((recipe.dropout or recipe.most) and not free)
+    if unread and not recipe.cache_features:
         yield (
             f"expected cache_features with dropout, apart and most, got dropout {recipe.dropout}, "
             f"apart {list(recipe.apart)} and most {recipe.most}; set it, or leave them out"
@@ -331,12 +345,29 @@ def _disagreements(recipe: Recipe):
         )
     if recipe.shard and recipe.precision == "fp16":
         yield "expected precision bf16 or fp32 with shard, got fp16; its scaler sees one rank only"
+    yield from _of_heads(recipe)
     if not all(0 <= beta < 1 for beta in recipe.betas):
         yield f"expected two betas in [0, 1), got {list(recipe.betas)}"
     if not 0 <= recipe.max_bad <= 1:
         yield f"expected max_bad in [0, 1], got {recipe.max_bad}"
     if recipe.seed >= 2**63 or not math.isfinite(recipe.lr):
         yield f"expected a seed below 2**63, got {recipe.seed}; lower it"
+
+
+def _of_heads(recipe: Recipe):
+    """What is impossible about tasks, heads and SGD."""
+    if recipe.objective in HEADS and (len(recipe.data) > 1 or recipe.augment != "none"):
+        yield (
+            f"expected one name in data and augment none with {recipe.objective}, got "
+            f"{list(recipe.data)} and {recipe.augment}; leave the others out"
+        )
+    if recipe.head_rate != 1 and (recipe.objective == "clip" or recipe.optimiser == "adafactor"):
+        yield (
+            f"expected head_rate 1 with objective clip, or with adafactor, got {recipe.head_rate}; "
+            "leave it out"
+        )
+    if recipe.optimiser == "sgd" and recipe.weight_decay:
+        yield f"expected weight_decay 0 with sgd, got {recipe.weight_decay}; set it"
 
 
 def _mixtures(recipe: Recipe):

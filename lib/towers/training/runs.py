@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from towers import files, models
+from towers import files, models, names
 from towers.data.reports import told, too_many
 from towers.experiments import fingerprints
 from towers.models import encoders, trainable
@@ -124,7 +124,9 @@ def train(
 def named(recipe: Recipe) -> str:
     """A name by which other recipes begin with a tower of this run: "run:" and 16 hex digits.
 
-    The recipe is written down in the cache; it is trained when another one needs it, and once.
+    `?image=96` behind it resizes the tower's positions to such pictures (`models.continued`), and a
+    recipe both of whose towers have one name begins with the pair. The recipe is written down in
+    the cache; it is trained when another one needs it, and once.
     """
     short = recipe.digest[:16]
     files.atomic_write(_recipe_of(short), json.dumps(recipe.mapping(), indent=1))
@@ -147,19 +149,23 @@ def pair(
     """
     if dual is None:
         sides = {"image": recipe.image, "text": recipe.text}
-        towers = [_tower(name, side, device) for side, name in sides.items()]
+        others = {name for name in sides.values() if name.startswith((RUN, "file:"))}
+        pairs = {name: _begun(name, device) for name in others}  # one, if both sides name one
+        towers = [getattr(pairs.get(name), side, name) for side, name in sides.items()]
         dual = models.dual(
             *towers, recipe.embed or None, recipe.seed, name=recipe.title, device=device
         )
     return trainable.apply(dual, recipe.policy, recipe.seed)
 
 
-def _tower(name: str, side: str, device: str) -> str | models.Tower:
-    """A tower of another run; any other name stays one."""
-    if not name.startswith(RUN):
-        return name
+def _begun(name: str, device: str) -> models.DualTower:
+    """A copy of the pair of another run, or of a file, at the resolution that the name says."""
+    parts = names.parse(name)
+    said = names.options(_resized, parts)
+    if parts.scheme == "file":
+        return _resized(models.load(f"file:{parts.place}", device), **said)
     try:
-        written = json.loads(_recipe_of(name.removeprefix(RUN)).read_text(encoding="utf-8"))
+        written = json.loads(_recipe_of(parts.place).read_text(encoding="utf-8"))
         recipe = Recipe.from_mapping(written)
     except (OSError, ValueError):
         raise TrainingError(
@@ -167,8 +173,12 @@ def _tower(name: str, side: str, device: str) -> str | models.Tower:
             "names it first"
         ) from None
     if device == "meta":
-        return getattr(pair(recipe, device="meta"), side)
-    return copy.deepcopy(getattr(_trained(recipe, files.cache_home()), side))
+        return _resized(pair(recipe, device="meta"), **said)
+    return _resized(copy.deepcopy(_trained(recipe, files.cache_home())), **said)
+
+
+def _resized(dual: models.DualTower, *, image: names.Size | None = None) -> models.DualTower:
+    return models.continued(dual, image) if image else dual
 
 
 @functools.lru_cache(maxsize=4)

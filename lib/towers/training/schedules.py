@@ -37,6 +37,17 @@ def constant(step: int, steps: int, warmup: int = 0) -> float:
     return _climbing(step, warmup) if step < warmup else 1.0
 
 
+def linear(step: int, steps: int, warmup: int = 0) -> float:
+    """Linear warm-up, then a straight line down to 0; arguments and errors as for `cosine`.
+
+    Source: Devlin et al. 2019, appendix A.2.
+    """
+    _check(steps, warmup)
+    if step < warmup:
+        return _climbing(step, warmup)
+    return max(0, steps - step) / (steps - warmup)
+
+
 def reciprocal_sqrt(step: int, steps: int, warmup: int) -> float:
     """Linear warm-up, 1 / sqrt(1 + (step - warmup) / warmup), and a linear descent to 0 at the end.
 
@@ -82,6 +93,7 @@ def descent(schedule: str, steps: int, warmup: int) -> int:
 SCHEDULES: dict[str, Callable[[int, int, int], float]] = {
     "cosine": cosine,
     "constant": constant,
+    "linear": linear,
     "reciprocal-sqrt": reciprocal_sqrt,
 }
 
