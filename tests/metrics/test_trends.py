@@ -84,11 +84,6 @@ def test_what_has_no_law_is_refused(sizes, value, said):
         trends.power_law(sizes, value)
 
 
-def test_a_confidence_of_one_is_refused():
-    with pytest.raises(ValueError, match="confidence"):
-        trends.power_law(GRID, np.ones(9), 1.0)
-
-
 @given(hnp.arrays(int, (7, 2), elements=st.integers(0, 4)))
 def test_the_frontier_is_what_nothing_beats(points):
     cost, value = points.T
