@@ -235,8 +235,8 @@ def table(
     results = results or files.results_home()
     pattern = f"{experiment or '*/*'}/{{}}/{FILE}"
     scales = SCALES if scale is None else [scale]
-    found = sorted(path for each in scales for path in results.glob(pattern.format(each)))
-    return frame([row for path in found for row in read(path.parent)[1]])
+    paths = sorted(path for name in scales for path in results.glob(pattern.format(name)))
+    return frame([row for path in paths for row in read(path.parent)[1]])
 
 
 def frame(rows: Sequence[Record]) -> "pd.DataFrame":

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from towers.evaluation import comparisons
+from towers.metrics import intervals
 from towers.records import Measurement
 
 QUANTILE = 4.30265272991  # of Student with two degrees of freedom, at 97.5 %
@@ -73,6 +74,44 @@ def test_conditions_stand_apart_and_chance_is_averaged_where_all_have_it():
     assert first.chance == pytest.approx(0.2)
     (mean,) = comparisons.over_seeds([rows[0], replace(rows[1], chance=None)], ["R@1"])
     assert mean.chance is None
+
+
+SEEDS = {
+    ("a", "easy"): [0.9, 0.8, 0.7], ("b", "easy"): [0.8, 0.7, 0.6],
+    ("a", "hard"): [0.1, 0.3, 0.2], ("b", "hard"): [0.2, 0.2, 0.21],
+    ("c", "hard"): [0.0, 0.0, 0.0], ("a", "alone"): [0.5, 0.5, 0.5],
+}  # fmt: skip
+
+
+def of_seeds():
+    return [
+        replace(row(seed, value, "m", model, data), at={"k": 1})
+        for (model, data), values in SEEDS.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_gains_over_seeds_are_paired_by_seed():
+    rows = comparisons.gains_over_seeds(of_seeds(), "a", "b", ["m"])
+    assert [(row.data, row.metric) for row in rows] == [
+        ("easy", "m gain"), ("hard", "m gain"), ("all", "average gain"),
+    ]  # fmt: skip
+    easy, hard, whole = rows
+    # the seeds scatter, the differences do not
+    assert (easy.value, easy.low, easy.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert easy.at == {"k": 1, "over": "b", "averaged": "seeds"}
+    assert hard.low < 0 < hard.high
+    assert hard.value == pytest.approx((-0.1 + 0.1 - 0.01) / 3)
+    each = np.array([(0.1 - 0.1) / 2, (0.1 + 0.1) / 2, (0.1 - 0.01) / 2])
+    assert (whole.model, whole.at, whole.n) == ("a", {"over": "b", "averaged": "seeds"}, 3)
+    assert whole.value == pytest.approx(each.mean())
+    assert (whole.low, whole.high) == pytest.approx(intervals.student(each))
+
+
+def test_seeds_of_models_that_share_no_data_are_refused():
+    for second, wanted in (("d", "m"), ("b", "other")):
+        with pytest.raises(ValueError, match="models are: a, b, c"):
+            comparisons.gains_over_seeds(of_seeds(), "a", second, [wanted])
 
 
 def asked(metric, hits, groups=None, **conditions):

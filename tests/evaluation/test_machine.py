@@ -37,7 +37,7 @@ def test_a_copy_counts_what_is_read_and_written(clock):
 
 
 def test_limits_are_records_with_their_units():
-    rows = machine.evaluate(machine.limits(side=64, size=1 << 16))
+    rows = machine.evaluate(side=64, size=1 << 16)
     assert [row.metric for row in rows] == [
         "matrix product, fp32 (GFLOP/s)", "matrix product, bf16 (GFLOP/s)",
         "copying memory (GB/s)", "threads",

@@ -85,11 +85,11 @@ def _shares(objective, scenes: Scenes, task: str) -> float:
 
 @pytest.mark.parametrize(
     ("level", "expected"),
-    [(0.1, 50.0), (0.2, 100.0), (0.25, 150.0), (0.3, 200.0), (0.0, 0.0), (0.41, None)],
+    [(0.1, 50.0), (0.2, 100.0), (0.25, 150.0), (0.3, 200.0), (0.0, 0.0)],
 )
 def test_pairs_are_read_off_the_line_between_points(level, expected):
     found = objectives.pairs_to_reach(np.array([100, 200, 300]), np.array([0.2, 0.3, 0.4]), level)
-    assert found == (None if expected is None else pytest.approx(expected))
+    assert found == pytest.approx(expected)
 
 
 def test_a_curve_has_the_evaluations_of_a_log():
@@ -120,10 +120,6 @@ def test_the_common_level_is_what_all_runs_reach():
     assert values["slow", "times fewer pairs", "fast"] == pytest.approx(1 / 4)
     assert values["fast", "final accuracy"] == 0.8
     assert len(values) == 7  # one seed has no mean, and nothing is compared with itself
-    alone = objectives.evaluate(
-        curves, count=10, chance=0.2, data="toys", against=["slow"], level=0.5
-    )
-    assert [row.model for row in alone if "pairs" in row.metric] == ["fast"]
 
 
 def test_ratios_are_of_the_same_seed_and_averaged_as_ratios():
@@ -142,12 +138,10 @@ def test_ratios_are_of_the_same_seed_and_averaged_as_ratios():
     assert accuracy == pytest.approx({"fast": 0.55, "slow": 0.4})
 
 
-def test_there_is_no_mean_of_those_seeds_alone_that_got_there():
-    curves = made_up(("fast", 0, 0.4, 0.8), ("fast", 1, 0.4, 0.8), ("fast", 2, 0.1, 0.2),
-                     *(("slow", seed, 0.3, 0.6) for seed in range(3)))  # fmt: skip
-    rows = objectives.evaluate(
-        curves, count=10, chance=0.2, data="toys", against=["slow"], level=0.5
-    )
+def test_there_is_no_mean_of_those_seeds_alone_that_can_be_compared():
+    curves = made_up(*(("fast", seed, 0.4, 0.8) for seed in range(3)),
+                     *(("slow", seed, 0.3, 0.6) for seed in range(2)))  # fmt: skip
+    rows = objectives.evaluate(curves, count=10, chance=0.2, data="toys", against=["slow"])
     ratios = [row.at for row in rows if row.metric == "times fewer pairs"]
     assert ratios == [{"than": "slow"}] * 2
 

@@ -181,29 +181,3 @@ def test_every_row_runs_and_agrees(name):
     assert found.agreed
     assert found.ratio > 0
     assert set(speed._load(name, speed._home(None)).SIZES) == set(speed.SIZES)
-
-
-def test_what_differs_is_in_the_table_and_not_in_the_figure(bench):
-    fine = speed.compare("squares", "laptop", 3, folder=bench())
-    apart = speed.compare("squares", "laptop", 3, folder=bench(agree="False"))
-    table = speed.table([fine, apart])
-    assert table["times less"].isna().tolist() == [False, True]
-    assert not table.iloc[:1].isna().any(axis=None)
-    drawn = speed.ratios([fine, apart])
-    assert drawn.to_dict("records") == [
-        {"benchmark": "squares", "value": 3.0, "low": 3.0, "high": 3.0, "goal": 3.0}
-    ]
-
-
-def test_notes_are_a_table_of_their_own(bench):
-    told = """
-    def notes(ours, peer, count):
-        return {"share of the peer's": ours / peer, "count": float(count)}
-    """
-    found = speed.compare("squares", "laptop", 3, folder=bench(more=told))
-    assert speed.notes([found]).to_dict("records") == [
-        {"benchmark": "squares", "note": "share of the peer's", "value": pytest.approx(1 / 3)},
-        {"benchmark": "squares", "note": "count", "value": 20.0},
-    ]
-    assert speed.notes([speed.compare("squares", "laptop", 3, folder=bench())]).empty
-    assert "count" not in speed.table([found])

@@ -1,11 +1,11 @@
-"""What notebooks draw from: galleries as rows, and a probe beside zero-shot."""
+"""What notebooks draw from: galleries as rows, and a linear probe."""
+
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from tests import toy_towers
-from towers import records
 from towers.evaluation import linear_probe, retrieval, zero_shot
 
 PROMPTS = {"class name": ["{}"], "ensemble": ["{}", "a photo of a {}."]}
@@ -14,13 +14,6 @@ PROMPTS = {"class name": ["{}"], "ensemble": ["{}", "a photo of a {}."]}
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
-
-
-def frame(measurements) -> pd.DataFrame:
-    """Measurements as a notebook sees them."""
-    return records.frame(
-        [records.Record(**vars(m), experiment="a/b", scale="smoke") for m in measurements]
-    )
 
 
 def test_guesses_are_the_most_probable_classes_best_first():
@@ -88,19 +81,41 @@ def test_a_linear_probe_needs_two_classes():
         linear_probe.fit(np.zeros((3, 2)), np.zeros(3, int), np.zeros((0, 2)), np.zeros(0, int))
 
 
-def test_probe_and_zero_shot_stand_side_by_side_where_both_are_measured():
-    toys = toy_towers.collection([()] * 40, labels=["owl", "cat"] * 20)
+def test_a_probe_is_scored_by_the_metric_of_the_card(monkeypatch):
+    toys = toy_towers.collection([()] * 40, labels=["owl", "cat", "cat", "sea"] * 10)
     train, test = toys[:30], toys[30:]
-    dual = toy_towers.dual()
-    measured = [
-        *linear_probe.evaluate(dual.image, train, test),
-        *zero_shot.evaluate(dual, test, PROMPTS, ks=(1,)),
-        *zero_shot.evaluate(dual, train[:20], PROMPTS, ks=(1,)),
+    image = toy_towers.dual().image
+    (plain,) = linear_probe.evaluate(image, train, test)
+    assert (plain.metric, plain.n, plain.chance) == ("accuracy", 10, 1 / 3)
+    assert plain.at == {"classifier": "supervised", "k": 1}
+    monkeypatch.setattr(zero_shot, "metric", lambda _: "mean_per_class_accuracy")
+    (row,) = linear_probe.evaluate(image, train, test)
+    assert (row.metric, row.at) == ("accuracy per class", {"classifier": "supervised"})
+    monkeypatch.setattr(zero_shot, "metric", lambda _: "roc_auc")
+    (ranked,) = linear_probe.evaluate(image, train, test)
+    assert (ranked.metric, ranked.chance) == ("ROC AUC", 0.5)
+
+
+def test_of_items_with_several_classes_each_is_learnt_for_itself(monkeypatch):
+    made = toy_towers.collection([()] * 40)
+    kinds = [("a",), ("a", "b"), (), ("b", "c")] * 10
+    items = [
+        replace(item, targets={"classes": names}) for item, names in zip(made, kinds, strict=True)
     ]
-    assert measured[0].n == 10
-    rows = linear_probe.beside(frame(measured), "ensemble")
-    assert sorted(rows.classifier) == ["supervised", "zero-shot, ensemble"]
-    assert set(rows.data) == {test.name}
+    toys = replace(made, items=tuple(items), class_names=("a", "b", "c"))
+    monkeypatch.setattr(zero_shot, "metric", lambda _: "eleven_point_map")
+    dual = toy_towers.dual()
+    probe, *rows = [
+        *linear_probe.evaluate(dual.image, toys[:30], toys[30:]),
+        *zero_shot.evaluate(dual, toys[30:], PROMPTS),
+    ]
+    assert [row.at["prompt"] for row in rows] == list(PROMPTS)
+    _, member = zero_shot.truth(toys[30:])
+    assert member.tolist() == [[name in names for name in "abc"] for names in kinds[30:]]
+    for row in (probe, *rows):
+        assert (row.metric, row.n) == ("11-point mAP", 10)
+        assert row.chance == pytest.approx(member.mean(0).mean())
+        assert row.low <= row.value <= row.high
 
 
 def test_a_probe_refuses_parts_of_different_classes():

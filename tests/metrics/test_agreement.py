@@ -71,7 +71,7 @@ def test_guessing_gives_what_the_paper_prints_for_an_untrained_network():
 
 @pytest.mark.parametrize("metric", [f1, matthews])
 def test_other_classes_than_two_are_refused(metric):
-    with pytest.raises(ValueError, match=r"expected classes 0 and 1, got \[0, 2\]"):
+    with pytest.raises(ValueError, match=r"expected classes 0 and 1, got \[0.0, 2.0\]"):
         metric(np.array([0, 2]), np.array([0, 1]))
 
 

@@ -1,4 +1,4 @@
-"""Accuracies and average precision against scikit-learn, definitions, and impossible input."""
+"""Accuracies, rankings and scores by name against scikit-learn, definitions, and bad input."""
 
 import numpy as np
 import pytest
@@ -8,16 +8,15 @@ from sklearn import metrics as peer
 
 from towers.metrics import (
     accuracy,
-    average_precision,
-    balanced_accuracy,
-    eleven_point_average_precision,
     eleven_point_map,
+    intervals,
     mean_average_precision,
     mean_per_class,
-    mean_per_class_accuracy,
-    top_k_accuracy,
-    top_k_hits,
+    roc_auc,
+    score,
+    scores,
 )
+from towers.metrics.classification import eleven_point_average_precision
 
 EXACT = 1e-12  # a few float64 additions of fractions in another order
 
@@ -29,36 +28,41 @@ seeds = st.integers(0, 2**32 - 1)
 def test_accuracies_equal_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, size=60)
-    scores = rng.normal(size=(60, 5))
-    predictions = scores.argmax(axis=1)
+    given = rng.normal(size=(60, 5))
+    predictions = given.argmax(axis=1)
     assert accuracy(predictions, labels) == pytest.approx(
         peer.accuracy_score(labels, predictions), abs=EXACT
     )
-    assert mean_per_class_accuracy(predictions, labels) == pytest.approx(
+    assert mean_per_class(predictions == labels, labels) == pytest.approx(
         peer.recall_score(
             labels, predictions, average="macro", labels=np.unique(labels), zero_division=0
         ),
         abs=EXACT,
     )
-    for k in (1, 3):
-        assert top_k_accuracy(scores, labels, k) == pytest.approx(
-            peer.top_k_accuracy_score(labels, scores, k=k, labels=np.arange(5)), abs=EXACT
-        )
 
 
 @given(seeds, st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_average_precision_equals_scikit_learn(seed, tied):
+def test_rankings_equal_scikit_learn(seed, tied):
     rng = np.random.default_rng(seed)
-    scores = rng.integers(0, 4, size=(30, 3)) if tied else rng.normal(size=(30, 3))
+    given = rng.integers(0, 4, size=(30, 3)) if tied else rng.normal(size=(30, 3))
     targets = rng.random((30, 3)) < 0.3
-    targets[0] = True
-    assert average_precision(scores[:, 0], targets[:, 0]) == pytest.approx(
-        peer.average_precision_score(targets[:, 0], scores[:, 0]), abs=EXACT
+    targets[0], targets[1] = True, False
+    assert mean_average_precision(given, targets) == pytest.approx(
+        peer.average_precision_score(targets, given, average="macro"), abs=EXACT
     )
-    assert mean_average_precision(scores, targets) == pytest.approx(
-        peer.average_precision_score(targets, scores, average="macro"), abs=EXACT
-    )
+    assert roc_auc(given, targets) == pytest.approx(peer.roc_auc_score(targets, given), abs=EXACT)
+
+
+def test_of_two_classes_the_margin_ranks():
+    rng = np.random.default_rng(3)
+    given, labels = rng.normal(size=(40, 2)), rng.integers(0, 2, 40)
+    pairs = [
+        np.sign(given[one, 1] - given[one, 0] - given[other, 1] + given[other, 0])
+        for one in np.flatnonzero(labels == 1)
+        for other in np.flatnonzero(labels == 0)
+    ]
+    assert roc_auc(given, np.eye(2)[labels]) == pytest.approx((np.mean(pairs) + 1) / 2, abs=EXACT)
 
 
 def eleven_points_by_definition(scores, targets):
@@ -98,36 +102,71 @@ def test_eleven_points_do_not_stumble_over_a_tenth():
 
 
 def test_a_perfect_ranking_scores_one_and_a_constant_one_scores_prevalence():
-    targets = np.array([True, False, False, True, False])
-    for metric in (average_precision, eleven_point_average_precision):
+    targets = np.array([[True], [False], [False], [True], [False]])
+    for metric in (mean_average_precision, eleven_point_map):
         assert metric(targets.astype(float), targets) == 1
-        assert metric(np.zeros(5), targets) == pytest.approx(2 / 5, abs=EXACT)
+        assert metric(np.zeros((5, 1)), targets) == pytest.approx(2 / 5, abs=EXACT)
+    assert roc_auc(targets.astype(float), targets) == 1
+    assert roc_auc(np.zeros((5, 1)), targets) == 0.5
 
 
 def test_infinite_scores_tie_like_others():
     targets = np.array([True, False])
-    assert average_precision(np.array([np.inf, np.inf]), targets) == 0.5
-
-
-@pytest.mark.parametrize("k", [1, 2, 3, 9])
-def test_constant_scores_measure_chance(k):
-    labels = np.array([0, 1, 2, 2])
-    assert top_k_accuracy(np.ones((4, 3)), labels, k) == pytest.approx(min(k, 3) / 3, abs=EXACT)
-
-
-def test_ties_share_the_hit():
-    scores = np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
-    assert list(top_k_hits(scores, [0, 1])) == [0.5, 1.0]
+    assert eleven_point_average_precision(np.array([np.inf, np.inf]), targets) == 0.5
 
 
 def test_classes_count_alike_and_empty_ones_do_not_count():
-    labels = np.array(["cat", "cat", "cat", "owl"])
-    predictions = np.array(["cat", "cat", "owl", "elk"])
-    assert mean_per_class_accuracy(predictions, labels) == pytest.approx((2 / 3 + 0) / 2, abs=EXACT)
-    assert balanced_accuracy is mean_per_class_accuracy
     assert mean_per_class([1.0, 0.5, 0.0], [7, 7, 2]) == pytest.approx((0.75 + 0) / 2, abs=EXACT)
     targets = np.array([[True, False], [False, False]])
-    assert mean_average_precision([[1.0, 0.0], [0.0, 1.0]], targets) == 1
+    for metric in (mean_average_precision, eleven_point_map, roc_auc):
+        assert metric([[1.0, 0.0], [0.0, 1.0]], targets) == 1
+
+
+class TestScoresByName:
+    LABELS = np.array([0, 0, 0, 1, 2, 2])
+    GIVEN = np.eye(3)[[0, 1, 0, 1, 2, 0]]
+
+    def test_each_has_its_value_interval_and_chance(self):
+        groups = np.array(list("aabbcc"))
+        hits = np.array([1.0, 0, 1, 1, 1, 0])
+        plain, per_class = (
+            score(name, self.GIVEN, self.LABELS, groups=groups, seed=4)
+            for name in ("accuracy", "mean_per_class_accuracy")
+        )
+        low, high = intervals.clopper_pearson(4, 6)
+        expected = {"metric": "accuracy", "value": 4 / 6, "low": low, "high": high, "n": 6}
+        assert plain == expected | {"chance": 1 / 3}
+        assert (per_class["metric"], per_class["chance"]) == ("accuracy per class", 1 / 3)
+        assert per_class["value"] == pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
+        ends = intervals.proportion_per_class(hits, self.LABELS, groups=groups, seed=4)
+        assert (per_class["low"], per_class["high"]) == ends
+
+    def test_several_draws_are_averaged_item_by_item(self):
+        other = np.eye(3)[[0, 0, 0, 0, 2, 2]]
+        both = score("accuracy", np.stack([self.GIVEN, other]), self.LABELS, seed=1)
+        hits = np.array([1.0, 0.5, 1, 0.5, 1, 0.5])
+        assert both["value"] == pytest.approx(hits.mean())
+        assert (both["low"], both["high"]) == intervals.bootstrap(hits, seed=1)
+
+    @pytest.mark.parametrize("name", scores.RANKINGS)
+    def test_rankings_take_one_class_an_item_or_several(self, name):
+        rng = np.random.default_rng(0)
+        given, labels = rng.normal(size=(50, 3)), rng.integers(0, 3, 50)
+        given[np.arange(50), labels] += 1
+        one, several = (score(name, given, rows) for rows in (labels, np.eye(3, dtype=int)[labels]))
+        assert one["value"] == pytest.approx(scores.RANKINGS[name][1](given, np.eye(3)[labels]))
+        assert (one["value"], one["chance"]) == (several["value"], several["chance"])
+        assert scores.value(name, given, labels) == one["value"]
+        assert one["chance"] < one["low"] < one["value"] < one["high"]
+        draws = score(name, np.stack([given, -given]), labels)
+        other = scores.RANKINGS[name][1](-given, np.eye(3)[labels])
+        assert draws["value"] == pytest.approx((one["value"] + other) / 2)
+
+    def test_unknown_names_and_several_classes_of_an_accuracy_are_refused(self):
+        with pytest.raises(ValueError, match="got 'luck'"):
+            score("luck", self.GIVEN, self.LABELS)
+        with pytest.raises(ValueError, match="one class an item for accuracy"):
+            score("accuracy", self.GIVEN, np.eye(3, dtype=int)[self.LABELS])
 
 
 @pytest.mark.parametrize(
@@ -137,16 +176,13 @@ def test_classes_count_alike_and_empty_ones_do_not_count():
         lambda: accuracy([1], [1, 2]),
         lambda: accuracy([np.nan], [1.0]),
         lambda: mean_per_class([np.nan, 1.0], [0, 0]),
-        lambda: top_k_accuracy([[0.0, np.nan]], [0]),
-        lambda: top_k_accuracy([[0.0, 1.0]], [2]),
-        lambda: top_k_accuracy([[0.0, 1.0]], [0], k=0),
-        lambda: top_k_accuracy([[0.0, 1.0]], [[0]]),
-        lambda: average_precision([np.nan], [True]),
-        lambda: average_precision([0.5], [False]),
-        lambda: average_precision([0.5], [2]),
+        lambda: mean_average_precision([[np.nan]], [[True]]),
         lambda: mean_average_precision([[0.5]], [[False]]),
+        lambda: mean_average_precision([[0.5]], [[2]]),
         lambda: mean_average_precision([[0.5]], [[True, False]]),
+        lambda: eleven_point_average_precision([np.nan], [True]),
         lambda: eleven_point_map([0.5], [True]),
+        lambda: roc_auc([[0.5]], [[True]]),
     ],
 )
 def test_bad_input_is_one_line(call):

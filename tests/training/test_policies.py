@@ -11,7 +11,7 @@ from torch import nn
 from tests.models.transformers_small import text_tower
 from tests.training import ranks, toy_runs
 from towers import losses, models, training
-from towers.papers import lilt
+from towers.papers import lilt_models
 from towers.training import command, logs, states
 from towers.training.extension import before_descent
 from towers.training.runs import pair as prepared
@@ -180,7 +180,7 @@ def test_before_the_descent_adapters_are_there(tmp_path):
 
 def test_planned_memory_and_work_fall_with_what_moves():
     """The paper's own run: full training, layerwise adapters, layer norms."""
-    rows = lilt.configurations()
+    rows = lilt_models.configurations()
     full, adapted, norms = (
         training.plan(rows[letter].build(), 512, 15 * 591_753, ranks=4) for letter in "ghc"
     )

@@ -78,7 +78,7 @@ class Card:
         reader: module below `towers.data` and function that `data.load` calls, as
             "stamps:stamps"; None: the set is no collection that comes with the library.
         stands_for: what Table 11 of the CLIP paper calls it.
-        metric: function of `towers.metrics` that the paper scores it by.
+        metric: what the paper scores it by, one of `towers.metrics.scores.BY_NAME`.
         torchvision: how torchvision reads it, if it does.
         sources: the packages that its files come from, by name.
         classes: their names in the order of their numbers; the name of a card that has the same;

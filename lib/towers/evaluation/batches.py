@@ -43,24 +43,22 @@ class Batch:
 def view(
     dual: models.DualTower,
     collection: data.Collection,
-    language: str = "en",
     dtype: Precision | None = None,
 ) -> Batch:
-    """All items of a collection as one batch, each with its first caption.
+    """All items of a collection as one batch, each with its first English caption.
 
     Args:
         dual: with frozen towers.
-        collection: at least two items, all with a caption.
-        language: of the captions.
+        collection: at least two items, all with a caption in English.
         dtype: in which the towers compute; None takes the quicker one.
 
     Raises:
-        ValueError: fewer than two items, or one without a caption in the language.
+        ValueError: fewer than two items, or one without such a caption.
     """
-    captions = collection.captions(language)
+    captions = collection.captions("en")
     if len(captions) < 2 or not all(captions):
         raise ValueError(
-            f"expected at least 2 items, all with a caption in {language!r}, got {len(captions)} "
+            f"expected at least 2 items, all with an English caption, got {len(captions)} "
             f"of which {sum(map(bool, captions))} have one; choose others"
         )
     texts = [of_item[0] for of_item in captions]

@@ -16,6 +16,9 @@ from jaxtyping import Float, Shaped
 from towers import metrics
 from towers.records import Measurement
 
+PER_QUERY = {"model", "item", "group", "hit", "chance", "seed"}
+"""Columns of hits that say something of a query; all others are conditions."""
+
 
 def gain(
     ours: Float[np.ndarray, " queries"],
@@ -74,28 +77,27 @@ def gains(
     Raises:
         ValueError: they were asked different things.
     """
-    told = {"model", "item", "group", "hit", "chance", "seed"}
-    names = [name for name in first.columns if name not in told]
-    theirs = dict(iter(second.groupby(names, sort=False, dropna=False)))
+    names = [name for name in first.columns if name not in PER_QUERY]
+    ours, theirs = (
+        {
+            tuple(None if pd.isna(value) else value for value in key): part
+            for key, part in frame.groupby(names, sort=False, dropna=False)
+        }
+        for frame in (first, second)
+    )
     rows = []
-    for key, own in first.groupby(names, sort=False, dropna=False):
-        other = next((part for name, part in theirs.items() if _same(name, key)), None)
-        if other is None or list(own.group) != list(other.group):
+    for key, part in ours.items():
+        other = theirs.get(key)
+        if other is None or list(part.group) != list(other.group):
             raise ValueError(
-                f"expected {model} and {over} on the same queries of {key}, got {len(own)} and "
+                f"expected {model} and {over} on the same queries of {key}, got {len(part)} and "
                 f"{0 if other is None else len(other)}; ask both about the same collection"
             )
-        at = {name: value for name, value in zip(names, key, strict=True) if not pd.isna(value)}
-        ours, others = own.hit.to_numpy(), other.hit.to_numpy()
-        asked = {"model": model, "data": data, "metric": at.pop("metric"), "over": over, "at": at}
-        rows.append(gain(ours, others, groups=own.group.to_numpy(), seed=seed, **asked))
+        at = {name: value for name, value in zip(names, key, strict=True) if value is not None}
+        both = part.hit.to_numpy(), other.hit.to_numpy()
+        shared = {"model": model, "data": data, "metric": at.pop("metric"), "over": over, "at": at}
+        rows.append(gain(*both, groups=part.group.to_numpy(), seed=seed, **shared))
     return rows
-
-
-def _same(first: tuple, second: tuple) -> bool:
-    """Whether two keys are equal, missing conditions included."""
-    pairs = zip(first, second, strict=True)
-    return all(one == two or (pd.isna(one) and pd.isna(two)) for one, two in pairs)
 
 
 def over_seeds(
@@ -117,15 +119,15 @@ def over_seeds(
     Raises:
         ValueError: a value to be averaged geometrically is not above zero.
     """
-    found: dict[tuple, dict[int, Measurement]] = {}
+    values: dict[tuple, dict[int, Measurement]] = {}
     seeds: dict[tuple[str, str], set[int]] = {}
     for row in (row for row in rows if row.seed is not None):
         seeds.setdefault((row.model, row.data), set()).add(row.seed)
         if row.metric in wanted:
             key = (row.model, row.data, row.metric, tuple(sorted(row.at.items())))
-            found.setdefault(key, {})[row.seed] = row
+            values.setdefault(key, {})[row.seed] = row
     means = []
-    for (model, data, metric, at), of_seed in found.items():
+    for (model, data, metric, at), of_seed in values.items():
         if len(of_seed) < 2 or set(of_seed) != seeds[model, data]:
             continue
         value, low, high = _mean([row.value for row in of_seed.values()], metric, geometric)
@@ -137,6 +139,55 @@ def over_seeds(
                         n=len(of_seed), chance=chance, at=dict(at) | {"averaged": how})
         )  # fmt: skip
     return means
+
+
+def gains_over_seeds(
+    rows: Sequence[Measurement], first: str, second: str, wanted: Collection[str]
+) -> list[Measurement]:
+    """How much more one model has than another, seed by seed: means over seeds.
+
+    Args:
+        rows: of both models, with the same seeds.
+        first: the model whose gains these are.
+        second: the model that it is compared with.
+        wanted: metrics to compare.
+
+    Returns:
+        As `over_seeds`, for whatever both were measured on: "recall gain" at `over` the second
+        model and the other conditions, for example; last "average gain" on "all", the mean of all
+        gains of a seed.
+
+    Raises:
+        ValueError: nothing was measured of both.
+    """
+    ours, theirs = (
+        {
+            (row.data, row.metric, tuple(row.at.items()), row.seed): row
+            for row in rows
+            if row.model == name and row.metric in wanted and row.seed is not None
+        }
+        for name in (first, second)
+    )
+    gained: dict[int, list[float]] = {}
+    single = []
+    for (data, metric, at, seed), row in ours.items():
+        if other := theirs.get((data, metric, at, seed)):
+            gained.setdefault(seed, []).append(row.value - other.value)
+            single.append(
+                Measurement(model=first, data=data, metric=f"{metric} gain", n=row.n, seed=seed,
+                            value=gained[seed][-1], at=dict(at) | {"over": second})
+            )  # fmt: skip
+    if not single:
+        raise ValueError(
+            f"expected {', '.join(wanted)} of {first!r} and {second!r} on the same data and seeds, "
+            f"got none; models are: {', '.join(dict.fromkeys(row.model for row in rows))}"
+        )
+    whole = [
+        Measurement(model=first, data="all", metric="average gain", value=float(np.mean(values)),
+                    n=len(values), seed=seed, at={"over": second})
+        for seed, values in gained.items()
+    ]  # fmt: skip
+    return over_seeds([*single, *whole], {row.metric for row in (*single, *whole)})
 
 
 def _mean(values: Sequence[float], metric: str, geometric: bool) -> tuple[float, float, float]:

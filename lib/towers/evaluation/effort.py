@@ -58,12 +58,12 @@ def weigh(
         Measurement(metric=key, value=float(value), n=1, **shared) for key, value in values.items()
     ]
     speeds = [line["pairs_per_second"] for line in log if "pairs_per_second" in line]
-    told = {
+    medians = {
         "seconds per update": [batch / speed for speed in speeds],
         "duplicates per batch": [line["duplicates"] for line in log if "duplicates" in line],
     }
     rows += [
-        Measurement(metric=key, value=float(np.median(each)), n=len(each), **shared)
-        for key, each in told.items() if each
+        Measurement(metric=key, value=float(np.median(of_updates)), n=len(of_updates), **shared)
+        for key, of_updates in medians.items() if of_updates
     ]  # fmt: skip
     return rows

@@ -19,7 +19,7 @@ def check(model: object, *collections: object, ks: Sequence[int] = (1,)) -> None
     Raises:
         ValueError: a model or collection is text, a number, a list or None; a k below 1, or none.
     """
-    for given, call in ((model, "models.load"), *((each, "data.load") for each in collections)):
+    for given, call in ((model, "models.load"), *((part, "data.load") for part in collections)):
         if given is None or isinstance(given, str | int | float | list | tuple):
             raise ValueError(f"expected what {call} gives, got {given!r:.80}; load it first")
     if not len(ks) or min(ks) < 1:

@@ -30,28 +30,28 @@ FLOOR = 1e-5
 def predict(
     shots: Float[np.ndarray, "shots width"],
     labels: Int[np.ndarray, " shots"],
-    asked: Float[np.ndarray, "items width"],
+    queries: Float[np.ndarray, "items width"],
     classes: int,
     penalty: float = PENALTY,
-) -> Int[np.ndarray, " items"]:
-    """The class number of each asked row.
+) -> Float[np.ndarray, "items classes"]:
+    """A score of each class for each query; the largest wins.
 
     Args:
         shots: features to learn from.
         labels: their class numbers, from 0 to `classes` - 1.
-        asked: features to classify.
+        queries: features to classify.
         classes: how many there are.
         penalty: beside the sum of squared errors, on the squared weights.
     """
-    shots, asked = shots.astype(np.float64), asked.astype(np.float64)
+    shots, queries = shots.astype(np.float64), queries.astype(np.float64)
     mean, scale = shots.mean(0), shots.std(0) + FLOOR
-    rows, queries = (
+    shots, queries = (
         np.pad((part - mean) / scale, ((0, 0), (0, 1)), constant_values=BIAS)
-        for part in (shots, asked)
+        for part in (shots, queries)
     )
     targets = 2.0 * np.eye(classes)[labels] - 1.0
-    model = Ridge(alpha=penalty, fit_intercept=False, solver="cholesky").fit(rows, targets)
-    return model.predict(queries).reshape(len(asked), classes).argmax(1)
+    model = Ridge(alpha=penalty, fit_intercept=False, solver="cholesky").fit(shots, targets)
+    return model.predict(queries).reshape(len(queries), classes)
 
 
 def evaluate(
@@ -64,58 +64,47 @@ def evaluate(
     seed: int = 0,
     dtype: Precision | None = None,
 ) -> list[Measurement]:
-    """Accuracy after so many labelled pictures of each class, over several draws of them.
+    """Scores after so many labelled pictures of each class, over several draws of them.
 
     Args:
         dual: whose image tower is asked; records have its name.
         train: labelled pictures to draw shots from; a class with fewer gives all that it has.
-        test: labelled pictures to measure on, of the same classes.
+        test: labelled pictures to measure on, of the same classes; its card names the metric,
+            `zero_shot.metric`.
         shots: of each class; numbers that no class reaches are left out.
-        draws: of the shots; the reported accuracy is their mean.
+        draws: of the shots; the reported score is their mean.
         seed: of the draws.
         dtype: in which the tower computes features, as for `models.features`.
 
     Returns:
-        For each number "accuracy" at `shots`, beside chance, with a bootstrap interval over the
-        test pictures of their mean over the draws.
+        For each number "accuracy" or what the card says (`metrics.score`) at `shots`, beside
+        chance, with an interval over the test pictures.
 
     Raises:
         ValueError: the two parts name their classes differently, one has fewer than two or no
-            labels, or there is nothing to draw.
+            labels, a picture to learn from has several classes, or there is nothing to draw.
     """
     embeds.check(dual, train, test)
-    zero_shot.check(train, test)
-    labels, truth = train.labels, test.labels
-    if train.classes != test.classes:
-        raise ValueError(
-            f"expected pictures of the same classes, got {len(train.classes)} classes in "
-            f"{train.name} and {len(test.classes)} in {test.name}"
-        )
+    zero_shot.check_parts(train, test)
     if not len(shots) or min(*shots, draws) < 1:
         raise ValueError(
             f"expected shots and draws of at least 1, got shots {list(shots)} and {draws} draws"
         )
-    known, asked = (models.features(dual.image, part, dtype=dtype) for part in (train, test))
-    asked, truth = asked[truth >= 0], truth[truth >= 0]
-    shared = {"model": dual.name, "data": test.name, "n": len(truth), "seed": seed}
-    rows = []
-    most = np.bincount(labels[labels >= 0]).max()
+    labels, (rows, truth) = train.labels, zero_shot.truth(test)
+    if not (labels >= 0).any():
+        raise ValueError(f"expected pictures of one class each to draw from, got {train.name}")
+    known, queries = (models.features(dual.image, part, dtype=dtype) for part in (train, test))
+    most, metric = np.bincount(labels[labels >= 0]).max(), zero_shot.metric(test)
+    measured = []
     for number in (number for number in shots if number <= most):
-        hits = np.mean(
-            [
-                predict(known[chosen], labels[chosen], asked, len(test.classes)) == truth
-                for chosen in (drawn(labels, number, seed, draw) for draw in range(draws))
-            ],
-            axis=0,
-        )
-        low, high = metrics.intervals.bootstrap(hits, groups=test.groups[test.labels >= 0])
-        rows.append(
-            Measurement(
-                metric="accuracy", value=float(hits.mean()), low=low, high=high,
-                chance=1 / len(test.classes), at={"shots": number}, **shared,
-            )
-        )  # fmt: skip
-    return rows
+        chosen = [drawn(labels, number, seed, draw) for draw in range(draws)]
+        scores = [
+            predict(known[part], labels[part], queries[rows], len(test.classes)) for part in chosen
+        ]
+        score = metrics.score(metric, np.stack(scores), truth, groups=test.groups[rows])
+        shared = {"model": dual.name, "data": test.name, "seed": seed}
+        measured.append(Measurement(**score, **shared, at={"shots": number}))
+    return measured
 
 
 def drawn(
@@ -131,5 +120,5 @@ def drawn(
     """
     order = np.random.default_rng((seed, draw)).permutation(len(labels))
     return np.concatenate(
-        [order[labels[order] == each][:number] for each in np.unique(labels[labels >= 0])]
+        [order[labels[order] == label][:number] for label in np.unique(labels[labels >= 0])]
     )

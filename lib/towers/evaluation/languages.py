@@ -38,19 +38,19 @@ def captions(
     Raises:
         ValueError: no language has as many.
     """
-    found = {}
+    enough = {}
     for language in collection.languages():
         said = [item.captions for item in collection if language in item.captions]
-        own = [text for of_item in said for text in of_item[language]]
+        texts = [text for of_item in said for text in of_item[language]]
         same = [text in of_item.get("en", ()) for of_item in said for text in of_item[language]]
-        if len(own) >= least and (language == "en" or np.mean(same) <= copied):
-            found[language] = own
-    if not found:
+        if len(texts) >= least and (language == "en" or np.mean(same) <= copied):
+            enough[language] = texts
+    if not enough:
         raise ValueError(
             f"expected a language with {least} captions in {collection.name}, got at most "
             f"{max(collection.languages().values(), default=0)}; lower least"
         )
-    return found
+    return enough
 
 
 def evaluate(recalls: pd.DataFrame, seed: int = 0) -> list[Measurement]:
@@ -92,24 +92,15 @@ def evaluate(recalls: pd.DataFrame, seed: int = 0) -> list[Measurement]:
     return rows
 
 
-def agreement(pairs: Float[np.ndarray, "languages 2"]) -> float:
-    """Pearson's correlation of two columns; 0 where one of them does not vary."""
-    spread = pairs - pairs.mean(axis=0)
-    norms = np.linalg.norm(spread, axis=0)
-    if min(norms) <= np.finfo(float).eps * np.abs(pairs).max():
-        return 0.0
-    return float(np.clip(spread[:, 0] @ spread[:, 1] / norms.prod(), -1, 1))
-
-
 def _of_models(
     means: pd.DataFrame, above: pd.DataFrame, drawn: dict, shared: dict, over: dict
 ) -> Iterator[Measurement]:
     for model in means.value:
-        own, beats = means.value[model].to_numpy(), above[model].to_numpy()
-        ends = metrics.intervals.proportion(own, **drawn)._asdict()
+        recalls, beats = means.value[model].to_numpy(), above[model].to_numpy()
+        ends = metrics.intervals.proportion(recalls, **drawn)._asdict()
         level = float(means.chance[model].mean())
         yield Measurement(
-            model=model, metric="recall", value=float(own.mean()), chance=level, **ends, **over
+            model=model, metric="recall", value=float(recalls.mean()), chance=level, **ends, **over
         )
         ends = metrics.intervals.proportion(beats, **drawn)._asdict()
         share = float(beats.mean())
@@ -121,8 +112,8 @@ def _of_models(
 def _of_seeds(part: pd.DataFrame, over: dict) -> Iterator[Measurement]:
     """The means over languages of the seeds that are furthest apart."""
     seeds = part.groupby(["model", "seed"], sort=False).value.mean()
-    for model, own in seeds.groupby("model", sort=False):
-        for reached, value in (("lowest seed", own.min()), ("highest seed", own.max())):
+    for model, means in seeds.groupby("model", sort=False):
+        for reached, value in (("lowest seed", means.min()), ("highest seed", means.max())):
             at = over["at"] | {"reached": reached}
             yield Measurement(model=model, metric="recall", value=float(value), **over | {"at": at})
 
@@ -132,8 +123,12 @@ def _of_pairs(excess: pd.DataFrame, drawn: dict, shared: dict, over: dict) -> It
     for first, second in combinations(excess, 2):
         both = excess[[first, second]].to_numpy()
         yield comparisons.gain(both[:, 0], both[:, 1], model=first, over=second, **of_gain, **drawn)
-        ends = metrics.intervals.bootstrap(both, agreement, **drawn)._asdict()
+        ends = metrics.intervals.bootstrap(both, _pearson, **drawn)._asdict()
         yield Measurement(
-            model=first, metric="correlation of recalls", value=agreement(both), **ends,
+            model=first, metric="correlation of recalls", value=_pearson(both), **ends,
             **shared | {"at": shared["at"] | {"other": second}},
         )  # fmt: skip
+
+
+def _pearson(pairs: Float[np.ndarray, "languages 2"]) -> float:
+    return metrics.pearson(*pairs.T)

@@ -17,15 +17,16 @@ penalty chosen on a validation part that then joins the training part. Otherwise
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 from towers import data, metrics, models
 from towers.evaluation import embeds, zero_shot
+from towers.metrics.scores import Targets
 from towers.models.features import Precision
-from towers.records import Measurement, select
+from towers.records import Measurement
 
 STRENGTHS = tuple(10.0**power for power in range(-6, 7, 2))
 """Penalties beside the mean loss; the same seven numbers as the paper's, which stand beside the
@@ -35,19 +36,22 @@ VALIDATION = 5  # one in so many training items serves to choose the penalty
 
 def fit(
     features: Float[np.ndarray, "items width"],
-    labels: Int[np.ndarray, " items"],
+    labels: Targets,
     validation: Float[np.ndarray, "others width"],
-    validation_labels: Int[np.ndarray, " others"],
+    validation_labels: Targets,
     strengths: Sequence[float] = STRENGTHS,
-) -> LogisticRegression:
+    metric: str = "accuracy",
+) -> LogisticRegression | OneVsRestClassifier:
     """A logistic regression whose penalty is chosen on a validation part, then fitted on both.
 
     Args:
         features: training rows, at least two classes.
-        labels: class numbers of the rows.
+        labels: class numbers of the rows; or 0 or 1 for each class, which are then learnt one by
+            one.
         validation: rows on which the penalty is chosen; empty chooses the middle strength.
-        validation_labels: class numbers of those rows.
+        validation_labels: of those rows.
         strengths: the penalties lambda to try.
+        metric: that chooses, of `metrics.scores.BY_NAME`.
 
     Returns:
         scikit-learn's model, L-BFGS with at most 1,000 iterations: the weights w minimise the mean
@@ -62,22 +66,37 @@ def fit(
         raise ValueError(
             f"expected at least two classes to tell apart, got {len(np.unique(labels))}"
         )
+    both = np.concatenate([labels, validation_labels])
+    classes = both.shape[1] if both.ndim == 2 else both.max() + 1
 
-    def trained(strength: float, rows: np.ndarray, numbers: np.ndarray) -> LogisticRegression:
-        return LogisticRegression(C=1 / (strength * len(rows)), max_iter=1000).fit(rows, numbers)
+    def trained(strength: float, rows: np.ndarray, targets: np.ndarray):
+        model = LogisticRegression(C=1 / (strength * len(rows)), max_iter=1000)
+        return (model if targets.ndim == 1 else OneVsRestClassifier(model)).fit(rows, targets)
 
     best = strengths[len(strengths) // 2]
     if len(validation):
-        scores = [
-            trained(strength, features, labels).score(validation, validation_labels)
-            for strength in strengths
-        ]
+        models = (trained(strength, features, labels) for strength in strengths)
+        shares = (probabilities(model, validation, classes) for model in models)
+        scores = [metrics.scores.value(metric, share, validation_labels) for share in shares]
         best = strengths[int(np.argmax(scores))]
-    return trained(
-        best,
-        np.concatenate([features, validation]),
-        np.concatenate([labels, validation_labels]),
-    )
+    return trained(best, np.concatenate([features, validation]), both)
+
+
+def probabilities(
+    model: LogisticRegression | OneVsRestClassifier,
+    rows: Float[np.ndarray, "items width"],
+    classes: int,
+) -> Float[np.ndarray, "items classes"]:
+    """Probability of each class; 0 for those that the model has never seen.
+
+    Args:
+        model: as `fit` gives it.
+        rows: features.
+        classes: how many there are.
+    """
+    shares = np.zeros((len(rows), classes))
+    shares[:, model.classes_] = model.predict_proba(rows)
+    return shares
 
 
 def evaluate(
@@ -87,9 +106,8 @@ def evaluate(
     *,
     seed: int = 0,
     dtype: Precision | None = None,
-    progress: bool = True,
 ) -> list[Measurement]:
-    """Accuracy of a supervised linear classifier on an image tower's frozen features.
+    """Score a supervised linear classifier on an image tower's frozen features.
 
     A fifth of `train`, drawn by a seeded hash, serves to choose the penalty. Features are centred
     and scaled by the statistics of the other four fifths, which the paper does not do.
@@ -97,70 +115,38 @@ def evaluate(
     Args:
         tower: whose features are taken before any projection, as in the paper.
         train: labelled items to learn from; the same classes as `test`.
-        test: labelled items to measure on.
-        seed: of the draw of the validation part.
+        test: labelled items to measure on; its card names the metric, `zero_shot.metric`.
+        seed: of the draw of the validation part, and of the bootstrap.
         dtype: in which the tower computes features, as for `models.features`.
-        progress: show a bar while features are made.
 
     Returns:
-        "accuracy" at `classifier` "supervised" and `k` 1, beside chance, with its Clopper-Pearson
-        interval.
+        One row by the card's metric, as `metrics.score` gives it, at `classifier` "supervised";
+        "accuracy", where nothing else is said, also at `k` 1.
 
     Raises:
         ValueError: the two parts name their classes differently, one has fewer than two, or none
             of its items has a label.
     """
     embeds.check(tower, train, test)
-    zero_shot.check(train, test)
-    if train.classes != test.classes:
+    zero_shot.check_parts(train, test)
+    chosen_by = {item.key for item in train.take(len(train) // VALIDATION, seed)}
+    held = np.array([item.key in chosen_by for item in train])
+    known, labels = zero_shot.truth(train)
+    choose = held[known]
+    if len(np.unique(labels[~choose])) < 2:
         raise ValueError(
-            f"expected the same classes in both parts, got {len(train.classes)} in {train.name} "
-            f"and {len(test.classes)} in {test.name}"
+            f"expected two classes at least among the {(~choose).sum()} items that are learnt from "
+            f"in {train.name}, got fewer; name a larger collection"
         )
-    keys = {item.key for item in train.take(len(train) // VALIDATION, seed)}
-    held, labels = np.array([item.key in keys for item in train]), train.labels
-    learn, choose = ~held & (labels >= 0), held & (labels >= 0)
-    if len(np.unique(labels[learn])) < 2:
-        raise ValueError(
-            f"expected two classes at least among the {learn.sum()} items that are learnt from in "
-            f"{train.name}, got fewer; name a larger collection"
-        )
-    rows = models.features(tower, train, dtype=dtype, progress=progress)
+    rows = models.features(tower, train, dtype=dtype)
     scaler = StandardScaler().fit(rows[~held])
-    rows = scaler.transform(rows)
-    model = fit(rows[learn], labels[learn], rows[choose], labels[choose])
-    asked = test.labels >= 0
-    tested = models.features(tower, test, dtype=dtype, progress=progress)[asked]
-    found = model.predict(scaler.transform(tested))
-    hits = found == test.labels[asked]
-    low, high = metrics.intervals.clopper_pearson(int(hits.sum()), len(hits))
-    return [
-        Measurement(
-            model=tower.name,
-            data=test.name,
-            metric="accuracy",
-            value=float(hits.mean()),
-            low=low,
-            high=high,
-            n=len(hits),
-            seed=seed,
-            chance=1 / len(test.classes),
-            at={"classifier": "supervised", "k": 1},
-        )
-    ]
-
-
-def beside(frame: pd.DataFrame, prompt: str) -> pd.DataFrame:
-    """Supervised and zero-shot accuracy on the same pictures, as Fig. 5 compares them.
-
-    Args:
-        frame: records, as `Run.frame` gives them.
-        prompt: which set of prompts stands for zero-shot.
-
-    Returns:
-        The rows of both, for the data sets that have both, with the column `classifier`.
-    """
-    learnt = select(frame, metric="accuracy", classifier="supervised")
-    asked = select(frame, metric="accuracy", prompt=prompt, k=1)
-    asked = asked[asked.data.isin(learnt.data)].assign(classifier=f"zero-shot, {prompt}")
-    return pd.concat([learnt, asked])
+    rows = scaler.transform(rows)[known]
+    metric = zero_shot.metric(test)
+    parts = (rows[~choose], labels[~choose], rows[choose], labels[choose])
+    model = fit(*parts, metric=metric)
+    labelled, truth = zero_shot.truth(test)
+    tested = models.features(tower, test, dtype=dtype)[labelled]
+    shares = probabilities(model, scaler.transform(tested), len(test.classes))
+    score = metrics.score(metric, shares, truth, groups=test.groups[labelled], seed=seed)
+    at = {"classifier": "supervised"} | ({"k": 1} if metric == "accuracy" else {})
+    return [Measurement(**score, model=tower.name, data=test.name, seed=seed, at=at)]

@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-import pandas as pd
 import torch
 
 from towers.records import Measurement
@@ -48,24 +47,23 @@ def copy_bytes(size: int = COPIED, turns: int = TURNS) -> float:
     return 2 * size / _seconds(lambda: target.copy_(source), turns)
 
 
-def limits(side: int = SIDE, size: int = COPIED) -> pd.DataFrame:
-    """All of them, with the present number of threads: columns `limit`, `value`, `unit`."""
-    rows = [
-        ("matrix product, fp32", gemm_flops(torch.float32, side) / 1e9, "GFLOP/s"),
-        ("matrix product, bf16", gemm_flops(torch.bfloat16, side) / 1e9, "GFLOP/s"),
-        ("copying memory", copy_bytes(size) / 1e9, "GB/s"),
-        ("threads", float(torch.get_num_threads()), ""),
-    ]
-    return pd.DataFrame(rows, columns=["limit", "value", "unit"])
+def evaluate(side: int = SIDE, size: int = COPIED) -> list[Measurement]:
+    """All limits, with the present number of threads; the unit stands with the metric.
 
-
-def evaluate(limits: pd.DataFrame) -> list[Measurement]:
-    """Limits as records; their unit stands with the metric."""
+    Args:
+        side: as for `gemm_flops`.
+        size: as for `copy_bytes`.
+    """
+    limits = {
+        "matrix product, fp32 (GFLOP/s)": gemm_flops(torch.float32, side) / 1e9,
+        "matrix product, bf16 (GFLOP/s)": gemm_flops(torch.bfloat16, side) / 1e9,
+        "copying memory (GB/s)": copy_bytes(size) / 1e9,
+        "threads": float(torch.get_num_threads()),
+    }
     return [
-        Measurement(model="this machine", data="limits", value=row.value, n=1,
-                    metric=f"{row.limit} ({row.unit})" if row.unit else row.limit)
-        for row in limits.itertuples()
-    ]  # fmt: skip
+        Measurement(model="this machine", data="limits", metric=metric, value=value, n=1)
+        for metric, value in limits.items()
+    ]
 
 
 def _seconds(call: Callable[[], object], turns: int) -> float:

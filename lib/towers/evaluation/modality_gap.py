@@ -99,11 +99,11 @@ def _gap_ends(
     Source: Davison and Hinkley 1997, section 5.2.1.
     """
     drawn = np.random.default_rng(seed).integers(len(images), size=(DRAWS, len(images)))
-    found = gap.modality_gap(images, texts)
+    real = gap.modality_gap(images, texts)
     squares = [gap.modality_gap(images[rows], texts[rows]) ** 2 for rows in drawn]
-    mirrored = 2 * found**2 - np.quantile(squares, [0.975, 0.025])
+    mirrored = 2 * real**2 - np.quantile(squares, [0.975, 0.025])
     low, high = np.sqrt(np.maximum(0, mirrored))
-    return metrics.intervals.Interval(min(float(low), found), max(float(high), found))
+    return metrics.intervals.Interval(min(float(low), real), max(float(high), real))
 
 
 def projected(
@@ -134,11 +134,11 @@ def patch_components(
     Raises:
         ValueError: the network embeds no patches.
     """
-    found, shape = _components(network, count)
-    shown = found.components_.reshape(-1, *shape).transpose(0, 2, 3, 1)
+    fitted, shape = _components(network, count)
+    shown = fitted.components_.reshape(-1, *shape).transpose(0, 2, 3, 1)
     shown = shown / np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
     pixels = np.rint(127.5 + 127.5 * shown).astype(np.uint8)
-    return [Image.fromarray(each) for each in pixels], found.explained_variance_ratio_
+    return [Image.fromarray(picture) for picture in pixels], fitted.explained_variance_ratio_
 
 
 def texture(network: nn.Module, *, model: str, seed: int, count: int = 3) -> list[Measurement]:
@@ -161,8 +161,8 @@ def texture(network: nn.Module, *, model: str, seed: int, count: int = 3) -> lis
     Raises:
         ValueError: the network embeds no patches.
     """
-    found, shape = _components(network, count)
-    shown, shares = found.components_.reshape(-1, *shape), found.explained_variance_
+    fitted, shape = _components(network, count)
+    shown, shares = fitted.components_.reshape(-1, *shape), fitted.explained_variance_
     rows, columns = (
         float(((np.diff(shown, axis=axis) ** 2).sum((1, 2, 3)) * shares).sum() / shares.sum())
         for axis in (2, 3)

@@ -59,13 +59,13 @@ class SceneAccuracy:
             "SET, TASK" -> its accuracy, and "accuracy", the average over all of them.
         """
         classes = {task: self._classes(objective, texts) for task, texts in self._texts.items()}
-        found = {}
+        right = {}
         for name, (pixels, labels) in self._sets.items():
             features = [self._features(objective, part) for part in pixels.split(self._batch)]
             for task, of_class in classes.items():
                 guesses = torch.cat([of_class(part).argmax(1).cpu() for part in features])
-                found[f"{name}, {task}"] = (guesses == labels[task]).double().mean().item()
-        return found | {"accuracy": float(np.mean(list(found.values())))}
+                right[f"{name}, {task}"] = (guesses == labels[task]).double().mean().item()
+        return right | {"accuracy": float(np.mean(list(right.values())))}
 
     def _features(self, objective, pixels: Tensor) -> Float[Tensor, "images width"]:
         dual = objective.dual
@@ -93,8 +93,11 @@ def curve(log: Sequence[Mapping], batch: int) -> pd.DataFrame:
     Returns:
         Columns pairs and accuracy, one row an evaluation.
     """
-    found = [(line["step"], line["evaluation"]) for line in log if "evaluation" in line]
-    rows = [(step * batch, values["accuracy"]) for step, values in found]
+    rows = [
+        (line["step"] * batch, line["evaluation"]["accuracy"])
+        for line in log
+        if "evaluation" in line
+    ]
     return pd.DataFrame(rows, columns=["pairs", "accuracy"])
 
 
@@ -105,9 +108,8 @@ def evaluate(
     chance: float,
     data: str,
     against: Sequence[str] = (),
-    level: float | None = None,
 ) -> list[Measurement]:
-    """What each objective reached, and how many pairs it took to a common level.
+    """What each objective reached, and how many pairs it took to the lowest final accuracy of all.
 
     Args:
         curves: rows of `curve` with the columns objective and seed.
@@ -115,14 +117,13 @@ def evaluate(
         chance: accuracy of guessing.
         data: that it was measured on.
         against: objectives whose pairs are divided by those of each other one.
-        level: accuracy to reach; None: the lowest final accuracy of all runs.
 
     Returns:
         For each objective and seed "final accuracy" beside chance, with its Clopper-Pearson
-        interval, which is over pictures, "pairs to the common level" where it got there, and "times
-        fewer pairs" at `than` each name of `against`, by the run of the same seed; below 1, it took
-        more. Where there are several seeds, the means of accuracies and the geometric means of the
-        ratios over them (`comparisons.over_seeds`). Once "common level".
+        interval, which is over pictures, "pairs to the common level", and "times fewer pairs" at
+        `than` each name of `against`, by the run of the same seed; below 1, it took more. Where
+        there are several seeds, the means of accuracies and the geometric means of the ratios over
+        them (`comparisons.over_seeds`). Once "common level".
 
     Raises:
         ValueError: there are no curves of an objective in `against`.
@@ -136,63 +137,44 @@ def evaluate(
         )
     runs = curves.sort_values("pairs").groupby(["objective", "seed"], sort=False)
     final = runs.accuracy.last()
-    level = float(final.min()) if level is None else level
-    reached = {key: _pairs(run, level) for key, run in runs}
-    rows = [
-        row
-        for (objective, seed), own in final.items()
-        for row in _run_rows(objective, seed, own, chance, reached, against, data=data, n=count)
-    ]
+    level = float(final.min())
+    took = {
+        key: pairs_to_reach(run.pairs.to_numpy(), run.accuracy.to_numpy(), level)
+        for key, run in runs
+    }
+    rows = []
+    for (objective, seed), accuracy in final.items():
+        low, high = metrics.intervals.clopper_pearson(round(accuracy * count), count)
+        shared = {"model": str(objective), "seed": int(seed), "data": data, "n": count}
+        ends = {"low": low, "high": high, "chance": chance}
+        rows.append(Measurement(metric="final accuracy", value=accuracy, **ends, **shared))
+        pairs = took[objective, seed]
+        rows.append(Measurement(metric="pairs to the common level", value=pairs, **shared))
+        for name in against:
+            if name != objective and (name, seed) in took:
+                # a level of zero takes nobody any pairs
+                times = took[name, seed] / pairs if pairs else 1.0
+                rows.append(Measurement(metric=FEWER, value=times, at={"than": name}, **shared))
     means = comparisons.over_seeds(rows, ["final accuracy"])
     means += comparisons.over_seeds(rows, [FEWER], geometric=True)
     common = Measurement(model="all", metric="common level", value=level, data=data, n=count)
     return [common, *rows, *means]
 
 
-def _run_rows(
-    objective: str,
-    seed: int,
-    accuracy: float,
-    chance: float,
-    reached: Mapping[tuple[str, int], float | None],
-    against: Sequence[str],
-    *,
-    data: str,
-    n: int,
-) -> list[Measurement]:
-    """What one run of an objective has: its end, its pairs and how they compare."""
-    low, high = metrics.intervals.clopper_pearson(round(accuracy * n), n)
-    shared = {"model": str(objective), "seed": int(seed), "data": data, "n": n}
-    rows = [
-        Measurement(metric="final accuracy", value=accuracy, low=low, high=high, chance=chance,
-                    **shared)
-    ]  # fmt: skip
-    if (pairs := reached[objective, seed]) is not None:
-        rows.append(Measurement(metric="pairs to the common level", value=pairs, **shared))
-        for name in against:
-            theirs = reached.get((name, seed))
-            if name != objective and theirs is not None:
-                times = theirs / pairs if pairs else 1.0  # a level of zero takes nobody any pairs
-                rows.append(Measurement(metric=FEWER, value=times, at={"than": name}, **shared))
-    return rows
-
-
-def _pairs(run: pd.DataFrame, level: float) -> float | None:
-    return pairs_to_reach(run.pairs.to_numpy(), run.accuracy.to_numpy(), level)
-
-
 def pairs_to_reach(
     pairs: Float[np.ndarray, " points"], accuracy: Float[np.ndarray, " points"], level: float
-) -> float | None:
+) -> float:
     """Pairs after which an accuracy was first reached, between two points on a straight line.
 
-    Before the first point the line begins at no pairs and no accuracy. None: it never was.
+    Before the first point the line begins at no pairs and no accuracy.
+
+    Args:
+        pairs: seen at each evaluation, rising.
+        accuracy: of each evaluation.
+        level: at most the highest accuracy.
     """
     pairs, accuracy = np.concatenate([[0], pairs]), np.concatenate([[0], accuracy])
-    above = np.flatnonzero(accuracy >= level)
-    if not len(above):
-        return None
-    first = int(above[0])
+    first = int(np.argmax(accuracy >= level))
     if not first:
         return 0.0
     share = (level - accuracy[first - 1]) / (accuracy[first] - accuracy[first - 1])

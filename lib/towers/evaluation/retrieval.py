@@ -85,13 +85,13 @@ def evaluate(
     for direction in DIRECTIONS:
         positives, pictures, candidates = pairs.sides(direction)
         groups = collection.groups[pairs.items[pictures]]
-        found = pairs.hits(direction, ks)
+        hit = pairs.hits(direction, ks)
         chance = metrics.chance_at_k([len(right) for right in positives], candidates, ks)
         shared |= {"n": len(positives), "at": {"direction": direction} | said}
         rows.append(Measurement(metric="candidates", value=candidates, **shared))
         for k in ks:
-            low, high = metrics.intervals.proportion(found[k], seed=seed, groups=groups)
-            value, at = float(found[k].mean()), shared["at"] | {"k": k}
+            low, high = metrics.intervals.proportion(hit[k], seed=seed, groups=groups)
+            value, at = float(hit[k].mean()), shared["at"] | {"k": k}
             rows.append(
                 Measurement(metric="recall", value=value, low=low, high=high, chance=chance[k],
                             **shared | {"at": at})
@@ -105,7 +105,6 @@ def hits(
     *,
     language: str = "en",
     k: int = 10,
-    prompt: str = "",
     dtype: Precision | None = None,
 ) -> pd.DataFrame:
     """What `evaluate` averages, query by query: for comparisons on the same pictures.
@@ -115,7 +114,6 @@ def hits(
         collection: as for `evaluate`.
         language: of the captions.
         k: how many of the best candidates count.
-        prompt: put before each caption, as for `evaluate`.
         dtype: as for `evaluate`.
 
     Returns:
@@ -126,7 +124,7 @@ def hits(
     Raises:
         ValueError: as `evaluate`.
     """
-    pairs = _Pairs(dual, collection, language, prompt, dtype, [k])
+    pairs = _Pairs(dual, collection, language, "", dtype, [k])
     parts = []
     for direction in DIRECTIONS:
         positives, pictures, candidates = pairs.sides(direction)
@@ -150,12 +148,10 @@ def neighbours(
     direction: str = "image retrieval",
     queries: int = 6,
     k: int = 5,
-    language: str = "en",
-    prompt: str = "",
     seed: int = 0,
     dtype: Precision | None = None,
 ) -> list[Neighbours]:
-    """The nearest candidates of some queries, drawn at random: for a gallery, not for numbers.
+    """The nearest candidates of some queries in English, drawn at random: for a gallery.
 
     Args:
         dual: as for `evaluate`.
@@ -163,8 +159,6 @@ def neighbours(
         direction: "image retrieval" (caption -> pictures) or "text retrieval".
         queries: how many, at most; without replacement.
         k: how many candidates each, at most. Equal similarities come in the collection's order.
-        language: of the captions.
-        prompt: put before each caption, as for `evaluate`.
         seed: of the draw.
         dtype: in which the towers compute features, as for `models.features`.
 
@@ -173,7 +167,7 @@ def neighbours(
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"expected a direction of {DIRECTIONS}, got {direction!r}")
-    pairs = _Pairs(dual, collection, language, prompt, dtype)
+    pairs = _Pairs(dual, collection, "en", "", dtype)
     total = len(pairs.sides(direction)[0])
     chosen = np.random.default_rng(seed).permutation(total)[:queries]
     return [pairs.found(direction, int(query), k) for query in chosen]
@@ -203,8 +197,8 @@ class _Pairs:
         counts = [len(captions[i]) for i in self.items]
         self.picture_of = np.repeat(np.arange(len(self.items)), counts)
         self.texts_of = np.split(np.arange(len(self.texts)), np.cumsum(counts)[:-1])
-        asked = [f"{prompt} {text}" if prompt else text for text in self.texts]
-        distinct, self.distinct_of = np.unique(asked, return_inverse=True)
+        prompted = [f"{prompt} {text}" if prompt else text for text in self.texts]
+        distinct, self.distinct_of = np.unique(prompted, return_inverse=True)
         self.text_embeds = embeds.of_texts(dual, distinct.tolist(), dtype)
         self.image_embeds = embeds.of_images(dual, collection, dtype)[self.items]
 

@@ -1,7 +1,6 @@
-"""Error against compute over a ladder of models and data sizes.
+"""How an error falls with size: power laws over models, compute, pairs or parameters.
 
-Source: Radford et al. 2021, section 3.1.5 and Fig. 9: the average zero-shot error of five ResNets
-falls with the models' compute along a straight line through logarithms.
+Source: Radford et al. 2021, section 3.1.5 and Fig. 9; Khan and Fu 2023, sections 6.4 to 6.7.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,6 @@ from towers.records import Measurement
 
 BACKWARD = 2
 """Compute of a backward pass, in forward passes."""
-AVERAGE = "accuracy"
-"""The average among what an evaluation returns."""
 
 
 @lru_cache(maxsize=64)
@@ -34,144 +31,130 @@ def forward_flops(image: str, text: str) -> int:
 
 
 def errors(
-    log: Sequence[Mapping], *, model: str, image: str, text: str, pairs: int, seed: int
+    log: Sequence[Mapping], *, image: str, text: str, pairs: int, **run: object
 ) -> pd.DataFrame:
     """The errors that a finished run ended with, and what it took.
 
     Args:
         log: lines of the run's log, with at least one evaluation of accuracies.
-        model: what to call it.
         image: tower from scratch that was trained, as `models.dual` takes it.
         text: tower from scratch that was trained.
         pairs: that the run has seen.
-        seed: of the run.
+        run: further columns, the model's name and its seed for example.
 
     Returns:
-        One row an evaluation and one for their average, in the column `evaluation`; further columns
-        `model`, `pairs`, `seed`, `error`, `model FLOPs` (of one pair's forward pass) and `training
-        FLOPs` (forward and backward, over all pairs).
+        One row an evaluation, and one for their "average", in the column `evaluation`; further
+        columns `pairs`, `error`, `model FLOPs` (of one pair's forward pass), `training FLOPs`
+        (forward and backward, over all pairs) and those of `run`.
     """
-    found = [line["evaluation"] for line in log if "evaluation" in line][-1]
+    last = [line["evaluation"] for line in log if "evaluation" in line][-1]
     flops = forward_flops(image, text)
-    shared = {
-        "model": model,
-        "pairs": pairs,
-        "seed": seed,
-        "model FLOPs": flops,
-        "training FLOPs": (1 + BACKWARD) * flops * pairs,
-    }
-    return pd.DataFrame(
-        [shared | {"evaluation": name, "error": 1 - value} for name, value in found.items()]
-    ).replace({"evaluation": {AVERAGE: "average"}})
+    took = {"pairs": pairs, "model FLOPs": flops, "training FLOPs": (1 + BACKWARD) * flops * pairs}
+    rows = [run | took | {"evaluation": name, "error": 1 - value} for name, value in last.items()]
+    return pd.DataFrame(rows).replace({"evaluation": {"accuracy": "average"}})
 
 
-def over_models(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean error over the seeds, at the most pairs: one row a model and evaluation.
+def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean error over seeds: one row a model, number of pairs and evaluation.
 
     Args:
-        frame: rows of `errors`.
-    """
-    return _means(frame[frame.pairs == frame.pairs.max()])
-
-
-def over_compute(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean of the average error over the seeds: one row a model and number of pairs.
-
-    Args:
-        frame: rows of `errors`.
+        frame: rows of `errors`, with a column `model`.
 
     Returns:
-        With a column `frontier`: nothing that took no more compute has a lower error.
+        Smaller models first; with the column `frontier`: nothing that took no more compute in its
+        training has a lower error in that evaluation.
     """
-    means = _means(frame[frame.evaluation == "average"])
-    best = trends.frontier(means["training FLOPs"].to_numpy(), means.error.to_numpy())
-    return means.assign(frontier=best)
+    keys = ["model", "pairs", "evaluation", "model FLOPs", "training FLOPs"]
+    means = frame.groupby(keys, sort=False).error.mean().reset_index()
+    means = means.sort_values(["model FLOPs", "pairs"], kind="stable", ignore_index=True)
+    for _, part in means.groupby("evaluation"):
+        best = trends.frontier(part["training FLOPs"].to_numpy(), part.error.to_numpy())
+        means.loc[part.index, "frontier"] = best
+    return means.astype({"frontier": bool})
 
 
-def law(points: pd.DataFrame, size: str) -> trends.PowerLaw:
-    """The power law through some points.
+def fit(points: pd.DataFrame, sizes: Sequence[str]) -> trends.PowerLaw | None:
+    """The power law of the column `error` in some sizes.
 
     Args:
-        points: with the column `error`, and one row an average.
-        size: column of the compute.
+        points: one row a model and amount, seeds averaged.
+        sizes: columns.
 
-    Raises:
-        ValueError: fewer than three points.
+    Returns:
+        None where there is none: fewer points than two more than sizes, a size that does not vary,
+        or an error of zero.
     """
-    return trends.power_law(points[[size]].to_numpy(float), points.error.to_numpy(float))
+    varied = all(points[size].nunique() > 1 for size in sizes)
+    if len(points) < len(sizes) + 2 or not varied or (points.error <= 0).any():
+        return None
+    return trends.power_law(points[list(sizes)].to_numpy(float), points.error.to_numpy(float))
 
 
-def band(points: pd.DataFrame, size: str, places: int = 50) -> pd.DataFrame:
-    """The power law through some points and its band, to be drawn.
+def band(points: pd.DataFrame, sizes: Sequence[str], places: int = 50) -> pd.DataFrame:
+    """The power law and its 95 % band along the first size, to be drawn.
 
     Args:
-        points: as for `law`.
-        size: column of the compute, from whose least to whose greatest value the line goes.
+        points: as for `fit`.
+        sizes: columns; all but the first stay at their geometric mean.
         places: rows.
 
     Returns:
-        Columns of the size's name, `value`, `low` and `high`; no row for fewer than three points.
+        Columns of the first size's name, `value`, `low` and `high`; no row where there is no law.
     """
-    if len(points) < 3:
-        return pd.DataFrame(columns=[size, "value", "low", "high"], dtype=float)
-    along = np.geomspace(points[size].min(), points[size].max(), places)
-    line, (low, high) = law(points, size).at(along[:, None])
-    return pd.DataFrame({size: along, "value": line, "low": low, "high": high})
+    law, along = fit(points, sizes), points[sizes[0]]
+    if law is None:
+        return pd.DataFrame(columns=[sizes[0], "value", "low", "high"], dtype=float)
+    middle = np.exp(np.log(points[list(sizes)]).mean().to_numpy())
+    where = np.tile(middle, (places, 1))
+    where[:, 0] = np.geomspace(along.min(), along.max(), places)
+    line, (low, high) = law.at(where)
+    return pd.DataFrame({sizes[0]: where[:, 0], "value": line, "low": low, "high": high})
 
 
-def evaluate(frame: pd.DataFrame, *, count: int, data: str) -> list[Measurement]:
-    """All errors, and the power laws over models and over compute.
+def evaluate(
+    points: pd.DataFrame, sizes: Sequence[str], *, model: str, data: str, at: Mapping | None = None
+) -> list[Measurement]:
+    """The powers of some sizes that an error goes with.
 
     Args:
-        frame: rows of `errors`, of at least three models.
-        count: pictures of each set.
-        data: that was trained on and evaluated.
+        points: as for `fit`.
+        sizes: columns.
+        model: of the records.
+        data: that the error was measured on.
+        at: conditions of the records.
 
     Returns:
-        "average error" of each model and seed, at `pairs`; of the ladder "exponent" with its
-        interval, "r²" and "range of compute" at `over` "models", the same at `over` "compute", the
-        frontier of training compute, where that has three points, and for each `evaluation` its own
-        r² over models.
+        "exponent" at `over` each size (or what `at` says) with its 95 % interval, and "r²"; n
+        points. Nothing where there is no law.
     """
-    average = frame[frame.evaluation == "average"]
-    rows = [
-        Measurement(model=row.model, data=data, metric="average error", value=row.error, n=count,
-                    seed=row.seed, at={"pairs": row.pairs})
-        for row in average.itertuples()
-    ]  # fmt: skip
-    largest, compute = over_models(frame), over_compute(frame)
-    whole = largest[largest.evaluation == "average"]
-    rows += _fitted(whole, "model FLOPs", "models", data)
-    for name, part in largest[largest.evaluation != "average"].groupby("evaluation", sort=False):
-        if (part.error > 0).all():
-            r_squared = law(part, "model FLOPs").r_squared
-            at = {"over": "models", "evaluation": name}
-            rows.append(_row("r²", r_squared, len(part), data, at))
-    frontier = compute[compute.frontier]
-    if len(frontier) >= 3:
-        rows += _fitted(frontier, "training FLOPs", "compute", data)
-    return rows
-
-
-def _fitted(points: pd.DataFrame, size: str, over: str, data: str) -> list[Measurement]:
-    fitted = law(points, size)
-    (exponent,), ((low, high),) = fitted.exponents, fitted.intervals
-    reach = points[size].max() / points[size].min()
-    n, at = fitted.n, {"over": over}
+    if (law := fit(points, sizes)) is None:
+        return []
+    shared, at = {"model": model, "data": data, "n": law.n}, dict(at or {})
     return [
-        _row("exponent", exponent, n, data, at, low=low, high=high),
-        _row("r²", fitted.r_squared, n, data, at),
-        _row("range of compute", reach, n, data, at),
-    ]
+        Measurement(metric="exponent", value=value, low=ends.low, high=ends.high,
+                    at={"over": size} | at, **shared)
+        for size, value, ends in zip(sizes, law.exponents, law.intervals, strict=True)
+    ] + [Measurement(metric="r²", value=law.r_squared, at=at, **shared)]  # fmt: skip
 
 
-def _row(metric: str, value: float, n: int, data: str, at: dict, **ends: float) -> Measurement:
-    return Measurement(
-        model="ladder", data=data, metric=metric, value=float(value), n=n, at=at, **ends
-    )
+def better(points: pd.DataFrame, *, model: str, data: str) -> list[Measurement]:
+    """Whether each step of a grid, to more pairs or to larger towers, lowers the error.
 
+    Args:
+        points: one row a place of the grid, with `parameters`, `pairs` and `error`.
+        model: of the records.
+        data: that the error was measured on.
 
-def _means(frame: pd.DataFrame) -> pd.DataFrame:
-    keys = ["model", "pairs", "evaluation", "model FLOPs", "training FLOPs"]
-    means = frame.groupby(keys, sort=False).error.mean().reset_index()
-    return means.sort_values(["model FLOPs", "pairs"], kind="stable", ignore_index=True)
+    Returns:
+        "better with larger towers" and "better with more pairs": the share of neighbours in the
+        grid of which the larger one errs less, n of them.
+    """
+    grid = points.pivot_table(index="parameters", columns="pairs", values="error").to_numpy()
+    rows = []
+    for axis, step in enumerate(("larger towers", "more pairs")):
+        changes = np.diff(grid, axis=axis)
+        falls = changes[~np.isnan(changes)] < 0
+        if falls.size:
+            rows.append(Measurement(model=model, data=data, metric=f"better with {step}",
+                                    value=float(falls.mean()), n=falls.size))  # fmt: skip
+    return rows

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-import pandas as pd
 import torch
 
 from towers import files
@@ -69,7 +68,7 @@ class Comparison:
     @property
     def ratios(self) -> tuple[float, ...]:
         """The peer's amount over ours, turn by turn: above 1, ours is less."""
-        return tuple(theirs / own for own, theirs in zip(self.ours, self.peers, strict=True))
+        return tuple(theirs / ours for ours, theirs in zip(self.ours, self.peers, strict=True))
 
     @property
     def ratio(self) -> float | None:
@@ -85,11 +84,11 @@ class Comparison:
         """A row of the Markdown table that `HEADER` begins."""
         if not self.agreed:
             return f"| {self.metric} | {self.peer} | {self.setting} | | | results differ | | |"
-        own, theirs = (statistics.median(side) for side in (self.ours, self.peers))
+        ours, theirs = (statistics.median(side) for side in (self.ours, self.peers))
         goal = f">= {self.goal:.3g}" if self.size == "full" else ""
         notes = ", ".join(f"{name} {value:.3g}" for name, value in self.notes.items())
         return (
-            f"| {self.metric} | {self.peer} | {self.setting} | {own:.3g} {self.unit} | "
+            f"| {self.metric} | {self.peer} | {self.setting} | {ours:.3g} {self.unit} | "
             f"{theirs:.3g} {self.unit} | {self.ratio:.2f} ({min(self.ratios):.2f} to "
             f"{max(self.ratios):.2f}) | {goal} | {notes} |"
         )
@@ -167,67 +166,25 @@ def evaluate(comparisons: Iterable[Comparison]) -> list[Measurement]:
         the highest, and estimates nothing beyond them; its goal; both sides' medians, in the unit
         that the metric names; the notes; and "results agree", 1 or 0, which stands alone if 0.
     """
-    return [row for each in comparisons for row in _rows(each)]
+    return [row for comparison in comparisons for row in _rows(comparison)]
 
 
-def table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """Medians of both sides beside each other, one row a comparison, for people to read."""
-    return pd.DataFrame(
-        [
-            {
-                "metric": each.metric,
-                "peer": each.peer,
-                "setting": each.setting,
-                "unit": each.unit,
-                "ours": statistics.median(each.ours) if each.agreed else None,
-                "theirs": statistics.median(each.peers) if each.agreed else None,
-                "times less": each.ratio,
-            }
-            for each in comparisons
-        ]
-    )
+def _rows(comparison: Comparison) -> list[Measurement]:
+    shared = {"data": comparison.name, "n": max(1, len(comparison.ours))}
 
-
-def notes(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """What benchmarks tell beside their ratios: `benchmark`, `note` and `value`, a row each."""
-    return pd.DataFrame(
-        [(each.name, note, value) for each in comparisons for note, value in each.notes.items()],
-        columns=["benchmark", "note", "value"],
-    )
-
-
-def ratios(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """What can be drawn: `benchmark`, the median ratio as `value`, all turns from `low` to `high`.
-
-    With the `goal` of the full size. Comparisons whose results differ have no ratio and no row.
-    """
-    return pd.DataFrame(
-        [
-            (each.name, each.ratio, min(each.ratios), max(each.ratios), each.goal)
-            for each in comparisons
-            if each.agreed
-        ],
-        columns=["benchmark", "value", "low", "high", "goal"],
-    )
-
-
-def _rows(each: Comparison) -> list[Measurement]:
     def row(metric: str, value: float, model: str = "towers", **bounds: float) -> Measurement:
-        turns = max(1, len(each.ours))
-        return Measurement(
-            model=model, data=each.name, metric=metric, value=value, n=turns, **bounds
-        )
+        return Measurement(model=model, metric=metric, value=value, **shared, **bounds)
 
-    agreement = row("results agree", float(each.agreed))
-    if not each.agreed:
+    agreement = row("results agree", float(comparison.agreed))
+    if not comparison.agreed:
         return [agreement]
-    lowest, highest = min(each.ratios), max(each.ratios)
+    lowest, highest = min(comparison.ratios), max(comparison.ratios)
     return [
-        row("times less", each.ratio, low=lowest, high=highest),
-        row("goal at full size", each.goal),
-        row(f"median ({each.unit})", statistics.median(each.ours)),
-        row(f"median ({each.unit})", statistics.median(each.peers), each.peer),
-        *(row(metric, value) for metric, value in each.notes.items()),
+        row("times less", comparison.ratio, low=lowest, high=highest),
+        row("goal at full size", comparison.goal),
+        row(f"median ({comparison.unit})", statistics.median(comparison.ours)),
+        row(f"median ({comparison.unit})", statistics.median(comparison.peers), comparison.peer),
+        *(row(metric, value) for metric, value in comparison.notes.items()),
         agreement,
     ]
 
@@ -238,22 +195,22 @@ def _compared(
     measure, numbers = getattr(module, "measure", _timed), module.SIZES[size]
 
     def measured(call: Callable, **setting: int) -> tuple[float, object]:
-        found = measure(call, **setting)
+        amount = measure(call, **setting)
         bar.update()
-        return found
+        return amount
 
     ours, peer = module.prepare(**numbers)
     tried = [(*measured(peer, **setting), setting) for setting in settings]
-    _, wanted, best = min(tried, key=lambda found: found[0])
+    _, wanted, best = min(tried, key=lambda attempt: attempt[0])
     agreed = bool(module.agree(measured(ours)[1], wanted))
     turns = [(measured(ours)[0], measured(peer, **best)[0]) for _ in range(repeats * agreed)]
-    own, theirs = zip(*turns, strict=True) if turns else ((), ())
-    medians = map(statistics.median, (own, theirs)) if turns else ()
+    mine, theirs = zip(*turns, strict=True) if turns else ((), ())
+    medians = map(statistics.median, (mine, theirs)) if turns else ()
     notes = module.notes(*medians, **numbers) if turns and hasattr(module, "notes") else {}
     return Comparison(
         name, module.METRIC.format(**numbers), module.PEER,
         ", ".join(f"{key} {value}" for key, value in best.items()), getattr(module, "UNIT", "s"),
-        size, own, theirs, module.GOAL, agreed, notes,
+        size, mine, theirs, module.GOAL, agreed, notes,
     )  # fmt: skip
 
 

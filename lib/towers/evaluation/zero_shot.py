@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import softmax
 from torch import Tensor
 
 from towers import data, metrics, models
+from towers.data import cards
 from towers.evaluation import comparisons, embeds
 from towers.models.features import Precision
 from towers.records import Measurement
@@ -24,13 +25,50 @@ def check(*collections: data.Collection) -> None:
     Raises:
         ValueError: a collection has no labels, or only one class, of which every answer is right.
     """
-    for each in collections:
-        if len(each.classes) < 2 or not (each.labels >= 0).any():
+    for collection in collections:
+        labelled = len(truth(collection)[0])
+        if len(collection.classes) < 2 or not labelled:
             raise ValueError(
-                f"expected labelled pictures and at least two classes in {each.name}, got "
-                f"{(each.labels >= 0).sum()} with a label and {len(each.classes)} classes "
-                f"{list(each.classes)[:1]}; name another collection"
+                f"expected labelled pictures and at least two classes in {collection.name}, got "
+                f"{labelled} with a label and {len(collection.classes)} classes "
+                f"{list(collection.classes)[:1]}; name another collection"
             )
+
+
+def check_parts(train: data.Collection, test: data.Collection) -> None:
+    """Refuse a pair of collections that nothing can be learnt on and then asked about.
+
+    Raises:
+        ValueError: as `check`, or the two name their classes differently.
+    """
+    check(train, test)
+    if train.classes != test.classes:
+        raise ValueError(
+            f"expected the same classes in both parts, got {len(train.classes)} in {train.name} "
+            f"and {len(test.classes)} in {test.name}"
+        )
+
+
+def truth(collection: data.Collection) -> tuple[Int[np.ndarray, " items"], np.ndarray]:
+    """Which items have a label, and what it is.
+
+    Returns:
+        Rows of the collection; and of each of them the class number, or, where items have targets
+        for "classes", 0 or 1 for each class.
+    """
+    several = [item.targets.get("classes") for item in collection]
+    if any(names is not None for names in several):
+        rows = [row for row, names in enumerate(several) if names is not None]
+        member = [[name in several[row] for name in collection.classes] for row in rows]
+        return np.array(rows), np.array(member, dtype=int)
+    rows = np.flatnonzero(collection.labels >= 0)
+    return rows, collection.labels[rows]
+
+
+def metric(collection: data.Collection) -> str:
+    """By what labels of a collection are scored: its card's metric, else accuracy."""
+    card = cards.of_collection(collection.name)
+    return card.metric if card and card.metric else "accuracy"
 
 
 def class_embeddings(
@@ -105,11 +143,11 @@ def evaluate(
     seed: int = 0,
     dtype: Precision | None = None,
 ) -> list[Measurement]:
-    """Accuracy of each set of templates, beside chance and beside the first set.
+    """Scores of each set of templates, beside chance and beside the first set.
 
     Args:
         dual: whose features are cached.
-        collection: items without a label are left out.
+        collection: items without a label are left out; its card names a metric, `metric`.
         prompts: name of a set -> its templates; the first set is the baseline that the others are
             compared with, {"class name": ["{}"], ...} for the paper's Fig. 4.
         class_names: what to call the classes, in the order of `collection.classes`; default:
@@ -119,12 +157,13 @@ def evaluate(
         dtype: in which the towers compute features, as for `models.features`.
 
     Returns:
-        For each set, at `prompt` its name: for each `k` "accuracy" beside chance, k / classes, with
-        a Clopper-Pearson interval; "accuracy per class", the mean over classes, with a bootstrap
-        interval within classes; and from the second set on "accuracy gain" at `over` the first, on
-        the same items, with a paired bootstrap interval. All intervals 95 %. Bootstraps draw whole
-        groups of near duplicates (`Item.group`). Clopper-Pearson takes every item for an
-        independent one, and is too narrow to the degree that a collection repeats itself.
+        For each set, at `prompt` its name, where items have one class: for each `k` "accuracy"
+        beside chance, k / classes, with a Clopper-Pearson interval; "accuracy per class", the mean
+        over classes; and from the second set on "accuracy gain" at `over` the first, on the same
+        items. And the card's metric, where it is another one (`metrics.score`). All intervals 95 %.
+        Bootstraps draw whole groups of near duplicates (`Item.group`). Clopper-Pearson takes every
+        item for an independent one, and is too narrow to the degree that a collection repeats
+        itself.
 
     Raises:
         ValueError: no prompts, fewer than two classes, or names for another number of them.
@@ -132,8 +171,6 @@ def evaluate(
     embeds.check(dual, collection, ks=ks)
     check(collection)
     names = list(collection.classes if class_names is None else class_names)
-    labels = collection.labels
-    labelled = np.flatnonzero(labels >= 0)
     if not prompts or len(names) != len(collection.classes):
         raise ValueError(
             f"expected prompts and {len(collection.classes)} class names; got {len(prompts)} "
@@ -141,35 +178,57 @@ def evaluate(
         )
     for templates in prompts.values():
         _check_texts(names, templates)
-    ks = [k for k in ks if k < len(names)]
-    images = embeds.of_images(dual, collection, dtype)[labelled]
-    hits = {}
-    for prompt, templates in prompts.items():
-        classes = class_embeddings(dual, names, templates, dtype).numpy()
-        hits[prompt] = metrics.hits_at_k(images @ classes.T, labels[labelled], [1, *ks])
-
+    rows, targets = truth(collection)
+    images = embeds.of_images(dual, collection, dtype)[rows]
+    sims = {
+        prompt: images @ class_embeddings(dual, names, templates, dtype).numpy().T
+        for prompt, templates in prompts.items()
+    }
+    drawn = {"groups": collection.groups[rows], "seed": seed}
     shared = {"model": dual.name, "data": collection.name, "seed": seed}
-    drawn = {"groups": collection.groups[labelled], "seed": seed}
-    first, baseline = next((prompt, of_k[1]) for prompt, of_k in hits.items())
-    rows = []
-    for prompt, of_k in hits.items():
-        named = shared | {"n": len(labelled), "at": {"prompt": prompt}}
-        for k in ks:
-            low, high = metrics.intervals.clopper_pearson(of_k[k].sum(), len(labelled))
-            rows.append(
-                Measurement(metric="accuracy", value=float(of_k[k].mean()), low=low, high=high,
-                            chance=k / len(names), **named | {"at": {"prompt": prompt, "k": k}})
-            )  # fmt: skip
-        low, high = metrics.intervals.proportion_per_class(of_k[1], labels[labelled], **drawn)
-        value = metrics.mean_per_class(of_k[1], labels[labelled])
+    wanted = [metric(collection)]
+    if targets.ndim == 1:
+        wanted = dict.fromkeys(["accuracy", "mean_per_class_accuracy", *wanted])
+    measured = []
+    for prompt, scores in sims.items():
+        for name in wanted:
+            if name != "accuracy":
+                score = metrics.score(name, scores, targets, **drawn)
+                measured.append(Measurement(**score, **shared, at={"prompt": prompt}))
+            else:
+                measured += _accuracies(scores, targets, ks, shared | {"at": {"prompt": prompt}})
+    return measured + (_gains(sims, targets, drawn, shared) if targets.ndim == 1 else [])
+
+
+def _accuracies(
+    scores: Float[np.ndarray, "items classes"],
+    labels: Int[np.ndarray, " items"],
+    ks: Sequence[int],
+    shared: dict,
+) -> list[Measurement]:
+    """Top-k accuracies with Clopper-Pearson's intervals."""
+    ks, rows = [k for k in ks if k < scores.shape[1]], []
+    for k, hits in metrics.hits_at_k(scores, labels, ks).items() if ks else ():
+        low, high = metrics.intervals.clopper_pearson(hits.sum(), len(hits))
+        at = shared["at"] | {"k": k}
         rows.append(
-            Measurement(metric="accuracy per class", value=value, low=low, high=high,
-                        chance=1 / len(names), **named)
+            Measurement(metric="accuracy", value=float(hits.mean()), low=low, high=high,
+                        chance=k / scores.shape[1], n=len(hits), **shared | {"at": at})
         )  # fmt: skip
-        if prompt != first:
-            asked = {"metric": "accuracy", "over": first, "at": {"prompt": prompt, "k": 1}}
-            rows.append(comparisons.gain(of_k[1], baseline, **asked, **drawn | shared))
     return rows
+
+
+def _gains(
+    sims: Mapping[str, np.ndarray], labels: Int[np.ndarray, " items"], drawn: dict, shared: dict
+) -> list[Measurement]:
+    """What each set of prompts but the first gains in accuracy over the first."""
+    hits = {prompt: metrics.hits_at_k(scores, labels, [1])[1] for prompt, scores in sims.items()}
+    (first, baseline), *others = hits.items()
+    return [
+        comparisons.gain(right, baseline, metric="accuracy", over=first,
+                         at={"prompt": prompt, "k": 1}, **drawn | shared)
+        for prompt, right in others
+    ]  # fmt: skip
 
 
 def guesses(

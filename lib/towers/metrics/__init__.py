@@ -5,29 +5,21 @@ Every metric is a fraction, and states how it treats ties and NaN.
 """
 
 from towers.metrics import intervals, trends
-from towers.metrics.agreement import f1, matthews, spearman
+from towers.metrics.agreement import f1, matthews, pearson, spearman
 from towers.metrics.classification import (
     accuracy,
-    average_precision,
-    eleven_point_average_precision,
     eleven_point_map,
     mean_average_precision,
     mean_per_class,
-    mean_per_class_accuracy,
-    top_k_accuracy,
-    top_k_hits,
+    roc_auc,
 )
 from towers.metrics.retrieval import chance_at_k, hits_at_k, recall_at_k
+from towers.metrics.scores import score
 from towers.metrics.similarity import representational_similarity
-
-balanced_accuracy = mean_per_class_accuracy
 
 __all__ = [
     "accuracy",
-    "average_precision",
-    "balanced_accuracy",
     "chance_at_k",
-    "eleven_point_average_precision",
     "eleven_point_map",
     "f1",
     "hits_at_k",
@@ -35,11 +27,11 @@ __all__ = [
     "matthews",
     "mean_average_precision",
     "mean_per_class",
-    "mean_per_class_accuracy",
+    "pearson",
     "recall_at_k",
     "representational_similarity",
+    "roc_auc",
+    "score",
     "spearman",
-    "top_k_accuracy",
-    "top_k_hits",
     "trends",
 ]

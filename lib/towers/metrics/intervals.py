@@ -1,4 +1,4 @@
-"""How sure a number is: exact binomial, Student's and bootstrap intervals."""
+"""How sure a number is: exact binomial, Student's and bootstrap intervals, all of 95 %."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,6 +9,8 @@ from scipy import stats
 
 from towers.metrics.classification import mean_per_class
 
+TAIL = (1 - 0.95) / 2
+"""Probability that an interval leaves out on each side."""
 DRAWS = 1 << 22  # resampled indices held at a time: 32 MB
 
 
@@ -19,18 +21,16 @@ class Interval(NamedTuple):
     high: float
 
 
-def clopper_pearson(successes: float, n: int, confidence: float = 0.95) -> Interval:
+def clopper_pearson(successes: float, n: int) -> Interval:
     """Exact interval of a probability after `successes` of `n` independent trials.
 
-    It covers the true probability at least as often as `confidence` promises. 0 successes give a
-    low of 0 and a high of 1 - (alpha / 2)^(1/n), n successes the mirror image; alpha is
-    1 - `confidence`.
+    It covers the true probability at least 95 % of the time. 0 successes give a low of 0 and a high
+    of 1 - 0.025^(1/n), n successes the mirror image.
 
     Args:
         successes: 0 to n. A fraction, which expected hits under ties can be, widens the interval:
             `low` is that of the whole number below, `high` that of the whole number above.
         n: at least 1.
-        confidence: strictly between 0 and 1.
 
     Raises:
         ValueError: an argument is out of range or NaN.
@@ -39,10 +39,9 @@ def clopper_pearson(successes: float, n: int, confidence: float = 0.95) -> Inter
     """
     if not (n >= 1 and 0 <= successes <= n):
         raise ValueError(f"expected 0 <= successes <= n and n >= 1; got {successes} of {n}")
-    tail = _tail(confidence)
     below, over = int(np.floor(successes)), int(np.ceil(successes))
-    low = float(stats.beta.ppf(tail, below, n - below + 1)) if below > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, over + 1, n - over)) if over < n else 1.0
+    low = float(stats.beta.ppf(TAIL, below, n - below + 1)) if below > 0 else 0.0
+    high = float(stats.beta.ppf(1 - TAIL, over + 1, n - over)) if over < n else 1.0
     return Interval(low, high)
 
 
@@ -51,7 +50,6 @@ def bootstrap(
     statistic: Callable[[np.ndarray], float] = np.mean,
     *,
     n_resamples: int = 2000,
-    confidence: float = 0.95,
     seed: int = 0,
     groups: Shaped[np.ndarray, " items"] | None = None,
     strata: Shaped[np.ndarray, " items"] | None = None,
@@ -70,7 +68,6 @@ def bootstrap(
         values: one item per row; more axes are passed on to the statistic.
         statistic: resampled rows in, one number out; symmetric in the rows.
         n_resamples: how many resamples, at least 1.
-        confidence: strictly between 0 and 1; quantiles are interpolated linearly.
         seed: of the resampling; the same seed gives the same interval.
         groups: which group each item belongs to, any labels.
         strata: which stratum each item belongs to, any labels. A group that lies in several
@@ -84,7 +81,7 @@ def bootstrap(
         section 3.2.
     """
     values = _checked(values, n_resamples)
-    tail, rng = _tail(confidence), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     members, strata = _members(groups, strata, len(values))
     if statistic is np.mean and values.ndim == 1:  # the same draws, without gathering the items
         drawn = _resampled_means(values, np.ones(len(values)), members, strata, n_resamples, rng)
@@ -95,14 +92,12 @@ def bootstrap(
             picked = _picked(strata, 1, rng)[0]
             rows = picked if lone else np.concatenate([members[group] for group in picked])
             drawn[i] = statistic(values[rows])
-    return _middle(drawn, float(statistic(values)), tail)
+    return _middle(drawn, float(statistic(values)))
 
 
 def proportion(
     hits: Float[np.ndarray, " items"],
     *,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
     seed: int = 0,
     groups: Shaped[np.ndarray, " items"] | None = None,
 ) -> Interval:
@@ -118,8 +113,8 @@ def proportion(
     hits = _shares(hits)
     if hits.size and (hits.max() == 0 or hits.min() == 1):
         n = len(_members(groups, None, len(hits))[0])
-        return clopper_pearson(n * hits[0], n, confidence)
-    return bootstrap(hits, n_resamples=n_resamples, confidence=confidence, seed=seed, groups=groups)
+        return clopper_pearson(n * hits[0], n)
+    return bootstrap(hits, seed=seed, groups=groups)
 
 
 def proportion_per_class(
@@ -127,7 +122,6 @@ def proportion_per_class(
     labels: Shaped[np.ndarray, " items"],
     *,
     n_resamples: int = 2000,
-    confidence: float = 0.95,
     seed: int = 0,
     groups: Shaped[np.ndarray, " items"] | None = None,
 ) -> Interval:
@@ -143,7 +137,6 @@ def proportion_per_class(
         hits: in [0, 1], one per item.
         labels: class of each item, any labels.
         n_resamples: as for `bootstrap`.
-        confidence: as for `bootstrap`.
         seed: as for `bootstrap`.
         groups: as for `bootstrap`; one that lies in several classes is drawn in each on its own.
 
@@ -159,8 +152,8 @@ def proportion_per_class(
             f"expected a label for each hit, as vectors; got {hits.shape} and {labels.shape}"
         )
     if not hits.size or hits.max() <= 0 or hits.min() >= 1:
-        return proportion(hits, confidence=confidence, groups=groups)
-    hits, tail = _checked(_shares(hits), n_resamples), _tail(confidence)
+        return proportion(hits, groups=groups)
+    hits = _checked(_shares(hits), n_resamples)
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     weights = 1 / sizes[classes]
     members, strata = _members(groups, classes, len(hits))
@@ -169,15 +162,13 @@ def proportion_per_class(
     members, strata = [members[group] for group in order], strata[order]
     rng = np.random.default_rng(seed)
     drawn = _resampled_means(hits, weights, members, strata, n_resamples, rng)
-    return _middle(drawn, mean_per_class(hits, labels), tail)
+    return _middle(drawn, mean_per_class(hits, labels))
 
 
 def paired_difference(
     first: Float[np.ndarray, " items"],
     second: Float[np.ndarray, " items"],
     *,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
     seed: int = 0,
     groups: Shaped[np.ndarray, " items"] | None = None,
 ) -> Interval:
@@ -194,12 +185,10 @@ def paired_difference(
         raise ValueError(
             f"expected the same items in both, as vectors; got {first.shape} and {second.shape}"
         )
-    return bootstrap(
-        first - second, n_resamples=n_resamples, confidence=confidence, seed=seed, groups=groups
-    )
+    return bootstrap(first - second, seed=seed, groups=groups)
 
 
-def student(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> Interval:
+def student(values: Float[np.ndarray, " seeds"]) -> Interval:
     """Student's interval of a mean over a few repetitions, such as seeds.
 
     Right where repetitions scatter normally; ddof 1. With two of them it is 6.5 times as wide
@@ -207,26 +196,18 @@ def student(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> In
 
     Args:
         values: at least two, finite.
-        confidence: strictly between 0 and 1.
 
     Raises:
-        ValueError: fewer than two values, one that is not finite, or a confidence out of range.
+        ValueError: fewer than two values, or one that is not finite.
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(
             f"expected at least two finite values, got {values.tolist()}; run more seeds"
         )
-    quantile = stats.t.ppf(1 - _tail(confidence), len(values) - 1)
+    quantile = stats.t.ppf(1 - TAIL, len(values) - 1)
     reach = quantile * values.std(ddof=1) / len(values) ** 0.5
     return Interval(float(values.mean() - reach), float(values.mean() + reach))
-
-
-def _tail(confidence: float) -> float:
-    """The probability left out on each side."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected a confidence strictly between 0 and 1, got {confidence}")
-    return (1 - confidence) / 2
 
 
 def _checked(values: np.ndarray, n_resamples: int) -> Float[np.ndarray, "items ..."]:
@@ -247,9 +228,9 @@ def _shares(hits: np.ndarray) -> Float[np.ndarray, " items"]:
     return hits
 
 
-def _middle(drawn: np.ndarray, value: float, tail: float) -> Interval:
+def _middle(drawn: np.ndarray, value: float) -> Interval:
     """What lies between the tails of the resamples, widened to hold the value."""
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
     return Interval(min(float(low), value), max(float(high), value))
 
 

@@ -37,10 +37,10 @@ def representational_similarity(
 
     def correlation(drawn: Float[np.ndarray, " pictures"]) -> float:
         rows = drawn.astype(int)
-        first, second = (rows[each] for each in np.triu_indices(len(rows), k=1))
+        first, second = (rows[places] for places in np.triu_indices(len(rows), k=1))
         apart = first != second
-        places = first[apart], second[apart]
-        return float(np.corrcoef(seen[places], wanted[places])[0, 1])
+        pairs = first[apart], second[apart]
+        return float(np.corrcoef(seen[pairs], wanted[pairs])[0, 1])
 
     every = np.arange(len(features), dtype=float)
     return correlation(every), bootstrap(every, correlation, n_resamples=500, seed=seed)

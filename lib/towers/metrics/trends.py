@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from towers.metrics.intervals import Interval
+from towers.metrics.intervals import TAIL, Interval
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,10 @@ class PowerLaw:
 
     Attributes:
         exponents: slope along each size.
-        intervals: of the exponents.
+        intervals: of the exponents, 95 %.
         scale: value where all sizes are 1.
         r_squared: share of the logarithms' variance that it explains, in [0, 1].
         n: points.
-        confidence: of `intervals` and of the band.
     """
 
     exponents: tuple[float, ...]
@@ -27,13 +26,12 @@ class PowerLaw:
     scale: float
     r_squared: float
     n: int
-    confidence: float
     _covariance: Float[np.ndarray, "terms terms"]
 
     def at(
         self, sizes: Float[np.ndarray, "points sizes"]
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "2 points"]]:
-        """The law at some places, and the low and high ends of its band.
+        """The law at some places, and the low and high ends of its 95 % band.
 
         The band is that of the law itself, not of further points around it.
 
@@ -43,24 +41,24 @@ class PowerLaw:
         design = _design(np.log(np.asarray(sizes, dtype=float)))
         line = design @ np.array([np.log(self.scale), *self.exponents])
         error = np.sqrt(np.einsum("pi,ij,pj->p", design, self._covariance, design))
-        reach = _quantile(self.n - design.shape[1], self.confidence) * error
+        reach = _quantile(self.n - design.shape[1]) * error
         return np.exp(line), np.exp(np.stack([line - reach, line + reach]))
 
 
 def power_law(
     sizes: Float[np.ndarray, "points sizes"],
     value: Float[np.ndarray, " points"],
-    confidence: float = 0.95,
 ) -> PowerLaw:
     """Least squares through the logarithms of some sizes and of a value.
 
     Args:
         sizes: above zero, a column each; no column may follow from the others.
         value: above zero.
-        confidence: strictly between 0 and 1. Intervals are Student's, with as many degrees of
-            freedom as there are points more than exponents and one: right where the logarithms
-            scatter normally around the law, each point for itself. Average several seeds of one
-            place first.
+
+    Returns:
+        The law; its intervals are Student's, with as many degrees of freedom as there are points
+        more than exponents and one: right where the logarithms scatter normally around the law,
+        each point for itself. Average several seeds of one place first.
 
     Raises:
         ValueError: too few points, numbers that are not above zero, or sizes that do not vary, or
@@ -80,8 +78,6 @@ def power_law(
             f"expected finite sizes and values above zero, got a least size of {sizes.min()} and a "
             f"least value of {value.min()}; a logarithm has no other"
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected confidence between 0 and 1, got {confidence}")
     design, target = _design(np.log(sizes)), np.log(value)
     terms = design.shape[1]
     if np.linalg.matrix_rank(design) < terms:
@@ -93,7 +89,7 @@ def power_law(
     residuals, around = target - design @ solved, target - target.mean()
     free = len(target) - terms
     covariance = (residuals @ residuals) / free * np.linalg.inv(design.T @ design)
-    reach = _quantile(free, confidence) * np.sqrt(np.diag(covariance))
+    reach = _quantile(free) * np.sqrt(np.diag(covariance))
     ends = zip((solved - reach)[1:], (solved + reach)[1:], strict=True)
     return PowerLaw(
         exponents=tuple(map(float, solved[1:])),
@@ -101,7 +97,6 @@ def power_law(
         scale=float(np.exp(solved[0])),
         r_squared=float(1 - (residuals @ residuals) / (around @ around)) if around.any() else 1.0,
         n=len(target),
-        confidence=confidence,
         _covariance=covariance,
     )
 
@@ -127,5 +122,5 @@ def _design(logs: Float[np.ndarray, "points sizes"]) -> Float[np.ndarray, "point
     return np.column_stack([np.ones(len(logs)), logs])
 
 
-def _quantile(free: int, confidence: float) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, free))
+def _quantile(free: int) -> float:
+    return float(stats.t.ppf(1 - TAIL, free))

@@ -60,8 +60,8 @@ def vqa_accuracies(
             f"expected an answer to each of {len(answers)} questions, got {len(given)}"
         )
     return np.array([
-        vqa_accuracy(normalised(own), [normalised(each) for each in of_people])
-        for own, of_people in zip(given, answers, strict=True)
+        vqa_accuracy(normalised(answer), [normalised(other) for other in of_people])
+        for answer, of_people in zip(given, answers, strict=True)
     ])  # fmt: skip
 
 

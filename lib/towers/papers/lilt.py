@@ -1,52 +1,23 @@
-"""LilT: towers that were pretrained apart, aligned by moving few of their parameters.
+"""LilT: the recipes of our runs, in which towers that learnt apart are aligned.
 
-Here are the configurations of its ablation, built without memory, with what moves in each; the
-recipes of our runs; and what the paper's own would take.
+The paper's own towers, and what its runs would take, are in `lilt_models`.
 
-Image towers are DeiT-B/16 and DeiT-3-L/16 at 256 pixels without a classifier; text towers BERT base
-and large without the pooler; projections have 256 outputs and a bias, and the scale begins at
-1 / 0.07.
-
-The paper gives 0.24 % for layer norms and 0.31 % for BitFit "in a 12-layer base transformer". Layer
-norms alone are about 0.04 % of one. Both figures come out over both towers together, if the
-projections, which always move, are counted in:
-
-    layer norms    38,400 + 38,400 + 393,728 + 1   of 195,130,113   0.2411 %
-    BitFit         102,912 + 102,144 + 393,728 + 1   of 195,130,113   0.3069 %
-
-"Less than 7 %" holds for adapters with projections, 6.97 % layerwise and 6.96 % deep. The models
-called LilT also move layer norms, and come to 7.01 % and 7.00 %.
-
-Which letter of Table 1 stands for which configuration, the paper's text says for c, f, h, k and m;
-for the others it is our reading of the table's caption.
-
-Source: Khan and Fu 2023, sections 2.3 to 3.4 and 6.4 to 6.7, Tables 1 to 5, Figs. 6 to 10.
+Source: Khan and Fu 2023, sections 2.3 to 3.4 and 6.4 to 6.7, Figs. 4 to 10.
 """
 
-import copy
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-import torch
+from torch import nn
 
-from towers.models import DualTower, ImageTower, Preprocessing, TextTower, scratch, trainable
-from towers.models.encoders import Pairing, Tokens
-from towers.models.sentences import SentenceEncoder
+from towers.models import DualTower, ImageTower, TextTower, scratch, trainable
+from towers.models.stacks import stack
 from towers.models.terms import Locked
 from towers.papers import zoo
-from towers.records import Measurement
-from towers.training import Accelerator, Recipe, TrainingError, loading, named, plan, schedules
+from towers.training import Recipe, TrainingError, loading, named
 
-PAIRS, BATCH, EPOCHS, DEVICES, LR = 591_753, 512, 15, 4, 1e-4
-"""Of the paper, section 2.4; the rate is that of the authors' code."""
-STEPS_PER_EPOCH = PAIRS // BATCH
-A6000 = Accelerator("A6000-48GB", 48e9, {"fp32": 38.7e12, "bf16": 154.8e12}, 0.8)
-UPDATES = (0, STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH // 2, EPOCHS * STEPS_PER_EPOCH - 1)
-"""Whose learning rates are told: the first one, the peak, one halfway, the last one."""
 APART: dict[str, Any] = {
     "steps": 800, "batch": 64, "lr": 2e-3, "warmup": 50, "weight_decay": 0.05, "clip_norm": 1.0,
     "embed": 64, "checkpoint_every": 10_000,
@@ -56,118 +27,6 @@ ALIGNED: dict[str, Any] = {
     "weight_decay": 0.02, "clip_norm": 1.0, "checkpoint_every": 100_000,
 }  # fmt: skip
 """Fields of our recipes of aligned towers; the decay is that of the authors' code."""
-HALF = (0.5,) * 3
-Size = Literal["base", "large"]
-EMBED, IMAGE, TOKENS, TEMPERATURE = 256, 256, 25, 0.07
-"""Length of the shared space, pixels of a side, tokens of a caption, first temperature."""
-IMAGES = {"base": "deit_base_patch16_224", "large": "deit3_large_patch16_224"}
-"""Architectures of timm by size."""
-TEXTS = {
-    "base": {},
-    "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
-              "intermediate_size": 4096},
-}  # fmt: skip
-"""Settings of BERT that are not its defaults, by size."""
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """A configuration of Table 1.
-
-    Attributes:
-        letter: of its row.
-        name: what it is.
-        policy: as `trainable` takes it.
-        given: whether the paper's text says that the letter stands for it; else it is our reading.
-        size: of both towers.
-    """
-
-    letter: str
-    name: str
-    policy: str
-    given: bool
-    size: Size = "base"
-
-    def build(self) -> DualTower:
-        """The pair on the meta device: shapes without memory, locked as the policy says."""
-        return trainable.apply(copy.deepcopy(_pair(self.size)), self.policy)
-
-    def report(self) -> pd.DataFrame:
-        """What moves in it, see `trainable.report`."""
-        return _report(self)
-
-    @property
-    def share(self) -> float:
-        """Parameters that move, of all in both towers, their adapters and projections."""
-        return float(self.report()["share"].iloc[-1])
-
-
-def configurations(size: Size = "base") -> dict[str, Configuration]:
-    """The configurations by letter, in the table's order.
-
-    Args:
-        size: of both towers.
-
-    Raises:
-        ValueError: another size.
-    """
-    if size not in IMAGES:
-        raise ValueError(f"expected a size of {', '.join(IMAGES)}, got {size!r}")
-    listed = (
-        ("a", "projections", "projections", False),
-        ("b", "layer norms of images", "image=layer-norms,text=locked", False),
-        ("c", "layer norms", "layer-norms", True),
-        ("d", "layer norms of texts", "image=locked,text=layer-norms", False),
-        ("e", "BitFit", "bitfit", False),
-        ("f", "LilT, deep adapters", "deep+layer-norms", True),
-        ("g", "CLIP", "everything", False),
-        ("h", "LilT, layerwise adapters", "layerwise+layer-norms", True),
-        ("i", "layerwise adapters, BitFit", "layerwise+bitfit", False),
-        ("j", "deep adapters, BitFit", "deep+bitfit", False),
-        ("k", "LiT", "image=locked,text=everything", True),
-        ("l", "LiT, layerwise adapters", "image=layerwise+layer-norms,text=everything", False),
-        ("m", "LiT, deep adapters", "image=deep+layer-norms,text=everything", True),
-    )
-    return {row[0]: Configuration(*row, size=size) for row in listed}
-
-
-def shares(size: Size = "base") -> pd.DataFrame:
-    """The sum behind each share: parameters that move in each part, one row a configuration.
-
-    Beside the rows of Table 1 stand both kinds of adapters alone, without layer norms: with
-    projections these are the ones below 7 %.
-    """
-    alone = [Configuration("", f"{kind} adapters alone", kind, False, size)
-             for kind in ("layerwise", "deep")]  # fmt: skip
-    rows = []
-    for model in (*configurations(size).values(), *alone):
-        found = model.report().set_index("part")
-        rows.append({
-            "row": model.letter, "model": model.name, "policy": model.policy, "given": model.given,
-            **found["trainable"].drop("pair").to_dict(),
-            "trainable": found["trainable"]["pair"], "parameters": found["parameters"]["pair"],
-            "share": found["share"]["pair"],
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def shares_as_records(frame: pd.DataFrame, size: Size = "base") -> list[Measurement]:
-    """What moves in each configuration of the paper.
-
-    Args:
-        frame: as `shares` gives it.
-        size: of the towers it was made for.
-
-    Returns:
-        "share that moves" of each model, at `size`; n is the number of its parameters.
-    """
-    return [
-        Measurement(
-            model=row.model, data="the paper's towers", metric="share that moves",
-            value=row.share, n=row.parameters, at={"size": size},
-        )
-        for row in frame.itertuples()
-    ]  # fmt: skip
 
 
 def apart(
@@ -223,17 +82,6 @@ def ablated(given: Mapping[str, Any]) -> Recipe:
     )  # fmt: skip
 
 
-def between_pretrained(given: Mapping[str, Any]) -> dict[tuple[str, int], Recipe]:
-    """The recipes of `lilt/alignment`, by the chapter's parameters."""
-    recipe = Recipe(
-        image=given["image"], text=given["text"], data=tuple(given["train_on"]),
-        **(ALIGNED | given["budget"]),
-    )  # fmt: skip
-    eyes = zoo.distilled(given["image"], **given["student"]) if given["student"] else None
-    recipes = aligned(recipe, given["policies"], given["seeds"])
-    return between(recipes, named(eyes) if eyes else "", given["rates"])
-
-
 def aligned(
     recipe: Recipe, policies: Mapping[str, str], seeds: Iterable[int]
 ) -> dict[tuple[str, int], Recipe]:
@@ -254,29 +102,98 @@ def aligned(
     }
 
 
-def between(
-    recipes: Mapping[tuple[str, int], Recipe], student: str, rates: Mapping[str, float]
-) -> dict[tuple[str, int], Recipe]:
-    """The recipes of `aligned` between pretrained towers, each with an image tower that suits it.
+def between_pretrained(given: Mapping[str, Any]) -> dict[tuple[str, int], Recipe]:
+    """The recipes of `lilt/alignment`, by the chapter's parameters: of `aligned`, between towers.
 
     A policy that locks the image tower takes any, which looks at each picture once, unless pictures
     come in shards. A policy that moves both towers needs transformers on both sides: where the
-    image tower is none, one that was distilled from it stands in.
+    image tower is none, one that was distilled from it stands in, its `student`.
+    """
+    common = Recipe(
+        image=given["image"], text=given["text"], data=tuple(given["train_on"]),
+        **(ALIGNED | given["budget"]),
+    )  # fmt: skip
+    student, near = "", not loading.in_shards(common.data)
+    if given["student"]:
+        student = named(zoo.distilled(given["image"], **given["student"]))
+    recipes = aligned(common, given["policies"], given["seeds"])
+    for key, recipe in recipes.items():
+        moves = trainable.read(recipe.policy)
+        locked = moves is not None and set(moves.image) == {Locked()}
+        image = recipe.image if locked else student or recipe.image
+        rate = given["rates"].get(recipe.name, recipe.lr)
+        recipes[key] = replace(recipe, image=image, cache_features=locked and near, lr=rate)
+    return recipes
+
+
+def patterns(depth: Mapping[str, int]) -> dict[str, str]:
+    """Policies that unlock the layer norms of ever fewer layers, after two opposite patterns.
 
     Args:
-        recipes: as `aligned` gives them.
-        student: the tower that stands in; empty: there is none.
-        rates: name of the model -> its learning rate, where it is not the recipe's.
+        depth: layers of the "image" tower and of the "text" tower.
+
+    Returns:
+        "A, 1 locked" -> policy, and so on: of pattern A, so many of the deepest layers of the text
+        tower and of the shallowest of the image tower are locked; of pattern B it is the reverse.
+        "none locked" comes first. In all of them a norm outside of layers stays locked.
+
+    Raises:
+        ValueError: a tower of fewer than two layers.
+
+    Source: Khan and Fu 2023, Fig. 5.
     """
-    found = {}
-    for key, recipe in recipes.items():
-        wanted = trainable.read(recipe.policy)
-        locked = wanted is not None and set(wanted.image) == {Locked()}
-        near = not loading.in_shards(recipe.data)
-        image = recipe.image if locked else student or recipe.image
-        rate = rates.get(recipe.name, recipe.lr)
-        found[key] = replace(recipe, image=image, cache_features=locked and near, lr=rate)
-    return found
+    least = min(depth.values())
+    if least < 2:
+        raise ValueError(f"expected towers of at least two layers, got {dict(depth)}")
+    policies = {"none locked": "layer-norms?layers=0:"}
+    for locked in range(1, least):
+        shallow = f"layer-norms?layers={locked}:"
+        deep = {side: f"layer-norms?layers=:{count - locked}" for side, count in depth.items()}
+        policies[f"A, {locked} locked"] = f"image={shallow},text={deep['text']}"
+        policies[f"B, {locked} locked"] = f"image={deep['image']},text={shallow}"
+    return policies
+
+
+def changes_of_norms(before: DualTower, after: DualTower) -> pd.DataFrame:
+    """How far each layer norm moved: the L1 norm of the change of its gains and biases.
+
+    Args:
+        before: the pair before alignment.
+        after: the same towers after it.
+
+    Returns:
+        One row a layer norm inside a layer. Columns `tower` ("image" or "text"), `layer` and `norm`
+        (both from 1), and `change`, the sum of absolute differences; an adapter that hangs on a
+        norm is none of its parameters.
+
+    Raises:
+        ValueError: the towers have other norms, or none that are known.
+
+    Source: Khan and Fu 2023, section 3 (after Table 4) and Fig. 4.
+    """
+    rows = []
+    for side in ("image", "text"):
+        old, new = (_norms(getattr(pair, side)) for pair in (before, after))
+        if old.keys() != new.keys():
+            raise ValueError(
+                f"expected the same layer norms before and after in the {side} tower, got "
+                f"{len(old)} and {len(new)}"
+            )
+        for (layer, norm), weights in old.items():
+            pairs = zip(weights, new[layer, norm], strict=True)
+            change = sum(float((second - first).detach().abs().sum()) for first, second in pairs)
+            rows.append((side, layer, norm, change))
+    return pd.DataFrame(rows, columns=["tower", "layer", "norm", "change"])
+
+
+def _norms(tower: ImageTower | TextTower) -> dict[tuple[int, int], list[nn.Parameter]]:
+    """Gains and biases of the norms inside the layers, by layer and place, both from 1."""
+    norms = {}
+    for number, layer in enumerate(stack(tower.encoder, tower.name).layers, 1):
+        inside = [module for module in layer.modules() if isinstance(module, nn.LayerNorm)]
+        for place, norm in enumerate(inside, 1):
+            norms[number, place] = list(norm.parameters(recurse=False))
+    return norms
 
 
 @dataclass(frozen=True)
@@ -362,126 +279,3 @@ def scaled(
         **towers, data=(source.replace("{pairs}", str(run.pairs)),), name=run.title,
         policy=policies[run.policy], seed=run.seed, **budget,
     )  # fmt: skip
-
-
-def memory(dual: DualTower, batch: int, *, model: str, seed: int) -> Measurement:
-    """What training takes beside the weights: gradients, moments and activations.
-
-    Args:
-        dual: the pair, locked as the policy says.
-        batch: pairs of an update.
-        model: of the record.
-        seed: of the run.
-
-    Returns:
-        "memory for training (MB)" in fp32, by tracing shapes; n pairs. A locked tower goes forward
-        in every update, as in runs without `cache_features`.
-    """
-    held = plan(dual, batch, batch, precision="fp32", accelerator=A6000, overhead=0).held
-    taken = held["gradients"] + held["moments"] + held["activations"]
-    return Measurement(model=model, data="training", metric="memory for training (MB)",
-                       value=taken / 1e6, n=batch, seed=seed)  # fmt: skip
-
-
-def planned(
-    letters: str = "acfghkm", size: Size = "base", accelerator: Accelerator = A6000
-) -> list[Measurement]:
-    """What configurations of Table 1 would take at the paper's scale; nothing is computed.
-
-    Args:
-        letters: of the configurations.
-        size: of both towers.
-        accelerator: the paper had four A6000.
-
-    Returns:
-        For each configuration, called "(letter) name", "parameters that move", "share that moves",
-        "memory per device (GB)" and "hours" at its `size`; of all "pairs", "updates", "batch" and
-        the "learning rate" at each `update` of `UPDATES`, under half a cosine after one epoch of
-        warm-up. Locked towers go forward in every update.
-
-    Raises:
-        ValueError: a letter that is none of the table's.
-    """
-    listed, shared = configurations(size), {"data": accelerator.name, "n": DEVICES}
-    if unknown := [letter for letter in letters if letter not in listed]:
-        raise ValueError(f"expected letters of {', '.join(listed)}, got {', '.join(unknown)}")
-    rows = []
-    for letter in letters:
-        model = listed[letter]
-        run = plan(
-            model.build(), BATCH, PAIRS * EPOCHS, name=f"({letter}) {model.name}", ranks=DEVICES,
-            accelerator=accelerator,
-        )  # fmt: skip
-        moving = {"parameters that move": run.parameters, "share that moves": model.share}
-        rows += [
-            Measurement(model=run.model, metric=metric, value=value, at={"size": size}, **shared)
-            for metric, value in moving.items()
-        ]
-        rows += run.records("memory per device (GB)", "hours", at={"size": size})
-    steps = EPOCHS * STEPS_PER_EPOCH
-    common = {"pairs": PAIRS, "updates": steps, "batch": BATCH}
-    rows += [
-        Measurement(model="all", metric=key, value=value, **shared) for key, value in common.items()
-    ]
-    return rows + [
-        Measurement(model="all", metric="learning rate", at={"update": update},
-                    value=LR * schedules.cosine(update, steps, STEPS_PER_EPOCH), **shared)
-        for update in UPDATES
-    ]  # fmt: skip
-
-
-def planned_pairs(amounts: Sequence[int], letters: str = "fg") -> list[Measurement]:
-    """What Table 4's and Figure 9's amounts would take on the paper's devices, with base towers.
-
-    Args:
-        amounts: pairs; each is seen in as many epochs as the paper's own.
-        letters: of the configurations of Table 1.
-
-    Returns:
-        "updates", "hours" and "memory per device (GB)" of each configuration, at each number of
-        `pairs`; nothing is computed.
-
-    Raises:
-        KeyError: a letter that is none of the table's.
-    """
-    rows = []
-    for letter in letters:
-        model = configurations()[letter]
-        one = plan(
-            model.build(), BATCH, BATCH, name=f"({letter}) {model.name}", ranks=DEVICES,
-            accelerator=A6000,
-        )  # fmt: skip
-        for pairs in amounts:
-            run = replace(one, samples=pairs // BATCH * EPOCHS * BATCH)
-            rows += run.records("updates", "hours", "memory per device (GB)", at={"pairs": pairs})
-    return rows
-
-
-@lru_cache(maxsize=2)
-def _pair(size: Size) -> DualTower:
-    """Both towers and their projections on the meta device."""
-    import timm
-    from transformers import BertConfig, BertModel
-
-    with torch.device("meta"):
-        network = timm.create_model(IMAGES[size], img_size=IMAGE, num_classes=0)
-        bert = BertModel(BertConfig(**TEXTS[size]), add_pooling_layer=False)
-        transform = Preprocessing(IMAGE, HALF, HALF)
-        image = ImageTower(f"timm:{IMAGES[size]}", network, network.num_features, transform)
-        text = TextTower(
-            f"hf:bert-{size}", SentenceEncoder(bert, "cls", normalize=False),
-            bert.config.hidden_size, _blank, f"{TOKENS} tokens",
-            Pairing(bias=True, log_scale=-math.log(TEMPERATURE)),
-        )  # fmt: skip
-        return DualTower(image, text, EMBED, f"LilT {size}")
-
-
-def _blank(texts: list[str]) -> Tokens:
-    """Tokens of the right shape and without meaning: towers without memory read no words."""
-    ids = torch.zeros(len(texts), TOKENS, dtype=torch.long)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-@lru_cache(maxsize=64)
-def _report(model: Configuration) -> pd.DataFrame:
-    return trainable.report(model.build())

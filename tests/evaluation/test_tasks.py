@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests import toy_towers
-from towers.evaluation import retrieval, unseen
+from towers.evaluation import retrieval, tasks
 from towers.metrics import intervals
 
 CODES = ["ru", "ko"]
@@ -36,7 +36,7 @@ def both(few=0.5, many=0.4, **options):
 
 def test_a_mean_counts_each_task_once_however_many_captions_it_has():
     frame = hits(0.5, missing={("ko", item) for item in range(30)})
-    (row,) = unseen.overall(frame, "toys")
+    (row,) = tasks.overall(frame, "toys")
     means = frame.groupby(["language", "direction"]).hit.mean()
     assert row.value == pytest.approx(means.mean())
     assert row.value != pytest.approx(frame.hit.mean())
@@ -48,29 +48,29 @@ def test_a_mean_counts_each_task_once_however_many_captions_it_has():
 def test_chance_is_that_of_the_languages():
     frame = hits(0.5)
     frame.loc[frame.language == "ko", "chance"] = 0.3
-    (row,) = unseen.overall(frame[frame.language == "ko"], "toys")
+    (row,) = tasks.overall(frame[frame.language == "ko"], "toys")
     assert row.chance == 0.3
     assert row.at == {"k": 10, "language": "ko", "averaged": "tasks"}
-    assert unseen.overall(frame, "toys")[0].chance == pytest.approx(0.2)
+    assert tasks.overall(frame, "toys")[0].chance == pytest.approx(0.2)
 
 
 def test_a_model_that_was_not_asked_has_no_mean():
     frame = pd.concat([hits(0.5), hits(0.4, "many", codes=["ru"])])
-    assert [row.model for row in unseen.overall(frame[frame.language == "ko"], "toys")] == ["few"]
-    assert [row.model for row in unseen.overall(frame, "toys")] == ["few", "many"]
+    assert [row.model for row in tasks.overall(frame[frame.language == "ko"], "toys")] == ["few"]
+    assert [row.model for row in tasks.overall(frame, "toys")] == ["few", "many"]
 
 
 def test_the_interval_of_one_task_is_that_of_a_bootstrap_over_pictures():
     frame = hits(0.5, codes=["ru"], items=200)
     frame = frame[frame.direction == WAYS[0]]
-    (row,) = unseen.overall(frame, "toys")
+    (row,) = tasks.overall(frame, "toys")
     expected = intervals.bootstrap(frame.hit.to_numpy(), n_resamples=2000)
     assert (row.low, row.high) == pytest.approx(expected, abs=0.015)  # another stream of draws
 
 
 def test_a_gain_is_the_mean_difference_and_wins_are_counted():
     frame = both()
-    of = found(unseen.compare(frame, "few", "many", "toys"))
+    of = found(tasks.compare(frame, "few", "many", "toys"))
     means = frame.groupby(["model", "language", "direction"]).hit.mean()
     apart = means["few"] - means["many"]
     gain = of["recall gain"]
@@ -85,29 +85,29 @@ def test_a_gain_is_the_mean_difference_and_wins_are_counted():
 
 def test_one_that_is_always_ahead_surely_is_and_the_other_surely_is_not():
     frame = both(1.0, 0.0)
-    of = found(unseen.compare(frame, "few", "many", "toys"))
+    of = found(tasks.compare(frame, "few", "many", "toys"))
     assert of["tasks surely ahead"].value == of["tasks ahead"].value == 4
     assert of["tasks surely behind"].value == 0
-    back = found(unseen.compare(frame, "many", "few", "toys"))
+    back = found(tasks.compare(frame, "many", "few", "toys"))
     assert back["tasks surely behind"].value == 4
     assert back["tasks ahead"].value == 0
 
 
 def test_a_tie_is_no_win():
     frame = pd.concat([hits(0.5), hits(0.5, "many")])
-    of = found(unseen.compare(frame, "few", "many", "toys"))
+    of = found(tasks.compare(frame, "few", "many", "toys"))
     assert of["tasks ahead"].value == of["recall gain"].value == 0
 
 
 def test_what_is_asked_about_one_picture_is_drawn_together():
     frame = both(items=60)
-    alone = found(unseen.compare(frame, "few", "many", "toys"))["recall gain"]
+    alone = found(tasks.compare(frame, "few", "many", "toys"))["recall gain"]
     pairs = frame.assign(group="g" + (frame.item // 20).astype(str))
-    grouped = found(unseen.compare(pairs, "few", "many", "toys"))["recall gain"]
+    grouped = found(tasks.compare(pairs, "few", "many", "toys"))["recall gain"]
     copies = pd.concat([
         frame.assign(language=frame.language + end) for end in ("", "_copy")
     ])  # fmt: skip
-    same = found(unseen.compare(copies, "few", "many", "toys"))["recall gain"]
+    same = found(tasks.compare(copies, "few", "many", "toys"))["recall gain"]
     assert grouped.value == pytest.approx(alone.value)
     assert (grouped.low, grouped.high) != pytest.approx((alone.low, alone.high))
     assert (same.low, same.high) == pytest.approx((alone.low, alone.high))  # no new pictures
@@ -115,15 +115,15 @@ def test_what_is_asked_about_one_picture_is_drawn_together():
 
 def test_seeds_are_averaged_first():
     frame = pd.concat([both(), both(seed=2)])
-    table = unseen.answers(frame, "few")
+    table = tasks.answers(frame, "few")
     assert table.shape == (40, 4)
-    each = [unseen.answers(hits(0.5, seed=seed), "few") for seed in (0, 2)]
+    each = [tasks.answers(hits(0.5, seed=seed), "few") for seed in (0, 2)]
     assert np.allclose(table, (each[0] + each[1]) / 2)
 
 
 def test_each_task_has_its_own_record():
     frame = both()
-    rows = [row for row in unseen.compare(frame, "few", "many", "toys") if "direction" in row.at]
+    rows = [row for row in tasks.compare(frame, "few", "many", "toys") if "direction" in row.at]
     means = frame.groupby(["model", "language", "direction"]).hit.mean()
     apart = means["few"] - means["many"]
     assert [row.at["language"] for row in rows] == ["ru", "ru", "ko", "ko"]
@@ -137,21 +137,21 @@ def test_each_task_has_its_own_record():
 
 def test_another_column_tells_further_tasks_apart():
     frame = pd.concat([both(seed=part).assign(locked=part) for part in (2, 3)])
-    rows = unseen.compare(frame, "few", "many", "toys")
+    rows = tasks.compare(frame, "few", "many", "toys")
     assert found(rows)["tasks ahead"].n == 8
     each = [row for row in rows if "locked" in row.at]
     assert sorted(row.at["locked"] for row in each) == [2] * 4 + [3] * 4
     apart = [row.value for row in each if row.at["locked"] == 3]
-    alone = unseen.compare(both(seed=3), "few", "many", "toys")
+    alone = tasks.compare(both(seed=3), "few", "many", "toys")
     assert apart == pytest.approx([row.value for row in alone if "direction" in row.at])
 
 
 def test_other_queries_are_refused():
     frame = pd.concat([hits(0.5), hits(0.4, "many", missing={("ko", 3)})])
     with pytest.raises(ValueError, match="expected few and many on the same queries"):
-        unseen.compare(frame, "few", "many", "toys")
+        tasks.compare(frame, "few", "many", "toys")
     with pytest.raises(ValueError, match="expected hits of 'lots'"):
-        unseen.answers(frame, "lots")
+        tasks.answers(frame, "lots")
 
 
 def test_hits_are_what_recall_averages(tmp_path, monkeypatch):
