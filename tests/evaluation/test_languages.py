@@ -13,7 +13,7 @@ from scipy import stats
 from towers import data, experiments
 from towers.data.items import Collection, Item, Report
 from towers.evaluation import languages
-from towers.experiments.experiment import resolve
+from towers.experiments import resolve
 from towers.papers import clippo
 from towers.records import SCALES
 
