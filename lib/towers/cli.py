@@ -1,4 +1,4 @@
-"""The `towers` command: parse, call, print. What is heavy is imported by the command that needs it.
+"""The `towers` command line. Each command imports what it needs, since some imports take seconds.
 
 Exit codes: 0 done, 1 something failed or is missing, 2 a wrong command, 130 and 143 interrupted.
 """
@@ -19,11 +19,11 @@ SCALES = ("smoke", "laptop", "paper")
 
 
 class UsageError(ValueError):
-    """A command line that says nothing we understand."""
+    """A command line that cannot be understood."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises its errors, so that every error of ours looks alike."""
+    """Raises its errors, so that all errors are printed alike."""
 
     def __init__(self, *arguments: Any, **options: Any):
         form = argparse.RawDescriptionHelpFormatter
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 something failed or is missing, 2 a wrong command, 130 interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):  # no terminal is too poor to name a folder
+    for stream in (sys.stdout, sys.stderr):  # paths are shown in any encoding
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _verdict(error: Exception) -> tuple[str, int]:
-    """The line for an error, and its exit code."""
+    """The message for an error, and the exit code."""
     if isinstance(error, ValueError):
         return str(error), 2
     if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
@@ -78,7 +78,7 @@ def _verdict(error: Exception) -> tuple[str, int]:
 
 
 def _advice(error: OSError) -> str:
-    """What to do where the cache cannot be written, and what is made has to lie there."""
+    """What to do if the cache cannot be written."""
     from towers import files
 
     with contextlib.suppress(RuntimeError, ValueError):
@@ -140,12 +140,12 @@ def _add_list(commands: Any) -> None:
         commands,
         "list",
         _list,
-        "Show the experiments and what has run",
+        "List the experiments and their last runs",
         "towers list --scale smoke",
     )
     _add_scale(command)
     _add_results(command)
-    command.add_argument("--json", action="store_true", help="everything, for machines")
+    command.add_argument("--json", action="store_true", help="all fields, as JSON")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -160,7 +160,7 @@ def _add_run(commands: Any) -> None:
         commands,
         "run",
         _run,
-        "Run experiments and publish their results",
+        "Run experiments",
         "towers run clip/zero_shot --scale laptop -p seed=1",
     )
     command.add_argument("names", nargs="*", metavar="NAME", help="as `towers list` shows them")
@@ -169,10 +169,10 @@ def _add_run(commands: Any) -> None:
     command.add_argument(
         "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a parameter"
     )
-    command.add_argument("--if-stale", action="store_true", help="only what is not up to date")
-    command.add_argument("--minutes", type=float, help="stop after so long, even what moves")
+    command.add_argument("--if-stale", action="store_true", help="only those not up to date")
+    command.add_argument("--minutes", type=float, help="stop after so many minutes")
     command.add_argument(
-        "--anyway", action="store_true", help="without a GPU also what would take one for days"
+        "--anyway", action="store_true", help="run without a GPU what would take days on one"
     )
     _add_results(command)
 
@@ -189,7 +189,7 @@ def _run(arguments: argparse.Namespace) -> int:
         experiments.resolve(experiments.get(name), arguments.scale, overrides)
     order = experiments.in_order(given)
     due = experiments.stale(order, arguments.scale, arguments.results)
-    if not arguments.if_stale:  # what is needed may stay as it is, unless there is none
+    if not arguments.if_stale:  # needed results may be stale, but must be there
         due = {*given, *(name for name, reason in due.items() if reason == experiments.NEVER)}
     for experiment in order:
         if experiment.name in due:
@@ -233,7 +233,7 @@ def _given(experiment: Any, pairs: Sequence[str]) -> dict[str, Any]:
 
 def _add_train(commands: Any) -> None:
     command = _command(
-        commands, "train", _train, "Train towers from a recipe, here or as a launcher's rank",
+        commands, "train", _train, "Train towers from a recipe",
         "torchrun --nproc-per-node 2 -m towers.cli train recipe.yaml --folder runs/first",
     )  # fmt: skip
     command.add_argument("recipe", type=_path, metavar="RECIPE", help="a YAML file")
@@ -242,9 +242,9 @@ def _add_train(commands: Any) -> None:
         "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a field"
     )
     how = command.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on where it stopped; the default")
-    how.add_argument("--fresh", action="store_true", help="remove what is there and begin again")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    how.add_argument("--resume", action="store_true", help="continue an earlier run; the default")
+    how.add_argument("--fresh", action="store_true", help="delete an earlier run and start again")
+    command.add_argument("--dry-run", action="store_true", help="only print what would be done")
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -259,23 +259,23 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _add_data(commands: Any) -> None:
     command = _command(
-        commands, "data", _data_list, "Fetch or list the data", "towers data get clipart stamps"
+        commands, "data", _data_list, "Fetch, list or export data", "towers data get clipart stamps"
     )
     actions = command.add_subparsers(metavar="ACTION", required=True)
     get = _command(
-        actions, "get", _data_get, "Fetch and verify sources", "towers data get clipart stamps"
+        actions, "get", _data_get, "Fetch and verify data sources", "towers data get clipart stamps"
     )
     get.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    _command(actions, "list", _data_list, "List the sources and their state", "towers data list")
+    _command(actions, "list", _data_list, "List data sources and their state", "towers data list")
     _add_data_export(actions)
 
 
 def _add_data_export(actions: Any) -> None:
     example = 'towers data export shards "scenes:train?count=20000" scenes/'
     export = _command(
-        actions, "export", _data_shards, "Write a collection in another form", example
+        actions, "export", _data_shards, "Write a collection in another format", example
     )
-    forms = export.add_subparsers(metavar="FORM", required=True)
+    forms = export.add_subparsers(metavar="FORMAT", required=True)
     shards = _command(
         forms, "shards", _data_shards, "Write a collection as WebDataset tars", example
     )
@@ -314,7 +314,7 @@ def _data_list(_: argparse.Namespace) -> int:
 
 def _add_export(commands: Any) -> None:
     command = _command(
-        commands, "export", _export, "Write all records as one table", "towers export out.parquet"
+        commands, "export", _export, "Write all records to one table", "towers export out.parquet"
     )
     command.add_argument("path", type=_path, metavar="PATH", help="ends in .csv or .parquet")
     _add_scale(command, default=None)
@@ -340,7 +340,7 @@ def _add_report(commands: Any) -> None:
     command.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="experiments at a time"
     )
-    command.add_argument("--force", action="store_true", help="run and build also what is fresh")
+    command.add_argument("--force", action="store_true", help="even if nothing changed")
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -349,9 +349,10 @@ def _report(arguments: argparse.Namespace) -> int:
     from towers import report
 
     def end(number: int, _: Any) -> None:
-        sys.exit(128 + number)  # so that what was started ends with us
+        sys.exit(128 + number)  # as an exception, so that child processes are stopped
 
-    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in signals}
     try:
         page = report.build(
             scale=arguments.scale, part=arguments.part, jobs=arguments.jobs, force=arguments.force
@@ -365,12 +366,12 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _add_bench(commands: Any) -> None:
     command = _command(
-        commands, "bench", _bench, "Measure speed and memory beside named peers",
+        commands, "bench", _bench, "Compare speed and memory with other libraries",
         "towers bench clip_loss_time --size laptop",
     )  # fmt: skip
     command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    command.add_argument("--size", default="full", help="full, which has goals; laptop or smoke")
-    command.add_argument("--repeats", type=int, default=5, metavar="N", help="turns; default: 5")
+    command.add_argument("--size", default="full", help="smoke, laptop, full (the default)")
+    command.add_argument("--repeats", type=int, default=5, metavar="N", help="default: 5")
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -380,14 +381,20 @@ def _bench(arguments: argparse.Namespace) -> int:
     print(speed.HEADER, flush=True)
     fine = True
     for name in arguments.names or speed.names():
-        found = speed.compare(name, arguments.size, arguments.repeats)
-        print(found.line(), flush=True)
-        fine &= found.agreed and found.met is not False
+        outcome = speed.compare(name, arguments.size, arguments.repeats)
+        print(outcome.line(), flush=True)
+        fine &= outcome.agreed and outcome.met is not False
     return 0 if fine else 1
 
 
 def _add_doctor(commands: Any) -> None:
-    _command(commands, "doctor", _doctor, "Tell what is there and what is missing", "towers doctor")
+    _command(
+        commands,
+        "doctor",
+        _doctor,
+        "Check packages, data and folders",
+        "towers doctor",
+    )
 
 
 def _doctor(_: argparse.Namespace) -> int:
