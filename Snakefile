@@ -24,7 +24,7 @@ else:
     STALE = experiments.stale(
         [ALL[name] for name in ALL if PART in ("", name.split("/")[0])], SCALE
     )
-PRIORITIES = chapters.priorities(chapters.waiting(map(ALL.get, STALE), SCALE))
+PRIORITIES = chapters.priorities(chapters.waiting(map(experiments.get, STALE), SCALE))
 
 INTO = sweeps.folder(config.get("into", "sweep"))
 GRID = sweeps.read(sweeps.setting("grid", config["grid"]), SCALE) if "grid" in config else ()

@@ -5,10 +5,18 @@ calls `run`; the notebook itself calls `begin`, and `result` for the records of 
 """
 
 from towers.experiments.execution import RunFailed, left_out, run
-from towers.experiments.experiment import Experiment, find, get, in_order, names
+from towers.experiments.experiment import (
+    Experiment,
+    find,
+    from_text,
+    get,
+    in_order,
+    names,
+    resolve,
+)
 from towers.experiments.fingerprints import fingerprint
 from towers.experiments.freshness import NEVER, last_run, stale, staleness
-from towers.experiments.parameters import ExperimentError, from_text, resolve
+from towers.experiments.parameters import ExperimentError
 from towers.experiments.recording import Run, begin, result
 
 __all__ = [

@@ -16,10 +16,10 @@ from filelock import Timeout
 
 from towers import files, records
 from towers.experiments import freshness
-from towers.experiments.experiment import Experiment, get
+from towers.experiments.experiment import Experiment, get, resolve
 from towers.experiments.fingerprints import fingerprint
 from towers.experiments.limits import Limits, limits
-from towers.experiments.parameters import ExperimentError, resolve
+from towers.experiments.parameters import ExperimentError
 from towers.progress import ALIVE
 from towers.records import RecordsError
 

@@ -16,9 +16,8 @@ from typing import Any
 
 from towers import files, strict_yaml
 from towers.experiments import chosen, modules
-from towers.experiments.experiment import Experiment, notebook_cells
+from towers.experiments.experiment import Experiment, notebook_cells, resolve
 from towers.experiments.modules import Package
-from towers.experiments.parameters import resolve
 
 FOLDER = Path(__file__).parents[1]
 """The package that runs."""

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from towers import files, records
-from towers.experiments.experiment import Experiment, get
+from towers.experiments.experiment import Experiment, get, resolve
 from towers.experiments.fingerprints import changed, fingerprint
-from towers.experiments.parameters import resolve
 from towers.records import Provenance, RecordsError
 
 NEVER = "never run"

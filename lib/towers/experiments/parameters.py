@@ -1,21 +1,13 @@
-"""A notebook's parameters: what its parameters cell declares, and the values they take in a run."""
+"""A notebook's parameters: what its parameters cell declares, and which values fit a type."""
 
 import ast
-import contextlib
 import functools
-import json
 import math
-import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union
+from typing import Annotated, Any, NamedTuple, Union
 
 import pydantic
 
-from towers import checked, strict_yaml
-from towers.records import SCALES
-
-if TYPE_CHECKING:
-    from towers.experiments.experiment import Experiment
+from towers import checked
 
 TYPES = {
     "bool": pydantic.StrictBool, "int": pydantic.StrictInt, "float": pydantic.StrictFloat,
@@ -171,108 +163,3 @@ def literal(value: Any) -> Any:
 
 Value = Annotated[Any, pydantic.BeforeValidator(literal)]
 """Any literal."""
-
-
-def resolve(
-    experiment: "Experiment", scale: str = "laptop", overrides: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """All parameters of a run.
-
-    Args:
-        experiment: whose parameters cell gives names, defaults and types.
-        scale: its overrides in the YAML apply first.
-        overrides: apply last; `scale` is not among them.
-
-    Returns:
-        Name -> value, in the order of the cell, `scale` included.
-
-    Raises:
-        ExperimentError: an unknown scale or name, a value of a wrong type or not among the
-            choices; one line with the key, what was given, and what is allowed.
-    """
-    if scale not in SCALES:
-        raise ExperimentError(f"no scale {scale!r}; expected one of {', '.join(SCALES)}")
-    given = dict(overrides or {})
-    if given.get("scale", scale) != scale:
-        raise ExperimentError(f"{experiment.name}: scale is {scale!r}; set it with --scale, not -p")
-    declarations = experiment.declarations()
-    values = {name: parameter.default for name, parameter in declarations.items()}
-    of_scale = experiment.scales.get(scale, {})
-    values |= _accepted(experiment, declarations, of_scale, f"{experiment.yaml}: ")
-    return values | _accepted(experiment, declarations, given, "") | {"scale": scale}
-
-
-def from_text(experiment: "Experiment", name: str, text: str) -> Any:
-    """A parameter's value from the command line: a Python or YAML literal, text unquoted.
-
-    Raises:
-        ExperimentError: unknown name, or not of the declared type.
-    """
-    declarations = experiment.declarations()
-    check_name(experiment, declarations, name)
-    annotation = declarations[name].annotation
-    if annotation == "str":
-        return text
-    for read in (ast.literal_eval, strict_yaml.load, str):
-        with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            return accept(read(text), annotation)
-    raise ExperimentError(
-        f"{experiment.name}: {name} must be {annotation}, got {checked.short(text)}"
-    )
-
-
-def check_name(
-    experiment: "Experiment", declarations: Mapping[str, Parameter], name: str, where: str = ""
-) -> None:
-    """Refuse a name that no parameter has.
-
-    Raises:
-        ExperimentError: `name` is not in `declarations`; `where` opens the message.
-    """
-    if name not in declarations:
-        raise ExperimentError(
-            f"{where}{experiment.name} has no parameter {name!r}; "
-            f"its parameters: {', '.join(sorted(declarations))}"
-        )
-
-
-def _accepted(
-    experiment: "Experiment",
-    declarations: Mapping[str, Parameter],
-    given: Mapping[str, Any],
-    where: str,
-) -> dict[str, Any]:
-    values = {}
-    for name, value in given.items():
-        check_name(experiment, declarations, name, where)
-        parameter, place = declarations[name], f"{where}{experiment.name}: {name}"
-        try:
-            values[name] = accept(value, parameter.annotation)
-        except ExperimentError as error:
-            raise ExperimentError(f"{place} {error}") from error
-        for rule in _broken(experiment, name, parameter.default, values[name]):
-            raise ExperimentError(f"{place} must {rule}, got {values[name]!r}")
-    return values
-
-
-def _broken(experiment: "Experiment", name: str, default: Any, value: Any) -> Iterator[str]:
-    """The rules that a value of the right type breaks."""
-    numbers = _numbers(value)
-    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
-        yield "be text in UTF-8, or no record could name it (give the file another name, or a link)"
-    if name in experiment.choices and value not in experiment.choices[name]:
-        yield f"be one of {', '.join(map(repr, experiment.choices[name]))}"
-    if name == "seed" or name.endswith("seeds"):
-        fits = len(numbers) == len({*numbers}) and all(0 <= seed < 2**32 for seed in numbers)
-        if not numbers or not fits:
-            yield "be in [0, 2^32), at least one, and each once"
-    elif name in experiment.needed and not value:
-        yield "not be empty"
-    elif min(numbers, default=0) < 0 <= min(_numbers(default), default=0):
-        yield "not be negative"
-
-
-def _numbers(value: Any) -> list[int | float]:
-    """The numbers in a value: itself, or the items of a list."""
-    items = value if isinstance(value, list | tuple) else [value]
-    return [item for item in items if type(item) in (int, float)]

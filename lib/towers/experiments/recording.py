@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from towers import files, records
 from towers.experiments import parameters, provenance
-from towers.experiments.experiment import Experiment, get
+from towers.experiments.experiment import Experiment, get, resolve
 from towers.experiments.fingerprints import noted
-from towers.experiments.parameters import ExperimentError, resolve
+from towers.experiments.parameters import ExperimentError
 from towers.records import Measurement, Provenance, Record
 
 if TYPE_CHECKING:

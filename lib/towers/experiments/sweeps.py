@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from towers import files, records, strict_yaml
-from towers.experiments.experiment import Experiment, find
-from towers.experiments.parameters import ExperimentError, resolve
+from towers.experiments.experiment import Experiment, find, resolve
+from towers.experiments.parameters import ExperimentError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nbformat
 
-import towers
 from towers import experiments, files, records
 from towers.report.pages import finishing_cells, missing_markdown
 
@@ -57,7 +56,7 @@ def write_api_pages(folder: Path) -> None:
 
     options = ["-q", "--no-toc", "--force", "--remove-old"]
     options += ["--templatedir", str(Path(__file__).parent), "--output-dir", str(folder)]
-    apidoc.main([*options, str(Path(towers.__file__).parent)])
+    apidoc.main([*options, str(Path(__file__).parents[1])])
 
 
 def _page(result: Path, experiment: experiments.Experiment) -> nbformat.NotebookNode:
