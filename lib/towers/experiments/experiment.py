@@ -3,10 +3,9 @@
 import ast
 import contextlib
 import difflib
-import graphlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,7 +132,7 @@ def find(root: Path | None = None) -> dict[str, Experiment]:
         if not path.with_suffix(".ipynb").is_file():
             raise ExperimentError(f"{path}: expected a notebook {path.stem}.ipynb beside it")
     experiments = {name: _read(root, name, known) for name in known}
-    _ordered(experiments)  # a circle of needs is refused
+    _ordered(experiments, experiments.__getitem__)  # a circle of needs is refused
     return experiments
 
 
@@ -160,23 +159,25 @@ def in_order(names: Iterable[str], root: Path | None = None) -> list[Experiment]
     Raises:
         ExperimentError: as `get`, or the needs run in a circle.
     """
-    experiments: dict[str, Experiment] = {}
-    waiting = [*names]
-    while waiting:
-        name = waiting.pop()
-        if name not in experiments:
-            experiments[name] = get(name, root)
-            waiting += experiments[name].needs
-    return _ordered(experiments)
+    return [*_ordered(names, lambda name: get(name, root)).values()]
 
 
-def _ordered(experiments: dict[str, Experiment]) -> list[Experiment]:
-    needs = {name: experiment.needs for name, experiment in experiments.items()}
-    try:
-        return [experiments[name] for name in graphlib.TopologicalSorter(needs).static_order()]
-    except graphlib.CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        raise ExperimentError(f"expected needs without a circle, got {circle}") from None
+def _ordered(names: Iterable[str], read: Callable[[str], Experiment]) -> dict[str, Experiment]:
+    ordered: dict[str, Experiment] = {}
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            circle = " -> ".join((*above[above.index(name) :], name))
+            raise ExperimentError(f"expected needs without a circle, got {circle}")
+        if name not in ordered:
+            experiment = read(name)
+            for need in experiment.needs:
+                visit(need, (*above, name))
+            ordered[name] = experiment
+
+    for name in names:
+        visit(name, ())
+    return ordered
 
 
 def _read(root: Path, name: str, known: list[str]) -> Experiment:
