@@ -35,7 +35,7 @@ lint: $(READY)
 	$(BIN)/nbstripout --verify notebooks/*/*.ipynb
 
 clean:
-	rm -rf _build .snakemake book/run
+	rm -rf _build .snakemake book/run book/api
 
 setup: $(READY)
 

@@ -13,6 +13,7 @@ import sys
 
 from towers import experiments, records
 from towers.experiments import sweeps
+from towers.report import chapters
 
 SCALE = sweeps.setting("scale", config.get("scale", "laptop"), records.SCALES)
 PART = config.get("part") or ""
@@ -21,8 +22,9 @@ if "chapters" in config:
     STALE = sweeps.setting("chapters", config["chapters"]).split()
 else:
     STALE = experiments.stale(
-        [each for name, each in ALL.items() if PART in ("", name.split("/")[0])], SCALE
+        [ALL[name] for name in ALL if PART in ("", name.split("/")[0])], SCALE
     )
+PRIORITIES = chapters.priorities(chapters.waiting(map(experiments.get, STALE), SCALE))
 
 INTO = sweeps.folder(config.get("into", "sweep"))
 GRID = sweeps.read(sweeps.setting("grid", config["grid"]), SCALE) if "grid" in config else ()
@@ -30,8 +32,11 @@ POINTS = {f"{point.folder}/{point.name}": point for point in GRID}
 
 
 def minutes(name):
-    """How long an experiment may take on clusters, which stop jobs by the clock: twice its budget."""
-    return 2 * ALL[name].minutes[SCALE]
+    """How long an experiment may take on clusters, which stop jobs by the clock.
+
+    Twice its budget, and an hour at least, since a node may be slower than a laptop.
+    """
+    return max(60, 2 * ALL[name].minutes[SCALE])
 
 
 def marker(name):
@@ -55,6 +60,8 @@ rule experiment:
         touch(f"_build/ran/{SCALE}/{{name}}"),
     log:
         f"_build/logs/{SCALE}/{{name}}.log",
+    priority:
+        lambda wildcards: PRIORITIES.get(wildcards.name, 0)
     resources:
         runtime=lambda wildcards: minutes(wildcards.name),
     shell:

@@ -11,6 +11,7 @@ Roles and directives (all of them fail the strict build when what they name is m
 
 import os
 import shutil
+from collections import _tuplegetter
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,6 +149,13 @@ def local_mathjax(app: Sphinx, config: object) -> None:
     config.mathjax_path = "mathjax/tex-svg.js"
 
 
+def without_aliases(
+    app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out the fields of named tuples as members: their docstrings describe them."""
+    return True if isinstance(thing, _tuplegetter) else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the book's roles and directives."""
     app.add_role("record", RecordRole())
@@ -157,6 +165,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("picture", Picture)
     app.add_directive("ledger", Ledger)
     app.add_directive("status", Status)
+    app.connect("autodoc-skip-member", without_aliases)
     app.connect("config-inited", local_mathjax, priority=900)
     app.connect("html-page-context", without_thebe, priority=999)
     app.connect("build-finished", vendor_mathjax)

@@ -1,6 +1,6 @@
-"""Values from outside, checked by pydantic and refused in one line: what was expected, what came.
+"""Checks values from files and callers with pydantic; an error is one line.
 
-Fields are strict: a text is no number, and what is true is not one.
+Checks are strict: text is not taken for a number, nor True for 1.
 """
 
 import functools
@@ -23,10 +23,10 @@ STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 def fields(error: type[ValueError]) -> Callable[[type], type]:
-    """A frozen dataclass whose fields are checked when it is made.
+    """Decorator for a frozen dataclass whose fields are checked when it is made.
 
     Args:
-        error: raised for what is not as a field's type says; one line.
+        error: raised if a value does not fit the type of its field; one line.
     """
 
     def make(bare: type) -> type:
@@ -37,8 +37,8 @@ def fields(error: type[ValueError]) -> Callable[[type], type]:
         def __init__(self, **values: Any) -> None:
             try:
                 build(self, **values)
-            except ValidationError as found:
-                raise error(fault(found)) from None
+            except ValidationError as problems:
+                raise error(fault(problems)) from None
 
         made.__init__ = __init__
         return made
@@ -47,10 +47,16 @@ def fields(error: type[ValueError]) -> Callable[[type], type]:
 
 
 def build(kind: type, content: Any, error: type[ValueError], **ours: Any) -> Any:
-    """A `kind`, made by `fields`, of a file's `content` and of fields that the file cannot set.
+    """Make a dataclass from the content of a file.
+
+    Args:
+        kind: a class decorated by `fields`.
+        content: of the file; a mapping of field names to values.
+        error: as for `fields`.
+        **ours: fields that the file cannot set.
 
     Raises:
-        error: the content is no mapping, has another key, or a field is not as its type says.
+        error: the content is no mapping, has an unknown key, or a value does not fit its field.
     """
     if not isinstance(content, dict):
         raise error(f"expected `key: value` lines, got {short(content)}")
@@ -62,7 +68,7 @@ def build(kind: type, content: Any, error: type[ValueError], **ours: Any) -> Any
 
 
 def fault(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong, in one line."""
+    """The first problem that pydantic reports, in one line."""
     first = error.errors(include_url=False)[0]
     place = short(".".join(map(str, first["loc"])).removesuffix(".[key]"))[1:-1]
     wanted = re.sub(r"^\w+ should ", "to ", first["msg"])
@@ -78,7 +84,7 @@ def fault(error: ValidationError) -> str:
 
 
 def short(value: object) -> str:
-    """A value as it is written in an error."""
+    """A value as it is shown in an error: its `repr`, cut to 60 characters."""
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
@@ -96,11 +102,11 @@ def _line(value: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_line)]
-"""One line of text that says something."""
+"""One line of text, not blank."""
 LISTED = BeforeValidator(lambda given: tuple(given) if type(given) is list else given)
-"""For a tuple that files give as a list."""
+"""Makes a tuple of a list, which is how files write it."""
 Lines = Annotated[tuple[Line, ...], LISTED]
-"""Some of them, from a list or a tuple."""
+"""Several lines of text, from a list or a tuple."""
 Real = Annotated[float, BeforeValidator(plain)]
 """A finite number."""
 Whole = Annotated[int, BeforeValidator(plain), Field(ge=0)]

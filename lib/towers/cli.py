@@ -1,4 +1,4 @@
-"""The `towers` command: parse, call, print. What is heavy is imported by the command that needs it.
+"""The `towers` command line. Each command imports what it needs, since some imports take seconds.
 
 Exit codes: 0 done, 1 something failed or is missing, 2 a wrong command, 130 and 143 interrupted.
 """
@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ SCALES = ("smoke", "laptop", "paper")
 
 
 class UsageError(ValueError):
-    """A command line that says nothing we understand."""
+    """A command line that cannot be understood."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises its errors, so that every error of ours looks alike."""
+    """Raises its errors, so that all errors are printed alike."""
 
     def __init__(self, *arguments: Any, **options: Any):
         form = argparse.RawDescriptionHelpFormatter
@@ -42,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 something failed or is missing, 2 a wrong command, 130 interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):  # no terminal is too poor to name a folder
+    for stream in (sys.stdout, sys.stderr):  # paths are shown in any encoding
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser().parse_args(argv)
-        code = arguments.handler(arguments)
+        code = arguments.handler(arguments) or 0
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # --help, --version, or a signal while a kernel ran
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _verdict(error: Exception) -> tuple[str, int]:
-    """The line for an error, and its exit code."""
+    """The message for an error, and the exit code."""
     if isinstance(error, ValueError):
         return str(error), 2
     if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
@@ -78,7 +78,7 @@ def _verdict(error: Exception) -> tuple[str, int]:
 
 
 def _advice(error: OSError) -> str:
-    """What to do where the cache cannot be written, and what is made has to lie there."""
+    """What to do if the cache cannot be written."""
     from towers import files
 
     with contextlib.suppress(RuntimeError, ValueError):
@@ -97,15 +97,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="towers", description="Run, inspect and build the Towers book.")
     version = importlib.metadata.version("towers")
     parser.add_argument("--version", action="version", version=f"towers {version}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_list(commands)
-    _add_run(commands)
-    _add_train(commands)
-    _add_data(commands)
-    _add_export(commands)
-    _add_report(commands)
-    _add_bench(commands)
-    _add_doctor(commands)
+    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
+    for name, summary, example, handler, options in COMMANDS:
+        group, _, word = name.rpartition(" ")
+        command = groups[group].add_parser(
+            word, help=summary, description=f"{summary}.", epilog=f"example:\n  {example}"
+        )
+        command.set_defaults(handler=handler)
+        if handler is None:
+            groups[name] = command.add_subparsers(metavar="COMMAND", required=True)
+        for option in options:
+            alone = isinstance(option, tuple)
+            target = command if alone else command.add_mutually_exclusive_group()
+            for flags, settings in [option] if alone else option:
+                target.add_argument(*flags, **settings)
     return parser
 
 
@@ -118,66 +123,63 @@ def _path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _command(commands: Any, name: str, handler: Any, summary: str, example: str) -> Any:
-    command = commands.add_parser(
-        name, help=summary, description=f"{summary}.", epilog=f"example:\n  {example}"
-    )
-    command.set_defaults(handler=handler)
-    return command
+COMMANDS: list[tuple] = []
+"""Name, summary, example, handler and options of each command; groups have no handler."""
 
 
-def _add_results(command: Any) -> None:
-    command.add_argument("--results", type=_path, metavar="PATH", help="default: results/")
+def _command(name: str, summary: str, example: str, *options: Any) -> Callable:
+    """Decorator for the handler of a command; options in a list exclude each other."""
+
+    def register(handler: Callable | None) -> Callable | None:
+        COMMANDS.append((name, summary, example, handler, options))
+        return handler
+
+    return register
 
 
-def _add_scale(command: Any, default: str | None = "laptop") -> None:
+def _option(*flags: str, **settings: Any) -> tuple:
+    return flags, settings
+
+
+def _switch(flag: str, text: str) -> tuple:
+    return _option(flag, action="store_true", help=text)
+
+
+def _scale(default: str | None = "laptop") -> tuple:
     text = f"{', '.join(SCALES)}; default: {default or 'all'}"
-    command.add_argument("--scale", choices=SCALES, default=default, metavar="SCALE", help=text)
+    return _option("--scale", choices=SCALES, default=default, metavar="SCALE", help=text)
 
 
-def _add_list(commands: Any) -> None:
-    command = _command(
-        commands,
-        "list",
-        _list,
-        "Show the experiments and what has run",
-        "towers list --scale smoke",
-    )
-    _add_scale(command)
-    _add_results(command)
-    command.add_argument("--json", action="store_true", help="everything, for machines")
+def _settings(text: str) -> tuple:
+    return _option("-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
-def _list(arguments: argparse.Namespace) -> int:
+RESULTS = _option("--results", type=_path, metavar="PATH", help="default: results/")
+NAMES = _option("names", nargs="*", metavar="NAME", help="default: all")
+
+
+@_command(
+    "list", "List the experiments and their last runs", "towers list --scale smoke",
+    _scale(), RESULTS, _switch("--json", "all fields, as JSON"),
+)  # fmt: skip
+def _list(arguments: argparse.Namespace) -> None:
     from towers import listing
 
     print(listing.experiments(arguments.scale, arguments.results, as_json=arguments.json))
-    return 0
 
 
-def _add_run(commands: Any) -> None:
-    command = _command(
-        commands,
-        "run",
-        _run,
-        "Run experiments and publish their results",
-        "towers run clip/zero_shot --scale laptop -p seed=1",
-    )
-    command.add_argument("names", nargs="*", metavar="NAME", help="as `towers list` shows them")
-    command.add_argument("--all", action="store_true", help="every experiment")
-    _add_scale(command)
-    command.add_argument(
-        "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a parameter"
-    )
-    command.add_argument("--if-stale", action="store_true", help="only what is not up to date")
-    command.add_argument("--minutes", type=float, help="stop after so long, even what moves")
-    command.add_argument(
-        "--anyway", action="store_true", help="without a GPU also what would take one for days"
-    )
-    _add_results(command)
-
-
-def _run(arguments: argparse.Namespace) -> int:
+@_command(
+    "run", "Run experiments", "towers run clip/zero_shot --scale laptop -p seed=1",
+    _option("names", nargs="*", metavar="NAME", help="as `towers list` shows them"),
+    _switch("--all", "every experiment"),
+    _scale(),
+    _settings("a parameter"),
+    _switch("--if-stale", "only those not up to date"),
+    _option("--minutes", type=float, help="stop after so many minutes"),
+    _switch("--anyway", "run without a GPU what would take days on one"),
+    RESULTS,
+)  # fmt: skip
+def _run(arguments: argparse.Namespace) -> None:
     from towers import experiments
 
     known = experiments.names()
@@ -189,14 +191,13 @@ def _run(arguments: argparse.Namespace) -> int:
         experiments.resolve(experiments.get(name), arguments.scale, overrides)
     order = experiments.in_order(given)
     due = experiments.stale(order, arguments.scale, arguments.results)
-    if not arguments.if_stale:  # what is needed may stay as it is, unless there is none
+    if not arguments.if_stale:  # needed results may be stale, but must be there
         due = {*given, *(name for name, reason in due.items() if reason == experiments.NEVER)}
     for experiment in order:
         if experiment.name in due:
             _run_one(experiment, given.get(experiment.name, {}), arguments)
         elif experiment.name in given:
             print(f"{experiment.name} {arguments.scale} fresh", flush=True)
-    return 0
 
 
 def _run_one(experiment: Any, overrides: dict, arguments: argparse.Namespace) -> None:
@@ -231,62 +232,42 @@ def _given(experiment: Any, pairs: Sequence[str]) -> dict[str, Any]:
     return given
 
 
-def _add_train(commands: Any) -> None:
-    command = _command(
-        commands, "train", _train, "Train towers from a recipe, here or as a launcher's rank",
-        "torchrun --nproc-per-node 2 -m towers.cli train recipe.yaml --folder runs/first",
-    )  # fmt: skip
-    command.add_argument("recipe", type=_path, metavar="RECIPE", help="a YAML file")
-    command.add_argument("--folder", type=_path, metavar="PATH", help="default: in the cache")
-    command.add_argument(
-        "-p", dest="given", action="append", default=[], metavar="KEY=VALUE", help="a field"
-    )
-    how = command.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on where it stopped; the default")
-    how.add_argument("--fresh", action="store_true", help="remove what is there and begin again")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
-
-
-def _train(arguments: argparse.Namespace) -> int:
+@_command(
+    "train", "Train towers from a recipe",
+    "torchrun --nproc-per-node 2 -m towers.cli train recipe.yaml --folder runs/first",
+    _option("recipe", type=_path, metavar="RECIPE", help="a YAML file"),
+    _option("--folder", type=_path, metavar="PATH", help="default: in the cache"),
+    _settings("a field"),
+    [
+        _switch("--resume", "continue an earlier run; the default"),
+        _switch("--fresh", "delete an earlier run and start again"),
+    ],
+    _switch("--dry-run", "only print what would be done"),
+)  # fmt: skip
+def _train(arguments: argparse.Namespace) -> None:
     from towers.training import command
 
     for line in command.run(
         arguments.recipe, arguments.given, arguments.folder, not arguments.fresh, arguments.dry_run
     ):
         print(line, flush=True)
-    return 0
 
 
-def _add_data(commands: Any) -> None:
-    command = _command(
-        commands, "data", _data_list, "Fetch or list the data", "towers data get clipart stamps"
-    )
-    actions = command.add_subparsers(metavar="ACTION", required=True)
-    get = _command(
-        actions, "get", _data_get, "Fetch and verify sources", "towers data get clipart stamps"
-    )
-    get.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    _command(actions, "list", _data_list, "List the sources and their state", "towers data list")
-    _add_data_export(actions)
+_command("data", "Fetch, list or export data", "towers data get clipart stamps")(None)
+_command(
+    "data export", "Write a collection in another format",
+    'towers data export shards "scenes:train?count=20000" scenes/',
+)(None)  # fmt: skip
 
 
-def _add_data_export(actions: Any) -> None:
-    example = 'towers data export shards "scenes:train?count=20000" scenes/'
-    export = _command(
-        actions, "export", _data_shards, "Write a collection in another form", example
-    )
-    forms = export.add_subparsers(metavar="FORM", required=True)
-    shards = _command(
-        forms, "shards", _data_shards, "Write a collection as WebDataset tars", example
-    )
-    shards.add_argument("name", metavar="NAME", help='as data.load takes it, for example "stamps"')
-    shards.add_argument("folder", type=_path, metavar="FOLDER", help="made if it is missing")
-    shards.add_argument(
-        "--per-shard", type=int, default=1000, metavar="N", help="items of a tar; default: 1000"
-    )
-
-
-def _data_shards(arguments: argparse.Namespace) -> int:
+@_command(
+    "data export shards", "Write a collection as WebDataset tars",
+    'towers data export shards "scenes:train?count=20000" scenes/',
+    _option("name", metavar="NAME", help='as data.load takes it, for example "stamps"'),
+    _option("folder", type=_path, metavar="FOLDER", help="made if it is missing"),
+    _option("--per-shard", type=int, default=1000, metavar="N", help="items of a tar; 1000"),
+)  # fmt: skip
+def _data_shards(arguments: argparse.Namespace) -> None:
     from towers import data
     from towers.data.export import INDEX, export_shards
 
@@ -294,64 +275,55 @@ def _data_shards(arguments: argparse.Namespace) -> int:
     index = export_shards(collection, arguments.folder, arguments.per_shard)
     where = arguments.folder / INDEX
     print(f"{len(index['shards'])} shards, {index['samples']} samples {where}")
-    return 0
 
 
-def _data_get(arguments: argparse.Namespace) -> int:
+@_command("data get", "Fetch and verify data sources", "towers data get clipart stamps", NAMES)
+def _data_get(arguments: argparse.Namespace) -> None:
     from towers import listing
 
     for line in listing.fetched(arguments.names):
         print(line, flush=True)
-    return 0
 
 
-def _data_list(_: argparse.Namespace) -> int:
+@_command("data list", "List data sources and their state", "towers data list")
+def _data_list(_: argparse.Namespace) -> None:
     from towers import listing
 
     print(listing.sources())
-    return 0
 
 
-def _add_export(commands: Any) -> None:
-    command = _command(
-        commands, "export", _export, "Write all records as one table", "towers export out.parquet"
-    )
-    command.add_argument("path", type=_path, metavar="PATH", help="ends in .csv or .parquet")
-    _add_scale(command, default=None)
-    _add_results(command)
-
-
-def _export(arguments: argparse.Namespace) -> int:
+@_command(
+    "export", "Write all records to one table", "towers export out.parquet",
+    _option("path", type=_path, metavar="PATH", help="ends in .csv or .parquet"),
+    _scale(default=None),
+    RESULTS,
+)  # fmt: skip
+def _export(arguments: argparse.Namespace) -> None:
     from towers import records
 
     table = records.table(arguments.results, arguments.scale)
     records.export(table, arguments.path)
     print(f"{len(table)} records {arguments.path}")
-    return 0
 
 
-def _add_report(commands: Any) -> None:
-    command = _command(
-        commands, "report", _report, "Run what is stale, then build the book",
-        "towers report --scale laptop --part clip --jobs 2",
-    )  # fmt: skip
-    _add_scale(command)
-    command.add_argument("--part", help="run experiments of this part only, for example clip")
-    command.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="experiments at a time"
-    )
-    command.add_argument("--force", action="store_true", help="run and build also what is fresh")
-
-
-def _report(arguments: argparse.Namespace) -> int:
+@_command(
+    "report", "Run what is stale, then build the book",
+    "towers report --scale laptop --part clip --jobs 2",
+    _scale(),
+    _option("--part", help="run experiments of this part only, for example clip"),
+    _option("--jobs", type=int, default=os.cpu_count() or 1, help="experiments at a time"),
+    _switch("--force", "even if nothing changed"),
+)  # fmt: skip
+def _report(arguments: argparse.Namespace) -> None:
     if arguments.jobs < 1:
         raise UsageError(f"expected --jobs as a whole number > 0, got {arguments.jobs}")
     from towers import report
 
     def end(number: int, _: Any) -> None:
-        sys.exit(128 + number)  # so that what was started ends with us
+        sys.exit(128 + number)  # as an exception, so that child processes are stopped
 
-    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in signals}
     try:
         page = report.build(
             scale=arguments.scale, part=arguments.part, jobs=arguments.jobs, force=arguments.force
@@ -360,19 +332,15 @@ def _report(arguments: argparse.Namespace) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     print(page)
-    return 0
 
 
-def _add_bench(commands: Any) -> None:
-    command = _command(
-        commands, "bench", _bench, "Measure speed and memory beside named peers",
-        "towers bench clip_loss_time --size laptop",
-    )  # fmt: skip
-    command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    command.add_argument("--size", default="full", help="full, which has goals; laptop or smoke")
-    command.add_argument("--repeats", type=int, default=5, metavar="N", help="turns; default: 5")
-
-
+@_command(
+    "bench", "Compare speed and memory with other libraries",
+    "towers bench clip_loss_time --size laptop",
+    NAMES,
+    _option("--size", default="full", help="smoke, laptop, full (the default)"),
+    _option("--repeats", type=int, default=5, metavar="N", help="default: 5"),
+)  # fmt: skip
 def _bench(arguments: argparse.Namespace) -> int:
     from towers.evaluation import speed
 
@@ -380,16 +348,13 @@ def _bench(arguments: argparse.Namespace) -> int:
     print(speed.HEADER, flush=True)
     fine = True
     for name in arguments.names or speed.names():
-        found = speed.compare(name, arguments.size, arguments.repeats)
-        print(found.line(), flush=True)
-        fine &= found.agreed and found.met is not False
+        outcome = speed.compare(name, arguments.size, arguments.repeats)
+        print(outcome.line(), flush=True)
+        fine &= outcome.agreed and outcome.met is not False
     return 0 if fine else 1
 
 
-def _add_doctor(commands: Any) -> None:
-    _command(commands, "doctor", _doctor, "Tell what is there and what is missing", "towers doctor")
-
-
+@_command("doctor", "Check packages, data and folders", "towers doctor")
 def _doctor(_: argparse.Namespace) -> int:
     from towers import listing
 

@@ -1,4 +1,4 @@
-"""What there is, as text: experiments and their state, data sources, and the machine's health."""
+"""The texts of `towers list`, `towers data` and `towers doctor`."""
 
 import contextlib
 import importlib.metadata
@@ -36,23 +36,23 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
 
 
 def experiments(scale: str = "laptop", results: Path | None = None, as_json: bool = False) -> str:
-    """The experiments, one line each: the last run at a scale, what it is about, and its state.
+    """The experiments, one line each: name, last run at a scale, state, title.
 
     Args:
         scale: whose last run and state are shown.
         results: folder of all results; default: the checkout's.
-        as_json: everything, at every scale, as JSON.
+        as_json: all fields and all scales, as JSON.
 
     Returns:
-        A table of 80 characters a line, what is too long cut; or JSON: a list of objects with the
-        fields of the YAML and `runs`, which maps a scale to `started`, `wall_seconds`, `commit` and
-        `stale` (null or the reason).
+        A table with at most 80 characters a line, long texts cut; or JSON: a list of objects with
+        the fields of the YAML and `runs`, which maps a scale to `started`, `wall_seconds`, `commit`
+        and `stale` (null or the reason).
     """
-    found = catalogue.find().values()
+    items = catalogue.find().values()
     if as_json:
-        entries = [_entry(item, results) for item in found]
+        entries = [_entry(item, results) for item in items]
         return json.dumps(entries, indent=1, ensure_ascii=False)
-    rows = [_row(item, scale, results) for item in found]
+    rows = [_row(item, scale, results) for item in items]
     header = ("NAME", f"LAST {scale.upper()} RUN", "STATE", "TITLE")
     columns = list(zip(header, *rows, strict=True))
     used = sum(max(map(len, column)) + len(GAP) for column in columns[:-1])
@@ -65,7 +65,7 @@ def _run(item: catalogue.Experiment, scale: str, results: Path | None) -> dict |
     stale, run = catalogue.staleness(item, scale, results), None
     if stale == catalogue.NEVER:
         return None
-    with contextlib.suppress(RecordsError):  # damaged: nothing is known of it
+    with contextlib.suppress(RecordsError):  # damaged, as `stale` says
         run = catalogue.last_run(item, scale, results)
     facts = {name: getattr(run, name, None) for name in ("started", "wall_seconds", "commit")}
     return facts | {"stale": stale}
@@ -117,10 +117,10 @@ def fetched(names: Sequence[str]) -> Iterator[str]:
 
 
 def doctor() -> tuple[str, bool]:
-    """What is there and what is missing on this machine.
+    """Check packages, data and folders on this machine.
 
     Returns:
-        A table, and whether all that the book's laptop scale needs is there.
+        A table, and whether everything is there that the book needs at laptop scale.
     """
     rows = [*_machine(), *_packages(), *_folders(), *_sources()]
     sound = all(state != "missing" for _, state, _ in rows)
@@ -143,8 +143,8 @@ def _packages() -> Iterable[tuple[str, str, str]]:
 
 
 def _folders() -> Iterable[tuple[str, str, str]]:
-    found = catalogue.find()
-    yield "experiments", "ok" if found else "missing", f"{len(found)} in {files.repo_root()}"
+    count = len(catalogue.names())
+    yield "experiments", "ok" if count else "missing", f"{count} in {files.repo_root()}"
     for name, folder in (("results", files.results_home()), ("cache", files.cache_home())):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         writable = os.access(there, os.W_OK)

@@ -1,8 +1,8 @@
-"""Signs of life: what works for long shows a bar on a terminal, and touches a file.
+"""Progress bars that also tell `towers run` that an experiment has not stalled.
 
-A run of an experiment is stopped when nothing has moved for a while. It has no terminal, so its
-bars are hidden; the file that `TOWERS_ALIVE` names stands in for them, and whoever watches the run
-looks at the file's time.
+A run of an experiment is stopped when it makes no progress for a while. It has no terminal to show
+bars on; instead, every step of a bar touches the file that `TOWERS_ALIVE` names, and the process
+that watches the run looks at the file's time.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _touched = -APART
 
 
 def beat() -> None:
-    """Say that the work has moved on; nothing happens outside a run, or where the file is gone."""
+    """Report progress; does nothing outside a run, or if the file is gone."""
     global _touched
     path = os.environ.get(ALIVE)
     if path and time.monotonic() - _touched >= APART:
@@ -32,22 +32,22 @@ def beat() -> None:
 
 
 class tqdm(shown.tqdm):
-    """A tqdm bar each of whose steps is a sign of life, also where the bar itself is hidden."""
+    """A tqdm bar whose steps are reported by `beat`, also where the bar is hidden."""
 
     def __iter__(self) -> Iterator[Any]:
-        """The items, each a sign of life."""
+        """The items; each is reported as progress."""
         for item in super().__iter__():
             beat()
             yield item
 
     def update(self, n: float = 1) -> bool | None:
-        """Move the bar by `n`: a sign of life."""
+        """Move the bar by `n`, and report progress."""
         beat()
         return super().update(n)
 
 
 class Lock(FileLock):
-    """A lock between processes; who waits for one that another run holds is alive."""
+    """A lock between processes; waiting for it counts as progress."""
 
     def _acquire(self) -> None:
         beat()

@@ -1,4 +1,4 @@
-"""YAML without surprises: `no` is text, 1e-4 is a number, and a key stands once."""
+"""Reads YAML without its surprises: `no` is text, 1e-4 is a number, a repeated key is an error."""
 
 import re
 from typing import Any
@@ -50,10 +50,10 @@ def load(text: str, error: type[ValueError] = ValueError) -> Any:
 
     Args:
         text: the document.
-        error: raised for a text that is refused.
+        error: the exception to raise.
 
     Raises:
-        error: it is no YAML, or a key stands twice; one line with the place.
+        error: the text is no YAML, or repeats a key; one line, with the line's number.
     """
     try:
         return yaml.load(text, Loader=_Loader)

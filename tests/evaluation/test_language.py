@@ -8,12 +8,10 @@ import pytest
 import torch
 
 from tests import toy_towers
-from towers import published, rendering, training
+from towers import experiments, published, rendering, training
 from towers.data import glue
 from towers.data.sentences import Examples, Task
 from towers.evaluation import comparisons, language
-from towers.experiments import catalogue
-from towers.experiments.experiment import resolve
 from towers.papers import clippo
 from towers.records import Measurement
 
@@ -260,7 +258,7 @@ def test_averages_of_the_published_rows_are_ours(number, wrong):
 def test_the_chapter_s_paper_scale_is_the_paper_s():
     # "batch size of 10,240", "learning rate of 10^-3", "weight 10^-4", "norm of 1", "10k steps
     # linear warmup"; Table 3 has models of 100k steps; BERT's 3 epochs in batches of 32
-    chapter = resolve(catalogue.get("clippo/language"), "paper", {})
+    chapter = experiments.resolve(experiments.get("clippo/language"), "paper", {})
     paper = clippo.listed()["CLIPPO"]
     recipe = training.Recipe(
         chapter["image"], "shared:pixels", tuple(chapter["pictures"]), embed=chapter["embed"],

@@ -14,7 +14,7 @@ from towers import data, experiments
 from towers.data.items import Collection, Item
 from towers.data.reports import Report
 from towers.evaluation import languages
-from towers.experiments.experiment import resolve
+from towers.experiments import resolve
 from towers.metrics import pearson
 from towers.papers import clippo
 from towers.records import SCALES

@@ -3,7 +3,7 @@
 import pytest
 
 from towers import experiments, published
-from towers.experiments.experiment import resolve
+from towers.experiments import resolve
 from towers.papers import clip
 
 LAUNCH = experiments.get("scale/launch")

@@ -5,10 +5,12 @@ import dataclasses
 import json
 import os
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
 
+import towers
 from tests import made_up_book
 from tests.report.test_quotes import PROVENANCE, record
 from towers import experiments, files, records
@@ -187,6 +189,20 @@ def test_library_references_are_the_public_functions_that_a_notebook_names(check
     assert "towers.metrics.intervals.bootstrap" in found
     assert "towers.experiments.recording.begin" in found
     assert "thing" not in found
+
+
+def test_the_reference_shows_every_module_once(tmp_path):
+    (tmp_path / "towers.gone.rst").write_text("of a package that is no more")
+    assembly.write_api_pages(tmp_path)
+    shown = [
+        name
+        for path in tmp_path.iterdir()
+        for name in re.findall(r"^.. automodule:: (\S+)$", path.read_text(), re.MULTILINE)
+    ]
+    package = Path(towers.__file__).parent
+    modules = [path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py")]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in modules]
+    assert sorted(shown) == sorted(names)
 
 
 def test_every_experiment_of_the_book_stands_in_its_contents():

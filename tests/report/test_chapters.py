@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towers import files
-from towers.report.chapters import CAUTION, Chapter, failure, log_of, seconds_left, span
+from towers.report.chapters import (
+    CAUTION,
+    Chapter,
+    failure,
+    log_of,
+    priorities,
+    seconds_left,
+    span,
+)
 
 SECONDS = st.floats(0, 1e6)
 CHAPTERS = st.lists(
@@ -37,6 +45,18 @@ def test_chapters_share_the_places_there_are():
     assert seconds_left(waiting(30, 20, 10), 1) == 60
     assert seconds_left(waiting(30, 20, 10), 2) == 30  # 30 beside 20 + 10
     assert seconds_left(waiting(30, 20, 10), 9) == 30
+
+
+def test_the_first_of_a_long_chain_is_more_urgent_than_one_long_chapter():
+    chain = [
+        Chapter("a/one", 40),
+        Chapter("a/two", 30, ["a/one"]),
+        Chapter("a/three", 10, ["a/two"]),
+    ]
+    chapters = [*chain, Chapter("b/alone", 60), Chapter("b/other", 5, ["a/one", "c/fresh"])]
+    assert priorities(chapters) == {
+        "a/one": 40 + 30 + 10, "a/two": 30 + 10, "a/three": 10, "b/alone": 60, "b/other": 5,
+    }  # fmt: skip
 
 
 def test_a_machine_that_takes_twice_as_long_doubles_what_is_left():

@@ -1,12 +1,19 @@
-"""Find, validate and execute experiments, and record what they give.
+"""Experiments: find and check them, execute their notebooks, and record results.
 
 An experiment is a notebook `notebooks/<part>/<name>.ipynb` with a YAML file beside it. `towers run`
-calls `run`; the notebook itself calls `begin`, and `result` for what another one recorded.
+calls `run`; the notebook itself calls `begin`, and `result` for the records of another experiment.
 """
 
-from towers.experiments.catalogue import find, get, in_order, names
 from towers.experiments.execution import RunFailed, left_out, run
-from towers.experiments.experiment import Experiment, from_text, resolve
+from towers.experiments.experiment import (
+    Experiment,
+    find,
+    from_text,
+    get,
+    in_order,
+    names,
+    resolve,
+)
 from towers.experiments.fingerprints import fingerprint
 from towers.experiments.freshness import NEVER, last_run, stale, staleness
 from towers.experiments.parameters import ExperimentError

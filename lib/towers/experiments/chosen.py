@@ -1,9 +1,9 @@
-"""Which modules compute something: those that code reaches through imports, but for two lists.
+"""Decides which modules a result depends on: all that its code imports, with two exceptions.
 
 `CHOSEN`: some modules choose by name, as `models.load("timm:...")` never looks at a packaged tower.
-These of their imports count only where a word asks for them, in a recipe, in a notebook's
-parameters and code, or in a module that it reaches. What they do by default always counts. So do
-cards, and the readers that they name: `data.load("emoji")` never looks at clip art.
+Such an import counts only where a word names it, in a recipe, in a notebook's parameters and code,
+or in a module that counts. Defaults always count. Cards, and the readers that they name, are
+treated alike: `data.load("emoji")` never looks at clip art.
 
 `ASIDE`: modules that cannot change a result.
 
@@ -88,10 +88,9 @@ ASIDE = {
     "training.folder": "whose folder a run is",
     "training.processes": "starts ranks, and lets all of them stop, also by a signal",
     **dict.fromkeys([
-        "experiments.catalogue", "experiments.chosen", "experiments.execution",
-        "experiments.experiment", "experiments.fingerprints", "experiments.freshness",
-        "experiments.kernel", "experiments.modules", "experiments.parameters",
-        "experiments.provenance",
+        "experiments.chosen", "experiments.execution", "experiments.experiment",
+        "experiments.fingerprints", "experiments.freshness", "experiments.kernel",
+        "experiments.modules", "experiments.parameters", "experiments.provenance",
     ], "when, where and with which parameters a notebook runs; these are in the digest themselves"),
 }  # fmt: skip
 """Module -> why it cannot change a result."""
@@ -105,59 +104,59 @@ LISTS = {
 def reached(
     package: Package, roots: Iterable[str], words: Iterable[str], alone: bool = False
 ) -> list[str]:
-    """The modules that compute what some modules compute, sorted.
+    """The modules that a result depends on, sorted.
 
     Args:
         package: the `towers` package.
-        roots: what is imported, as `modules.imports` gives it.
-        words: that are asked for.
-        alone: whether these words are all; else those of the modules that are reached count too.
+        roots: what its code imports, as `modules.imports` gives it.
+        words: of its parameters and code.
+        alone: whether only these words choose; else those of the modules that count do too.
 
     Raises:
         ExperimentError: a module is no Python.
     """
     roots, words = list(roots), set(words)
     while True:
-        found = _closure(package, roots, "\n".join(words))
-        more = words.union(*(package[name].words for name in found if name[7:] not in LISTS))
+        names = _closure(package, roots, "\n".join(words))
+        more = words.union(*(package[name].words for name in names if name[7:] not in LISTS))
         if alone or more == words:
-            return sorted(found)
+            return sorted(names)
         words = more
 
 
 def _closure(package: Package, roots: list[str], words: str) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [("", name) for name in roots]
     while waiting:
         importer, imported = waiting.pop()
         name = package.target(imported)
-        asked = (each for each in CHOSEN.get(importer, {}).items() if _within(name[7:], each[0]))
-        if name in found or name[7:] in ASIDE or not package[name]:
+        if name in names or name[7:] in ASIDE or not package[name]:
             continue
-        if all(_occurs(each, words) for _, each in asked):
-            found.add(name)
-            waiting += [(name[7:], each) for each in package[name].imports]
+        choices = CHOSEN.get(importer, {}).items()
+        if all(_occurs(pattern, words) for top, pattern in choices if _within(name[7:], top)):
+            names.add(name)
+            waiting += [(name[7:], target) for target in package[name].imports]
             if name == "towers.data":  # which imports the readers that cards name
                 waiting += [
                     (name[7:], f"towers.data.{card.reader}")
                     for card in cards.of(package.folder).values()
                     if card.reader and _occurs(rf"{card.name}\b", words)
                 ]
-    return found
+    return names
 
 
-def named(package: Package, found: Iterable[str], words: Iterable[str]) -> set[str]:
-    """The cards that words which are asked for, or modules that are reached, name; and theirs."""
-    said = set(words).union(*(package[each].words for each in found if each[7:] not in LISTS))
-    held, text = cards.of(package.folder), "\n".join(said).lower()
+def named(package: Package, modules: Iterable[str], words: Iterable[str]) -> set[str]:
+    """The cards that some words or modules name, and the cards that these name in turn."""
+    every = set(words).union(*(package[name].words for name in modules if name[7:] not in LISTS))
+    held, text = cards.of(package.folder), "\n".join(every).lower()
     names = {name for name in held if _occurs(rf"{re.escape(name)}\b", text)}
-    others = {each for name in names for each in (held[name].classes, held[name].templates)}
-    return names | {each for each in others if isinstance(each, str)}
+    others = {other for name in names for other in (held[name].classes, held[name].templates)}
+    return names | {other for other in others if isinstance(other, str)}
 
 
 def _within(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
-def _occurs(asked: str, words: str) -> bool:
-    return re.search(rf"(?m)(?<![\w-])(?:{asked})", words) is not None
+def _occurs(pattern: str, words: str) -> bool:
+    return re.search(rf"(?m)(?<![\w-])(?:{pattern})", words) is not None

@@ -1,4 +1,4 @@
-"""One experiment, executed strictly: published whole or not at all."""
+"""Executes the notebook of an experiment, and publishes its results whole or not at all."""
 
 import contextlib
 import dataclasses
@@ -15,8 +15,8 @@ from typing import Any
 from filelock import Timeout
 
 from towers import files, records
-from towers.experiments import catalogue, freshness
-from towers.experiments.experiment import Experiment, resolve
+from towers.experiments import freshness
+from towers.experiments.experiment import Experiment, get, resolve
 from towers.experiments.fingerprints import fingerprint
 from towers.experiments.limits import Limits, limits
 from towers.experiments.parameters import ExperimentError
@@ -25,7 +25,7 @@ from towers.records import RecordsError
 
 
 class RunFailed(RuntimeError):
-    """An experiment ran and failed; one line says where, why, and which notebook to look at."""
+    """An experiment failed while it ran; the message says where and why, and names the notebook."""
 
 
 def run(
@@ -39,10 +39,9 @@ def run(
 ) -> Path:
     """Execute an experiment's notebook and publish its results, all or nothing.
 
-    A run takes as long as it takes: the YAML's `minutes` are what is expected of it, not a limit.
-    It is stopped when nothing has moved for ten minutes, or for a tenth of those minutes where that
-    is longer: no cell has ended, nothing was printed, and no loop of the library has taken a step.
-    `TOWERS_STALL_MINUTES` sets another number.
+    There is no time limit: the YAML's `minutes` are a budget. A run is stopped when it stalls: when
+    for ten minutes (or a tenth of the budget, if that is longer) no cell has ended, nothing was
+    printed, and no loop of the library has taken a step. `TOWERS_STALL_MINUTES` changes this.
 
     Args:
         experiment: itself or its name.
@@ -51,23 +50,23 @@ def run(
             is the notebook's too.
         results: folder of all results; default: the checkout's (or `TOWERS_RESULTS`).
         progress: whether to show a bar over its cells, on a terminal.
-        minutes: stop after so long, even if it moves; default: never.
-        anyway: run without a GPU what would take one.
+        minutes: a time limit after all; default: none.
+        anyway: run also at a scale that needs a GPU where there is none.
 
     Returns:
         The folder of the result, `<results>/<part>/<name>/<scale>`: records, the executed notebook
         and the data of the figures.
 
     Raises:
-        ExperimentError: unknown experiment, scale or parameter, a value of a wrong kind, a scale
-            that takes a GPU where there is none, or something it needs has never run.
-        RunFailed: a cell raised, the kernel died, nothing moved any more, the time is over, or
-            the notebook did not write what it must. Earlier results stand untouched; the failed
-            notebook lies beside them.
-        OSError: the disk is full or fails; earlier results stand untouched.
+        ExperimentError: unknown experiment, scale or parameter, a value of a wrong type, a scale
+            that needs a GPU where there is none, or something it needs has never run.
+        RunFailed: a cell raised, the kernel died, the run stalled, the time is over, or the
+            notebook did not write its records. Earlier results stay; the failed notebook lies
+            beside them.
+        OSError: the disk is full or fails; earlier results stay.
     """
     if isinstance(experiment, str):
-        experiment = catalogue.get(experiment)
+        experiment = get(experiment)
     values = resolve(experiment, scale, overrides)
     stops = limits(experiment, scale, minutes)
     if scale in experiment.gpu and not anyway and not _has_gpu():
@@ -77,7 +76,7 @@ def run(
         )
     results = files.user_path(results).resolve() if results else files.results_home()
     for need in experiment.needs:
-        if freshness.last_run(catalogue.get(need), scale, results) is None:
+        if freshness.last_run(get(need), scale, results) is None:
             raise ExperimentError(
                 f"{experiment.name} needs {need} at scale {scale}, which has never run; "
                 f"run `towers run {need} --scale {scale}` first"
@@ -97,7 +96,7 @@ def run(
 
 
 def left_out(result: Path) -> list[str]:
-    """What the data of a run left out, and what it warned of, as printed into its notebook.
+    """The lines a run printed about items of its data that were left out, and its warnings.
 
     Args:
         result: the folder that `run` gives.
@@ -122,7 +121,7 @@ def _has_gpu() -> bool:
 
 @contextlib.contextmanager
 def _alone(result: Path, label: str) -> Iterator[None]:
-    """Hold the lock of an experiment and scale; a second run waits for the first."""
+    """Hold the lock of an experiment at a scale; a second run waits for the first."""
     lock = files.locked(result.with_name(f".{result.name}.run"))
     try:
         lock.acquire(timeout=0)
@@ -137,11 +136,11 @@ def _alone(result: Path, label: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _staging(result: Path) -> Iterator[Path]:
-    """A fresh staging folder; what killed runs have left is removed first."""
+    """A fresh staging folder; leftovers of killed runs are removed first."""
     name = f".{result.name}.staging-"
     for old in result.parent.glob(f"{name}*"):
         shutil.rmtree(old, ignore_errors=True)
-    for old in result.parent.rglob(".*.part"):  # of a killed write; an hour is no write's time
+    for old in result.parent.rglob(".*.part"):  # of a killed write; no write takes an hour
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > 3600:
                 old.unlink()
@@ -181,8 +180,8 @@ def _execute(
         kernel.execute(source, output, log, environment, Path.cwd(), stops, bar)
     except kernel.CellFailed as error:
         raise RunFailed(f"{label} failed in {error}") from error
-    for used in (source, log, alive):
-        used.unlink()
+    for path in (source, log, alive):
+        path.unlink()
 
 
 def _prepared(experiment: Experiment, values: dict[str, Any]) -> dict:
@@ -214,7 +213,7 @@ def _prepared(experiment: Experiment, values: dict[str, Any]) -> dict:
 def _complete(
     experiment: Experiment, values: dict[str, Any], staging: Path, code: str, seconds: float
 ) -> None:
-    """Check what the notebook left in the staging folder, and finish its provenance."""
+    """Check the files in the staging folder, and complete the provenance."""
     scale = values["scale"]
     label = f"{experiment.name} ({scale}) failed"
     executed = staging / records.NOTEBOOK
@@ -242,7 +241,7 @@ def _complete(
         for path in sorted(staging.rglob("*"))
         if path.is_file() and path.name != records.FILE
     }
-    # On one clock, so that a run that follows at once never seems to have begun before the end.
+    # By one clock, so that a run that follows at once never seems to start before this one's end.
     began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
     provenance = dataclasses.replace(
         provenance, artifacts=artifacts, code=code, wall_seconds=round(seconds, 3),
@@ -263,12 +262,12 @@ def _refuse_errors(content: dict, label: str) -> None:
 
 
 def _failed(result: Path) -> Path:
-    """Where a failed run leaves its notebook: beside the result, which stands."""
+    """Where a failed run leaves its notebook: beside the earlier result."""
     return result.with_name(f"{result.name}.failed.ipynb")
 
 
 def _keep(failure: RunFailed, staging: Path, target: Path) -> str:
-    """Put the failed notebook where its reader finds it; the message with its place."""
+    """Save the failed notebook beside the result; the message, with the path."""
     try:
         content = json.loads((staging / records.NOTEBOOK).read_text(encoding="utf-8"))
         content["metadata"].setdefault("papermill", {})["exception"] = True

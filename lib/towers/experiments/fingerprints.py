@@ -1,9 +1,10 @@
-"""What results rest on, in code: one digest, found without importing anything.
+"""Digests of the code behind a result: if the digest changes, the result is stale.
 
-An experiment's covers the notebook's code (an edit of its prose runs nothing), its YAML (time
-limits apart), the parameters, and every module of `towers` that computes something for it: see
-`chosen`. Modules count by their syntax tree without docstrings, so comments and formatting change
-nothing; other files in the packages around them (tables, cards) count by their bytes.
+An experiment's digest covers the notebook's code (not its prose), its YAML (budgets apart), the
+parameters, and every module of `towers` that computes something for it (see `chosen`). Modules are
+read as text and never imported. They count by their syntax tree without docstrings, so comments and
+formatting change nothing; other files in the packages around them (tables, cards) count by their
+bytes.
 """
 
 import ast
@@ -19,7 +20,7 @@ from towers.experiments.experiment import Experiment, notebook_cells, resolve
 from towers.experiments.modules import Package
 
 FOLDER = Path(__file__).parents[1]
-"""Of the `towers` that runs."""
+"""The package that runs."""
 
 
 def fingerprint(
@@ -28,7 +29,7 @@ def fingerprint(
     overrides: Mapping[str, Any] | None = None,
     package: Path = FOLDER,
 ) -> str:
-    """Digest of the code and parameters behind an experiment's results.
+    """One digest of the code and the parameters behind an experiment's results.
 
     Args:
         experiment: whose notebook and YAML are read from disk.
@@ -48,7 +49,7 @@ def fingerprint(
 def noted(
     experiment: Experiment, scale: str = "laptop", overrides: Mapping[str, Any] | None = None
 ) -> str:
-    """`fingerprint`, of which the cache keeps the parts, so that `changed` can compare them."""
+    """As `fingerprint`; the digest of each module goes to the cache, where `changed` finds it."""
     parts = _parts(experiment, scale, overrides, FOLDER)
     with contextlib.suppress(OSError):
         files.atomic_write(_note(_sum(parts)), json.dumps(parts["modules"]))
@@ -56,7 +57,7 @@ def noted(
 
 
 def changed(experiment: Experiment, scale: str, then: str) -> str | None:
-    """A module that changed since a fingerprint was `noted`; None if none did, or nobody knows."""
+    """The first module that changed since `noted` gave a fingerprint; None if that is unknown."""
     try:
         before = json.loads(_note(then).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -76,28 +77,28 @@ def reached(
 
 
 def of_code(roots: Iterable[str], settings: Mapping[str, Any], package: Path = FOLDER) -> str:
-    """Digest of the modules of `towers` that compute something from settings that say all of it.
+    """Digest of the modules behind a cached result, such as a trained run or features.
 
     Args:
-        roots: modules that compute it, with what they reach, for example
-            "towers.training.runs"; those of other packages are left out.
-        settings: such as a recipe's fields; their texts, and names of fields that are set, choose
-            among towers, readers, languages and objectives.
+        roots: the modules that compute it, for example "towers.training.runs"; what they import is
+            followed. Modules of other packages are left out.
+        settings: all that the computation is told, such as a recipe's fields. Their texts, and the
+            names of fields that are set, choose among towers, readers, languages and objectives.
         package: folder of the `towers` package; default: the one that runs.
 
     Returns:
-        Hex SHA-256; another one where any of these modules does something else.
+        Hex SHA-256, which changes with the code of any of these modules.
     """
-    found = computing(roots, settings, package)
-    return _sum(_digests(found, Package(package), _texts(settings)))
+    names = computing(roots, settings, package)
+    return _sum(_digests(names, Package(package), _texts(settings)))
 
 
 def computing(
     roots: Iterable[str], settings: Mapping[str, Any], package: Path = FOLDER
 ) -> list[str]:
     """The modules that `of_code` covers, sorted."""
-    named = [name for name in roots if name.split(".")[0] == "towers"]
-    return chosen.reached(Package(package), named, _texts(settings), alone=True)
+    ours = [name for name in roots if name.split(".")[0] == "towers"]
+    return chosen.reached(Package(package), ours, _texts(settings), alone=True)
 
 
 def _texts(settings: Any) -> Iterator[str]:
@@ -122,7 +123,7 @@ def _parts(
         "cells": _code(experiment),
         "yaml": {key: entries[key] for key in entries if key not in ("gpu", "minutes", "scales")},
         "parameters": values,
-        "modules": _digests(_reached(experiment, values, ours), ours, _asked(experiment, values)),
+        "modules": _digests(_reached(experiment, values, ours), ours, _words(experiment, values)),
     }
 
 
@@ -136,10 +137,10 @@ def _note(digest: str) -> Path:
 
 def _reached(experiment: Experiment, values: Mapping[str, Any], package: Package) -> list[str]:
     names = modules.imports(_syntax(experiment), "")
-    return chosen.reached(package, names, _asked(experiment, values))
+    return chosen.reached(package, names, _words(experiment, values))
 
 
-def _asked(experiment: Experiment, values: Mapping[str, Any]) -> set[str]:
+def _words(experiment: Experiment, values: Mapping[str, Any]) -> set[str]:
     """The words of an experiment's parameters and code."""
     return {*_texts(values), *modules.words(_syntax(experiment))}
 
@@ -154,16 +155,17 @@ def _code(experiment: Experiment) -> list[str]:
 
 
 def _digests(names: Iterable[str], package: Package, words: Iterable[str]) -> dict[str, str]:
-    """Of modules by name, and of the files that are not Python in all packages around them.
+    """Name of a module -> its digest, and folder -> digest of its files that are not Python.
 
-    Of the cards only those count that the words, or these modules, name.
+    The folders are those of the packages around the modules. Of the cards in them only those count
+    that the words, or the modules, name.
     """
-    found = {name: package[name].digest for name in names}
-    cards = chosen.named(package, [*found], words)
+    digests = {name: package[name].digest for name in names}
+    cards = chosen.named(package, [*digests], words)
     package.remember()
     top = package.folder
-    around = {parent for name in found for parent in modules.locate(top, name).parents}
-    for folder in sorted(each for each in around if top in each.parents):
+    around = {parent for name in digests for parent in modules.locate(top, name).parents}
+    for folder in sorted(parent for parent in around if top in parent.parents):
         data = [
             (str(item.relative_to(top)), files.sha256(item))
             for item in sorted(folder.rglob("*"))
@@ -171,12 +173,12 @@ def _digests(names: Iterable[str], package: Package, words: Iterable[str]) -> di
             and item.suffix not in (".py", ".pyc")
             and (item.parent.name != "cards" or item.stem in cards)
         ]
-        found[str(folder.relative_to(top))] = files.sha256(json.dumps(data).encode())
-    return found
+        digests[str(folder.relative_to(top))] = files.sha256(json.dumps(data).encode())
+    return digests
 
 
 def _tree(source: str) -> ast.Module:
-    """A code cell's syntax; lines of IPython magic are left out, a broken cell imports nothing."""
+    """A code cell's syntax tree; lines of IPython magic are left out, a broken cell is empty."""
     plain = [
         line[: len(line) - len(line.lstrip())] + "pass" if line.lstrip()[:1] in ("%", "!") else line
         for line in source.splitlines()

@@ -1,4 +1,4 @@
-"""Whether the results of an experiment are still what it would give."""
+"""Tells whether an experiment's results are fresh, or stale and why."""
 
 import datetime
 import json
@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from towers import files, records
-from towers.experiments import catalogue
-from towers.experiments.experiment import Experiment, resolve
+from towers.experiments.experiment import Experiment, get, resolve
 from towers.experiments.fingerprints import changed, fingerprint
 from towers.records import Provenance, RecordsError
 
@@ -22,22 +21,22 @@ def last_run(
     Raises:
         RecordsError: the result is damaged.
     """
-    result = records.folder(experiment.name, scale, results)
-    return records.read(result)[0] if (result / records.FILE).exists() else None
+    folder = records.folder(experiment.name, scale, results)
+    return records.read(folder)[0] if (folder / records.FILE).exists() else None
 
 
 def stale(
     experiments: Iterable[Experiment], scale: str = "laptop", results: Path | None = None
 ) -> dict[str, str]:
     """Which of some experiments are stale: name -> why (see `staleness`), in the order given."""
-    reasons = ((each.name, staleness(each, scale, results)) for each in experiments)
-    return {name: reason for name, reason in reasons if reason}
+    reasons = {item.name: staleness(item, scale, results) for item in experiments}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def staleness(
     experiment: Experiment, scale: str = "laptop", results: Path | None = None
 ) -> str | None:
-    """Why results are not what the experiment would give now.
+    """Why an experiment has to run again.
 
     Args:
         experiment: to look at, with what it needs.
@@ -55,8 +54,8 @@ def staleness(
         return "results are damaged"
     if run is None:
         return NEVER
-    result = records.folder(experiment.name, scale, results)
-    reason = _parameters(experiment, scale, run) or _artifacts(result, run)
+    folder = records.folder(experiment.name, scale, results)
+    reason = _parameters(experiment, scale, run) or _artifacts(folder, run)
     if reason is None and run.code != fingerprint(experiment, scale):
         module = changed(experiment, scale, run.code)
         reason = f"code changed ({module})" if module else "code changed"
@@ -86,16 +85,15 @@ def _artifacts(folder: Path, run: Provenance) -> str | None:
 
 def _needs(experiment: Experiment, scale: str, results: Path | None, run: Provenance) -> str | None:
     for name in experiment.needs:
-        need = catalogue.get(name, experiment.notebook.parents[2])
+        need = get(name, experiment.notebook.parents[2])
         if staleness(need, scale, results) is not None:
             return f"needs {name}, which is stale"
         other = last_run(need, scale, results)
-        if other is not None and finished(other) > datetime.datetime.fromisoformat(run.started):
+        if other is not None and _ended(other) > datetime.datetime.fromisoformat(run.started):
             return f"needs {name}, which ran later"
     return None
 
 
-def finished(run: Provenance) -> datetime.datetime:
-    """When a run ended, UTC."""
+def _ended(run: Provenance) -> datetime.datetime:
     start = datetime.datetime.fromisoformat(run.started)
     return start + datetime.timedelta(seconds=run.wall_seconds)

@@ -1,9 +1,9 @@
-"""One notebook in one kernel of this very Python: papermill's engine, with limits that hold.
+"""Runs one notebook with papermill, in a kernel of this Python, and stops it when it stalls.
 
-A healthy run on a busy machine is slow, and a run that hangs may keep a processor busy. So neither
-the clock nor the processor says that a run has stalled, but the files in its folder: the notebook
-is saved there after each cell and message, and `towers.progress` touches one for every step of a
-loop. When none of them changes for long enough, the run is stopped.
+Whether a run has stalled is told by the files in its folder: the notebook is saved there after each
+cell and message, and `towers.progress` touches one at every step of a loop. When none of them
+changes for long enough, the run is stopped. Neither time nor processor load would tell: a healthy
+run on a busy machine is slow, and a run that hangs may keep a processor busy.
 """
 
 import contextlib
@@ -28,17 +28,17 @@ from towers.experiments.limits import Limits
 
 COMMAND = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
            "--InteractiveShellApp.ignore_cwd=True"]  # fmt: skip
-"""The working directory is the caller's: paths mean there what they mean to him, imports do not."""
+"""Paths are relative to the caller's working directory; modules in it are not imported."""
 BUSY = "Address already in use"
 NOISE = "[IPKernelApp]"  # how the kernel marks its own log
 
 
 class CellFailed(Exception):
-    """A notebook stopped before its end; the text says where and why, in one line."""
+    """A notebook stopped before its end; the message says where and why, in one line."""
 
 
 class _Written(LocalHandler):
-    """Writes notebooks in which a path's bytes are no UTF-8, with JSON's escapes for them."""
+    """Writes notebooks; bytes that are not UTF-8, as in some paths, become JSON escapes."""
 
     def write(self, buf: str, path: str) -> None:
         super().write(buf.encode("utf-8", "backslashreplace").decode(), path)
@@ -48,17 +48,17 @@ papermill_io.register("/", _Written())
 
 
 class _ThisPython(KernelSpecManager):
-    """Knows one kernel: the Python that runs us, whatever kernels are installed elsewhere."""
+    """Offers one kernel: this Python, whatever kernels are installed elsewhere."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         return KernelSpec(argv=COMMAND, display_name="Python 3", language="python")
 
 
 class _Kernel:
-    """The kernel's process group: started once, killed for certain.
+    """The process group of a kernel: started once, and killed with all that its cells started.
 
-    `papermill` as a command in a child process is no substitute: killed, it leaves the kernel alive
-    for a while, and of a kernel that dies it leaves running whatever its cells have started.
+    The `papermill` command in a child process could not do that: when it is killed, the kernel goes
+    on for a while, and when a kernel dies, what its cells have started goes on.
     """
 
     def __init__(self, environment: dict[str, str], cwd: Path, log: Path):
@@ -106,12 +106,12 @@ def execute(
     limits: Limits,
     progress: str | None = None,
 ) -> None:
-    """Execute a notebook, cell by cell, as long as it moves.
+    """Execute a notebook, cell by cell, unless it stalls.
 
     Args:
         notebook: the file, parameters already in place.
-        output: the executed notebook, written after every cell, also when a cell fails; whatever
-            changes in its folder is a sign of life.
+        output: the executed notebook, written after every cell, also when a cell fails; any change
+            in its folder is a sign of progress.
         log: what the kernel's process itself prints.
         environment: added to ours.
         cwd: the kernel's working directory.
@@ -187,7 +187,7 @@ def _watch(kernel: _Kernel, folder: Path, limits: Limits, ended: threading.Event
     start, still, seen = time.monotonic(), 0.0, None
     while not ended.wait(look):
         now = _signs(folder)
-        # Looks are counted, not time: while a machine sleeps, or is too busy to look, none is lost.
+        # Looks are counted, not time: a machine that sleeps or is too busy to look loses nothing.
         still, seen = (still + look if now == seen else 0.0), now
         if why := limits.reached(still, time.monotonic() - start):
             return kernel.expire(why)
@@ -195,10 +195,9 @@ def _watch(kernel: _Kernel, folder: Path, limits: Limits, ended: threading.Event
 
 def _signs(folder: Path) -> set[tuple[str, int]]:
     """The files in a folder with their times."""
-    found = set()
     with contextlib.suppress(OSError):  # files come and go
-        found = {(str(path), path.stat().st_mtime_ns) for path in folder.rglob("*")}
-    return found
+        return {(str(path), path.stat().st_mtime_ns) for path in folder.rglob("*")}
+    return set()
 
 
 def _cause(kernel: _Kernel, error: Exception, words: str) -> str:
@@ -208,9 +207,9 @@ def _cause(kernel: _Kernel, error: Exception, words: str) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"the kernel died of {name}" + (", out of memory?" if name == "SIGKILL" else "")
-    own = [line.strip() for line in words.splitlines() if line.strip() and NOISE not in line]
-    said = own[-1] if own else " ".join(str(error).split())
-    return f"the kernel died with exit code {code} ({said})"
+    lines = [line.strip() for line in words.splitlines() if line.strip() and NOISE not in line]
+    last = lines[-1] if lines else " ".join(str(error).split())
+    return f"the kernel died with exit code {code} ({last})"
 
 
 def _last_cell(output: Path) -> int:

@@ -1,4 +1,4 @@
-"""When a run is stopped: when it no longer moves, or at a time that was asked for."""
+"""The limits of a run: how long it may stall, and how long it may take."""
 
 import math
 import os
@@ -16,7 +16,7 @@ class Limits:
     """When a run is stopped.
 
     Attributes:
-        stall: seconds without any sign of life.
+        stall: seconds without any sign of progress.
         whole: seconds of the whole run.
     """
 
@@ -27,7 +27,7 @@ class Limits:
         """Which limit a run has reached, in words; None while it may go on.
 
         Args:
-            still: seconds since the last sign of life.
+            still: seconds since the last sign of progress.
             spent: seconds since the start.
         """
         if spent >= self.whole:
@@ -43,13 +43,13 @@ class Limits:
 def limits(experiment: Experiment, scale: str, minutes: float | None = None) -> Limits:
     """The limits of a run.
 
-    A hang may cost a tenth of what a run is expected to take, and ten minutes at least;
-    `TOWERS_STALL_MINUTES` sets another number.
+    It may stall for a tenth of its budget, and for ten minutes at least; `TOWERS_STALL_MINUTES`
+    sets another number.
 
     Args:
-        experiment: whose YAML says what is expected.
+        experiment: whose YAML states the budget.
         scale: of the run.
-        minutes: of the whole run; None: it takes as long as it takes.
+        minutes: of the whole run; None: no limit.
 
     Raises:
         ExperimentError: a number of minutes is not above 0.

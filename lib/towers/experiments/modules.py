@@ -1,7 +1,7 @@
-"""A module of the house, read as text: a digest of what it does, what it imports and names.
+"""Reads the library's modules as text: a digest of each one's code, its imports, its words.
 
-Parsing takes about 20 microseconds a line, so what is found is remembered in the user's cache, by
-the module's text; what is remembered wrongly, or not at all, is worked out again.
+Parsing all of them takes a second or two, so the results are kept in the user's cache, by the
+text of each module; a damaged or missing cache only costs that time.
 """
 
 import ast
@@ -17,12 +17,18 @@ from typing import NamedTuple
 from towers import files
 from towers.experiments.parameters import ExperimentError
 
-MOST = 5000  # entries of the memory; beyond, it starts afresh
+MOST = 5000  # entries of the cache; beyond, it starts afresh
 
 
 class Module(NamedTuple):
-    """What a module does, as a digest of its syntax tree without docstrings; what it imports; what
-    it names, in strings without spaces, keywords and imports; whether it is a package's face."""
+    """One module of the library.
+
+    Attributes:
+        digest: of its syntax tree without docstrings.
+        imports: as `imports` gives them.
+        words: strings without spaces, keywords of calls, and imported names.
+        face: whether it is a package's `__init__.py`.
+    """
 
     digest: str
     imports: tuple[str, ...]
@@ -31,7 +37,9 @@ class Module(NamedTuple):
 
 
 class Package(dict):
-    """The modules of `towers` by their dotted names, each read once; None where there is none.
+    """The modules of `towers` by dotted name, each read when it is first asked for.
+
+    A name that no module has gives None.
 
     Args:
         folder: of the package.
@@ -60,10 +68,11 @@ class Package(dict):
         return self.setdefault(name, self.memory[key])
 
     def target(self, imported: str) -> str:
-        """The module that an import brings: the one that is named, else that which has the name.
+        """The module whose code an import uses.
 
-        A package's face counts where it has the name itself. Where it takes it from another module,
-        or is asked for one of its modules, it runs, but what else it gathers goes nowhere.
+        For `from towers.data import load` this is the module from which `towers/data/__init__.py`
+        imports `load`, or `towers.data` itself if `load` is defined there. What else that
+        `__init__.py` imports does not count.
 
         Args:
             imported: as `imports` gives it.
@@ -72,14 +81,14 @@ class Package(dict):
         if "." not in name or self[name]:
             return name
         base, _, last = name.rpartition(".")
-        found = self[base]
-        if found is None:
+        module = self[base]
+        if module is None:
             return self.target(base)
-        brought = [each for each in found.imports if found.face and each.endswith(f":{last}")]
-        return self.target(brought[0]) if brought else base
+        sources = [source for source in module.imports if source.endswith(f":{last}")]
+        return self.target(sources[0]) if module.face and sources else base
 
     def remember(self) -> None:
-        """Keep what was found out for the next process; a full disk is no matter."""
+        """Write the cache for the next process; a full disk does not matter."""
         if self.memory.grown:
             with contextlib.suppress(OSError):
                 files.atomic_write(self.memory.path, json.dumps(self.memory))
@@ -101,7 +110,7 @@ def locate(package: Path, name: str) -> Path | None:
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Everything of `towers` that some code may import.
+    """Everything of `towers` that some code imports, anywhere in it.
 
     Args:
         tree: the code.
@@ -113,29 +122,29 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
         with it; see `Package.target`.
     """
     nodes = list(ast.walk(tree))
-    uses: dict[str, set[str]] = {}  # name -> what it is asked for; "" where it stands alone
+    uses: dict[str, set[str]] = {}  # name -> attributes that are read; "" where it stands alone
     owners = {id(node.value): node.attr for node in nodes if isinstance(node, ast.Attribute)}
     for node in nodes:
         if isinstance(node, ast.Name):
             uses.setdefault(node.id, set()).add(owners.get(id(node), ""))
     for node in nodes:
         if isinstance(node, ast.Import):
-            found = [(alias.name, alias.asname or "") for alias in node.names]
+            names = [(alias.name, alias.asname or "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             around = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
             base = ".".join([*around, *([node.module] if node.module else [])])
-            found = [(f"{base}:{alias.name}", alias.asname or alias.name) for alias in node.names]
+            names = [(f"{base}:{alias.name}", alias.asname or alias.name) for alias in node.names]
         else:
             continue
-        for name, bound in found:
+        for name, bound in names:
             if name.partition(":")[0].split(".")[0] == "towers":
-                asked = uses.get(bound, {""})
+                attributes = uses.get(bound, {""})
                 whole = name.replace(":", ".")
-                yield from [name] if "" in asked else (f"{whole}.{each}" for each in asked)
+                yield from [name] if "" in attributes else (f"{whole}.{a}" for a in attributes)
 
 
 def words(tree: ast.AST) -> Iterator[str]:
-    """What some code names: strings without spaces, and keywords of its calls."""
+    """The words of some code: strings without spaces, and keywords of its calls."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if not re.search(r"\s", node.value):
@@ -151,11 +160,11 @@ class _Memory(dict):
         self.path = path
         self.grown = False
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if len(found) < MOST:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+            if len(entries) < MOST:
                 self |= {
                     key: Module(digest, tuple(imports), tuple(words), face)
-                    for key, (digest, imports, words, face) in found.items()
+                    for key, (digest, imports, words, face) in entries.items()
                 }
 
 
@@ -178,5 +187,5 @@ def _parse(source: bytes, name: str, face: bool) -> Module:
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[isinstance(first.value.value, str) :]
-    said = {re.split("[.:]", name)[-1] for name in names} | set(words(tree))
-    return Module(files.sha256(ast.dump(tree).encode()), names, tuple(sorted(said)), face)
+    named = {re.split("[.:]", name)[-1] for name in names} | set(words(tree))
+    return Module(files.sha256(ast.dump(tree).encode()), names, tuple(sorted(named)), face)

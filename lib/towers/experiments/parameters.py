@@ -1,48 +1,46 @@
-"""Typed literals: a notebook's parameters cell, and what may stand in their place."""
+"""A notebook's parameters: what its parameters cell declares, and which values fit a type."""
 
 import ast
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, NamedTuple, Union
 
 import pydantic
 
-from towers.checked import short
+from towers import checked
 
-NAMES = {
+TYPES = {
     "bool": pydantic.StrictBool, "int": pydantic.StrictInt, "float": pydantic.StrictFloat,
     "str": pydantic.StrictStr, "list": list, "tuple": tuple, "dict": dict,
 }  # fmt: skip
-ANY = ("None", *NAMES)
+ANY = " | ".join(["None", *TYPES])
 
 
 class ExperimentError(ValueError):
     """An experiment, one of its parameters or its run is not what it must be."""
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One line of the parameters cell: its name, default, and the types it takes, any of them."""
+class Parameter(NamedTuple):
+    """One line of the parameters cell.
 
-    name: str
+    Attributes:
+        default: its value.
+        annotation: the types that it may have, such as "int | None" or "list[str]".
+    """
+
     default: Any
-    kinds: tuple[str, ...]
-
-
-def kind(name: str, items: Sequence[str] = ()) -> str:
-    """A type as an annotation writes it: "list[int | str]" of "list" with "int" and "str"."""
-    some = " | ".join(dict.fromkeys(items))
-    return f"{name}[{some}{', ...' if name == 'tuple' else ''}]" if items else name
+    annotation: str
 
 
 def declared(source: str, where: str) -> dict[str, Parameter]:
-    """The parameters that a cell declares.
+    """Read a parameters cell.
 
     Args:
         source: lines `name = literal` or `name: type = literal`, with comments.
         where: names the cell in errors.
+
+    Returns:
+        Name -> default and type, in the order of the cell.
 
     Raises:
         ExperimentError: any other statement, a value that is no literal, a default that is not of
@@ -52,21 +50,21 @@ def declared(source: str, where: str) -> dict[str, Parameter]:
         statements = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError) as error:
         raise ExperimentError(f"{where}: expected Python assignments: {error}") from error
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for statement in statements:
-        parameter = _parameter(statement, f"{where}, line {statement.lineno}")
-        if parameter.name in found:
-            raise ExperimentError(f"{where}: {parameter.name} is declared twice")
-        found[parameter.name] = parameter
-    return found
+        name, parameter = _parameter(statement, f"{where}, line {statement.lineno}")
+        if name in parameters:
+            raise ExperimentError(f"{where}: {name} is declared twice")
+        parameters[name] = parameter
+    return parameters
 
 
-def _parameter(statement: ast.stmt, where: str) -> Parameter:
+def _parameter(statement: ast.stmt, where: str) -> tuple[str, Parameter]:
     match statement:
         case ast.Assign(targets=[ast.Name(name)], value=value):
-            kinds = ()
-        case ast.AnnAssign(target=ast.Name(name), annotation=annotation, value=ast.expr() as value):
-            kinds = (ast.unparse(annotation),)
+            annotation = None
+        case ast.AnnAssign(target=ast.Name(name), annotation=written, value=ast.expr() as value):
+            annotation = ast.unparse(written)
         case _:
             raise ExperimentError(f"{where}: expected `name: type = literal`")
     try:
@@ -76,31 +74,32 @@ def _parameter(statement: ast.stmt, where: str) -> Parameter:
             f"{where}: expected a literal for {name}, got `{ast.unparse(value)[:60]}`"
         ) from error
     try:
-        default = accept(default, kinds or infer(default))
+        default = accept(default, annotation or infer(default))
     except ExperimentError as error:
         raise ExperimentError(f"{where}: {name} {error}") from error
-    if kinds in ((), ("list",), ("tuple",)):
-        kinds = infer(default)  # `seeds: list = [0, 1]` holds whole numbers, `[]` text
-    return Parameter(name, default, kinds)
+    if annotation in (None, "list", "tuple"):
+        annotation = infer(default)  # `seeds: list = [0, 1]` holds whole numbers, `[]` text
+    return name, Parameter(default, annotation)
 
 
-def infer(value: Any) -> tuple[str, ...]:
-    """The types of value that may replace a default without annotation.
+def infer(value: Any) -> str:
+    """The types that may replace a default without annotation.
 
     Returns:
-        The default's own type, with the types of its items; text for the items of an empty
-        list or tuple; any for None.
+        The default's own type, with the types of its items; text for the items of an empty list or
+        tuple; any type for None.
     """
-    if type(value).__name__ not in NAMES:
+    name = type(value).__name__
+    if name not in TYPES:
         return ANY
-    items = []
-    if isinstance(value, list | tuple):
-        items = [each for item in value for each in infer(item)] or ["str"]
-    return (kind(type(value).__name__, items),)
+    if not isinstance(value, list | tuple):
+        return name
+    items = " | ".join(dict.fromkeys(map(infer, value))) or "str"
+    return f"{name}[{items}{', ...' if name == 'tuple' else ''}]"
 
 
-def accept(value: Any, kinds: Sequence[str]) -> Any:
-    """A value as one of some types, which are written as in annotations.
+def accept(value: Any, annotation: str) -> Any:
+    """Check a value against an annotation.
 
     An int becomes a float, and a list a tuple, where only that is allowed; a bool is no int. All
     that is in the value is a literal; a dict's keys are texts.
@@ -108,16 +107,15 @@ def accept(value: Any, kinds: Sequence[str]) -> Any:
     Raises:
         ExperimentError: it is of none of the types; the message completes "<name> ...".
     """
-    wanted = " | ".join(kinds)
     try:
-        return _checker(wanted).validate_python(value)
+        return _adapter(annotation).validate_python(value)
     except pydantic.ValidationError:
-        got = f"{short(value)} ({type(value).__name__})"
-        raise ExperimentError(f"must be {wanted}, got {got}") from None
+        got = f"{checked.short(value)} ({type(value).__name__})"
+        raise ExperimentError(f"must be {annotation}, got {got}") from None
 
 
 @functools.cache
-def _checker(annotation: str) -> pydantic.TypeAdapter:
+def _adapter(annotation: str) -> pydantic.TypeAdapter:
     kind = _type(ast.parse(annotation, mode="eval").body)
     return pydantic.TypeAdapter(Annotated[kind, pydantic.BeforeValidator(literal)])
 
@@ -129,15 +127,16 @@ def _type(node: ast.expr) -> Any:
             return Union[_type(left), _type(right)]  # noqa: UP007
         case ast.Constant(None):
             return None
-        case ast.Name(name) if name in NAMES:
-            return NAMES[name]
-        case ast.Subscript(ast.Name("dict"), ast.Tuple([ast.Name("str"), inner])):
-            return dict[str, _type(inner)]
-        case ast.Subscript(ast.Name("list" | "tuple" as name), inner):
-            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            kinds = [_type(part) for part in parts if ast.unparse(part) != "..."]
-            if kinds:
-                return list[Union[*kinds]] if name == "list" else tuple[Union[*kinds], ...]
+        case ast.Name(name) if name in TYPES:
+            return TYPES[name]
+        case ast.Subscript(ast.Name("dict"), ast.Tuple([ast.Name("str"), values])):
+            return dict[str, _type(values)]
+        case ast.Subscript(ast.Name("list"), items):
+            return list[_type(items)]
+        case ast.Subscript(ast.Name("tuple"), ast.Tuple([items, ast.Constant(value=end)])) if (
+            end is ...
+        ):
+            return tuple[_type(items), ...]
     raise ExperimentError(
         "must have a type such as int, float, str, bool, list[str] or int | None, "
         f"got `{ast.unparse(node)}`"
@@ -145,7 +144,7 @@ def _type(node: ast.expr) -> Any:
 
 
 def literal(value: Any) -> Any:
-    """The value itself, if it is a literal: of None, truths, finite numbers, texts, lists, dicts.
+    """The value itself, if it is a literal: None, bool, finite number, text, or lists, dicts of it.
 
     Raises:
         ValueError: something in it is another thing, or a key of a dict is no text.

@@ -1,5 +1,6 @@
-"""What a run says about the machine, the versions and the commit it ran on."""
+"""Facts about a run that go with its records: the commit, versions, hardware, memory."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -42,13 +43,11 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a number, where installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def hardware() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a notebook calls: `begin` first, then `add` and `uses`, and `write` last."""
+"""Records what a notebook measures: it calls `begin` first, then `add` and `uses`, then `write`."""
 
 import datetime
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from towers import files, records
-from towers.experiments import catalogue, parameters, provenance
-from towers.experiments.experiment import Experiment, resolve
+from towers.experiments import parameters, provenance
+from towers.experiments.experiment import Experiment, get, resolve
 from towers.experiments.fingerprints import noted
 from towers.experiments.parameters import ExperimentError
 from towers.records import Measurement, Provenance, Record
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 STAGING = "TOWERS_STAGING"
 INJECTED = "# Parameters\n"  # how papermill opens the cell with the parameters it was given
 _begun: list["Run"] = []
-"""The run of this process: a notebook's, which `result` asks on behalf of."""
+"""The run of this process, whose scale and needs `result` takes."""
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
     """Start recording an experiment: the first call in its notebook.
 
-    Checks the parameters as `towers run` does, so that plain papermill is strict too, and seeds
-    the random generators of Python, numpy and, if it is imported, torch.
+    Checks the parameters as `towers run` does, since the notebook may be run by papermill itself or
+    in Jupyter, and seeds the random generators of Python, numpy and, if it is imported, torch.
 
     Args:
         name: the experiment, for example "clip/zero_shot".
         namespace: the notebook's `globals()`, after its parameters cell.
 
     Returns:
-        What collects the records and writes them.
+        The run, which collects the records and writes them.
 
     Raises:
-        ExperimentError: no such experiment; a parameter is missing, unknown, or of a wrong kind.
+        ExperimentError: no such experiment; a parameter is missing, unknown, or of a wrong type.
     """
-    experiment = catalogue.get(name)
+    experiment = get(name)
     declared = experiment.declarations()
     for parameter in declared:
         if parameter not in namespace:
@@ -65,11 +65,11 @@ def begin(name: str, namespace: Mapping[str, Any]) -> "Run":
 
 @dataclass(frozen=True)
 class Result:
-    """What another experiment has found, and with which parameters.
+    """The records of another experiment, and its parameters.
 
     Attributes:
         frame: its records, as `records.frame` gives them.
-        parameters: name -> value; with them its trained runs are asked for again.
+        parameters: name -> value; the same parameters give the same trained runs from the cache.
     """
 
     frame: "pd.DataFrame"
@@ -80,12 +80,12 @@ def result(name: str, changes: Mapping[str, Any] | None = None) -> Result:
     """The result of another experiment, at the scale of the run that asks.
 
     Args:
-        name: an experiment among the `needs` of the one that `begin` named in this process.
-        changes: of its parameters, where its runs shall be others than its own.
+        name: an experiment among the `needs` of the one that has begun in this process.
+        changes: parameters to replace in the result's `parameters`.
 
     Raises:
-        ExperimentError: nothing was begun, the asking experiment does not declare this need, or a
-            change is of no parameter.
+        ExperimentError: no run has begun, its experiment does not list this one in `needs`, or
+            there is no such parameter.
         RecordsError: there is no result at this scale, or it is damaged.
     """
     if not _begun:
@@ -96,13 +96,15 @@ def result(name: str, changes: Mapping[str, Any] | None = None) -> Result:
             f"expected {name} among the needs of {run.experiment.name}; add it to "
             f"{run.experiment.yaml.name}"
         )
-    told, rows = records.read(records.folder(name, run.scale))
-    if unknown := [each for each in changes or () if each not in told.parameters]:
+    facts, rows = records.read(records.folder(name, run.scale))
+    if unknown := [
+        str(parameter) for parameter in changes or () if parameter not in facts.parameters
+    ]:
         raise ExperimentError(
-            f"expected changes of parameters of {name} ({', '.join(told.parameters)}), got "
-            f"{', '.join(map(str, unknown))}"
+            f"expected changes of parameters of {name} ({', '.join(facts.parameters)}), got "
+            f"{', '.join(unknown)}"
         )
-    return Result(records.frame(rows), {**told.parameters, **(changes or {})})
+    return Result(records.frame(rows), {**facts.parameters, **(changes or {})})
 
 
 def _seed(seed: int) -> None:
@@ -157,7 +159,7 @@ class Run:
                 )
 
     def uses(self, name: str, checksum: str) -> None:
-        """Note data or weights that the numbers rest on.
+        """Note data or weights that the results depend on.
 
         Args:
             name: of the collection or the model.

@@ -1,4 +1,4 @@
-"""One experiment at many parameters: which runs a grid asks for, and one table of what they found.
+"""Sweeps: experiments run with many values of their parameters, and one table of all records.
 
 A grid is a YAML file of experiments, each with values for some of its parameters; all combinations
 are run. Snakemake spreads them over cores or a cluster (see `book/clusters.md`):
@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from towers import files, records, strict_yaml
-from towers.experiments import catalogue
-from towers.experiments.experiment import Experiment, resolve
+from towers.experiments.experiment import Experiment, find, resolve
 from towers.experiments.parameters import ExperimentError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Point:
 
     @property
     def folder(self) -> str:
-        """Where its results go: the parameters in words, or their hash where they are no words."""
+        """The folder of its results: `key=value,...`, or a hash where that is no file name."""
         words = ",".join(f"{key}={value}" for key, value in self.parameters.items())
         if _PLAIN.fullmatch(words) and not words.startswith("."):
             return words
@@ -50,14 +49,14 @@ class Point:
 
     @property
     def arguments(self) -> list[str]:
-        """What `towers run NAME` is given for it."""
+        """The options of `towers run` that set its parameters."""
         given = self.parameters.items()
         shown = ((key, value if isinstance(value, str) else repr(value)) for key, value in given)
         return [part for key, value in shown for part in ("-p", f"{key}={value}")]
 
 
 def setting(name: str, value: Any, choices: Sequence[str] = ()) -> str:
-    """A value of Snakemake's `--config`, which takes 7 for a number, and `no` for false.
+    """Check a value of Snakemake's `--config`, which reads `7` as a number and `no` as false.
 
     Args:
         name: of the entry.
@@ -81,7 +80,7 @@ def folder(value: Any) -> Path:
     """The folder of a sweep that `into=` names.
 
     Raises:
-        ExperimentError: no text, or with signs that mean something to Snakemake in a path.
+        ExperimentError: not text, or with characters that Snakemake would not take literally.
     """
     path = files.user_path(setting("into", value))
     if re.search("[{}\n\r\ud800-\udfff]", str(path)):
@@ -119,7 +118,7 @@ def read(path: Path, scale: str, root: Path | None = None) -> tuple[Point, ...]:
             f"expected experiments with lists of values in {path}, got {type(given).__name__}; "
             "write `clip/retrieval:` and below it `seed: [0, 1]`"
         )
-    known = catalogue.find(root)
+    known = find(root)
     points = []
     for name, values in given.items():
         if name not in known:
@@ -132,7 +131,7 @@ def read(path: Path, scale: str, root: Path | None = None) -> tuple[Point, ...]:
 
 def _points(experiment: Experiment, values: Any, scale: str, path: Path) -> list[Point]:
     fits = isinstance(values, Mapping) and values
-    if not fits or not all(isinstance(each, list) and each for each in values.values()):
+    if not fits or not all(isinstance(several, list) and several for several in values.values()):
         raise ExperimentError(
             f"{path}: expected a list of values for each parameter of {experiment.name}, got "
             f"{values!r}; write `seed: [0, 1]`"

@@ -1,4 +1,4 @@
-"""Losses: tensors in, a scalar out. Nothing here knows of files or models."""
+"""Losses: functions of tensors that return a scalar; they know nothing of files or models."""
 
 from towers.losses.contrastive import LOG_SCALE_INIT, LOG_SCALE_MAX, clip_loss
 from towers.losses.predictive import bag_of_words_loss, caption_loss

@@ -1,7 +1,8 @@
-"""Blocks of logits that never exist as a whole: sums and gradients of both softmaxes, by tiles.
+"""The arithmetic behind `tiled_clip_loss` and `sharded_clip_loss`, which never hold all logits.
 
-Logits are in bits (base 2), since exponentials of two are the fast ones: queries are image
-embeddings times logit_scale times `BITS`, keys are text embeddings.
+Sums and gradients of both softmaxes are built up tile by tile. Logits are in bits (base 2), since
+exponentials of two are the fast ones: queries are image embeddings times logit_scale times `BITS`,
+keys are text embeddings.
 
 Source: Radford et al. 2021, Fig. 3; running maxima as in Milakov & Gimelshein 2018.
 """
@@ -22,8 +23,8 @@ BITS = 1 / math.log(2)
 class Sums:
     """Denominators of the softmaxes over the rows and over the columns of a block of logits.
 
-    A sum is over 2 ** (logit - peak). Where `reference_for` found one number that serves as all
-    peaks, a single exponential per entry serves rows and columns, and no maximum is looked for.
+    A sum is over 2 ** (logit - peak). If `reference_for` gives one number that can be all peaks, a
+    single exponential per entry serves rows and columns, and no maximum is needed.
 
     Attributes:
         reference: that number, or None where each row and column keeps its own maximum.
@@ -63,8 +64,8 @@ class Sums:
         for rows, columns, logits in _tiles(queries, keys, tile):
             place = slice(first + columns.start, first + columns.stop)
             ahead = rows.start + self.offset - place.start
-            own = logits.diagonal(ahead)
-            self.positives[rows][max(0, -ahead) :][: len(own)] = own
+            pairs = logits.diagonal(ahead)
+            self.positives[rows][max(0, -ahead) :][: len(pairs)] = pairs
             if self.reference is None:
                 _run(self.row_peaks[rows], self.row_sums[rows], logits, dim=1)
                 _run(self.column_peaks[place], self.column_sums[place], logits, dim=0)
@@ -74,10 +75,10 @@ class Sums:
                 self.column_sums[place] += terms.sum(0)
 
     def nats(self) -> Float[Tensor, ""]:
-        """Summed losses of all rows and of the columns of their pairs; complete sums needed."""
-        own = slice(self.offset, self.offset + len(self.positives))
+        """The summed losses of all rows and of their pairs' columns; the sums must be complete."""
+        pairs = slice(self.offset, self.offset + len(self.positives))
         bits = _bits(self.row_sums, self.row_peaks, self.positives)
-        bits += _bits(self.column_sums[own], self.column_peaks[own], self.positives)
+        bits += _bits(self.column_sums[pairs], self.column_peaks[pairs], self.positives)
         return bits.sum() / BITS
 
     def errors(

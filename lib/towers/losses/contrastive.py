@@ -55,14 +55,14 @@ def clip_loss(
 
 
 def computing_dtype(image_embeds: Tensor, text_embeds: Tensor) -> torch.dtype:
-    """In which their loss is computed: float32, or float64 where either comes in that."""
+    """The precision of their loss: float32, or float64 if either has it."""
     return torch.promote_types(
         torch.promote_types(image_embeds.dtype, text_embeds.dtype), torch.float32
     )
 
 
 def check(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor) -> None:
-    """Refuse what has no contrastive loss; the scale is read for it.
+    """Refuse inputs that have no contrastive loss; an accelerator waits for the scale.
 
     Raises:
         ValueError: as `clip_loss`.

@@ -1,7 +1,7 @@
-"""The contrastive loss over the ranks of a process group, none of which holds the whole batch.
+"""The contrastive loss of a batch that is split over the processes of a group.
 
-Every rank keeps its own images. The ranks' texts come round one shard at a time, so that a rank
-works on tiles of its own rows of the logits only, and its memory falls as one over the ranks.
+Every rank keeps its images. The texts come from one rank after the other, so that a rank works on
+tiles of its rows of the logits only, and the memory it needs falls as one over the number of ranks.
 
 Source: Radford et al. 2021, section 2.5 (each GPU computes the similarities of its own batch).
 """
@@ -32,7 +32,7 @@ def sharded_clip_loss(
     tile: int = 2048,
     group: dist.ProcessGroup | None = None,
 ) -> Float[Tensor, ""]:
-    """`clip_loss` of the whole batch, of which every rank gives its own pairs.
+    """`clip_loss` of the whole batch, of which every rank passes a part.
 
     A collective call, forward and backward: all ranks of the group make both, in the same order.
     Gradients are shares that add up: after `backward`, every rank holds the whole loss's gradient
@@ -109,31 +109,31 @@ class _Sharded(Function):
             ctx.sums.pull(queries, keys, ctx.tile, on_images, on_keys, first)
             if wants_texts:
                 dist.reduce(on_keys, group=ctx.group, group_dst=shard)
-        each = grad / (2 * len(ctx.sums.column_sums))
-        found = gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad)
-        return *found, None, None
+        share = grad / (2 * len(ctx.sums.column_sums))
+        grads = gradients(images, scale, on_images, on_texts, share, ctx.needs_input_grad)
+        return *grads, None, None
 
 
 def _shards(texts: Tensor, group: dist.ProcessGroup | None) -> Iterator[tuple[int, Tensor]]:
-    """Every rank's texts in turn; the next ones travel while these are worked on."""
-    ranks, own = dist.get_world_size(group), dist.get_rank(group)
-    rooms = [torch.empty_like(texts) for _ in range(2)]
+    """Every rank's texts in turn; the next ones are received while these are used."""
+    ranks, rank = dist.get_world_size(group), dist.get_rank(group)
+    buffers = [torch.empty_like(texts) for _ in range(2)]
 
-    def ask(shard: int) -> tuple[Tensor, dist.Work]:
-        room = texts.detach() if shard == own else rooms[shard % 2]
-        return room, dist.broadcast(room, group=group, group_src=shard, async_op=True)
+    def begin(shard: int) -> tuple[Tensor, dist.Work]:
+        buffer = texts.detach() if shard == rank else buffers[shard % 2]
+        return buffer, dist.broadcast(buffer, group=group, group_src=shard, async_op=True)
 
-    coming = ask(0)
+    coming = begin(0)
     for shard in range(ranks):
-        keys, travel = coming
-        travel.wait()
+        keys, transfer = coming
+        transfer.wait()
         if shard + 1 < ranks:
-            coming = ask(shard + 1)
+            coming = begin(shard + 1)
         yield shard, keys
 
 
 def _join_columns(sums: Sums, group: dist.ProcessGroup | None) -> None:
-    """Make the columns' sums over this rank's rows sums over all ranks' rows, in place."""
+    """Add up the columns' sums of all ranks, in place."""
     if sums.reference is None:
         tops = sums.column_peaks.clone()
         dist.all_reduce(tops, dist.ReduceOp.MAX, group)
@@ -149,7 +149,7 @@ FACTS = ("batch", "embed", "bits of precision", "logit_scale", "image gradient",
 def _check_together(
     images: Tensor, texts: Tensor, scale: Tensor, tile: int, group: dist.ProcessGroup | None
 ) -> None:
-    """Every rank learns what all were given, and all refuse what any one refuses."""
+    """Raise on all ranks if any rank has wrong inputs, or if the inputs of ranks do not match."""
     refusal, facts = None, [0.0] * len(FACTS)
     try:
         check(images, texts, scale)
@@ -159,9 +159,9 @@ def _check_together(
         facts = [*images.shape, bits, scale.item(), *wants]
     except ValueError as error:
         refusal = error
-    told = torch.tensor([*facts, refusal is not None], dtype=torch.float64, device=images.device)
-    answers = [torch.empty_like(told) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(answers, told, group)
+    ours = torch.tensor([*facts, refusal is not None], dtype=torch.float64, device=images.device)
+    answers = [torch.empty_like(ours) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(answers, ours, group)
     if refusal is not None:
         raise refusal
     *given, refused = torch.stack(answers).T.tolist()

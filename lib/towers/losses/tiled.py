@@ -1,4 +1,4 @@
-"""The contrastive loss without its matrix of logits: tile by tile, four matrix products in all."""
+"""The contrastive loss of a batch whose matrix of logits does not fit into memory, tile by tile."""
 
 import torch
 from jaxtyping import Float
@@ -23,10 +23,10 @@ def tiled_clip_loss(
 ) -> Float[Tensor, ""]:
     """`clip_loss` in memory that grows with the tile and the embeddings, not with batch squared.
 
-    Value and gradients, the scale's included, are those of `clip_loss` in its precision, at any
-    scale and for any batch; so is what it makes of NaN. One pass serves both directions: forward
-    makes one matrix product, backward three, where the dense loss takes six. Gradients cannot be
-    made on the way forward, as each needs the complete sums of its row and column.
+    Value and gradients, also of the scale, are those of `clip_loss` in its precision, at any scale
+    and for any batch; NaN is treated alike. One pass serves both directions: forward takes one
+    matrix product, backward three, where the dense loss takes six. Gradients cannot be computed in
+    the forward pass, as each needs the complete sums of its row and column.
 
     Args:
         image_embeds: unit-norm; row i matches row i of `text_embeds`.
@@ -53,7 +53,7 @@ def tiled_clip_loss(
 
 
 def check_tile(tile: int) -> None:
-    """Refuse a tile that holds nothing.
+    """Refuse a tile without a row.
 
     Raises:
         ValueError: tile is below 1.
@@ -84,8 +84,8 @@ class _Tiled(Function):
         on_images = torch.zeros_like(images) if wants_images or wants_scale else None
         on_texts = torch.zeros_like(texts) if wants_texts else None
         ctx.sums.pull(images * (scale * BITS), texts, ctx.tile, on_images, on_texts)
-        each = grad / (2 * len(images))
-        return *gradients(images, scale, on_images, on_texts, each, ctx.needs_input_grad), None
+        share = grad / (2 * len(images))
+        return *gradients(images, scale, on_images, on_texts, share, ctx.needs_input_grad), None
 
 
 def gradients(
@@ -96,7 +96,16 @@ def gradients(
     share: Tensor,
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Of images, texts and scale, from what `Sums.pull` gathered (in place), times `share`."""
+    """Gradients of images, texts and scale from the results of `Sums.pull`, which they overwrite.
+
+    Args:
+        images: unit-norm embeddings.
+        scale: multiplier of the logits.
+        on_images: from `Sums.pull`; None if neither images nor scale need a gradient.
+        on_texts: from `Sums.pull`; None if texts need no gradient.
+        share: of the loss in each pair and direction.
+        wanted: whether images, texts and scale need a gradient.
+    """
     scale_grad = share * torch.vdot(images.flatten(), on_images.flatten()) if wanted[2] else None
     image_grad = on_images.mul_(scale * share) if wanted[0] else None
     return image_grad, on_texts.mul_(share / BITS) if wanted[1] else None, scale_grad

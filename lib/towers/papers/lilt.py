@@ -72,7 +72,7 @@ def apart(
 
 def ablated(given: Mapping[str, Any]) -> Recipe:
     """The recipe that all runs of `lilt/ablation` have in common, by the chapter's parameters."""
-    towers = ("image", "text", "before", "pictures", "sentences")
+    towers = ("image", "text", "pretraining_world", "pictures", "sentences")
     eyes, reader = apart(*(given[name] for name in towers))
     scenes = f"scenes:train?count={given['pairs']}&{given['world']}"
     budget = ("steps", "batch", "lr", "weight_decay", "warmup", "embed")

@@ -1,4 +1,4 @@
-"""Every figure of the book: records and pictures in, a matplotlib figure out; one look for all."""
+"""Figures: functions that draw records and pictures with matplotlib, all in one style."""
 
 from towers.plots.across import across
 from towers.plots.clouds import clouds

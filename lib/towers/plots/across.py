@@ -1,4 +1,4 @@
-"""Values of several models over many named places, such as languages."""
+"""`across`: values of several models over many named places, such as languages."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -73,10 +73,10 @@ def _markers(axis, part, labels, groups, places, colour) -> None:
     number = {label: place for place, label in enumerate(labels)}
     apart = {"low", "high"} <= set(part.columns)
     for index, group in enumerate(groups):
-        own = part[part[colour] == group]
+        members = part[part[colour] == group]
         shift = 0.5 * ((index + 0.5) / len(groups) - 0.5) if apart else 0.0
-        at = own[places].map(number).to_numpy(float) + shift
+        at = members[places].map(number).to_numpy(float) + shift
         tone, marker = PALETTE[index % len(PALETTE)], "osD^vP"[index % 6]
-        axis.plot(at, own["value"], marker, color=tone, markersize=3.2, label=str(group))
+        axis.plot(at, members["value"], marker, color=tone, markersize=3.2, label=str(group))
         if apart:
-            axis.vlines(at, own["low"], own["high"], color=tone, linewidth=0.8, alpha=0.7)
+            axis.vlines(at, members["low"], members["high"], color=tone, linewidth=0.8, alpha=0.7)

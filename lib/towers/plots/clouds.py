@@ -1,4 +1,4 @@
-"""Two groups of points in the plane, in one panel a model."""
+"""`clouds`: groups of points in the plane, one panel a model."""
 
 from collections.abc import Mapping
 
@@ -39,10 +39,10 @@ def clouds(frames: Mapping[str, pd.DataFrame], *, colour: str, columns: int = 3)
         axis.axis("off")
     for axis, (title, frame) in zip(axes.flat, frames.items(), strict=False):
         for index, group in enumerate(groups):
-            own = frame[frame[colour] == group]
+            members = frame[frame[colour] == group]
             axis.plot(
-                own.x, own.y, "os"[index % 2], color=PALETTE[index % len(PALETTE)], label=group,
-                markersize=2.5, alpha=0.5, markeredgewidth=0,
+                members.x, members.y, "os"[index % 2], color=PALETTE[index % len(PALETTE)],
+                label=group, markersize=2.5, alpha=0.5, markeredgewidth=0,
             )  # fmt: skip
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axis.set_title(title, fontsize=8.5)

@@ -1,4 +1,4 @@
-"""How much there is of what, and how values spread."""
+"""`counts`: bars with their numbers; `distributions`: histograms."""
 
 from collections.abc import Mapping, Sequence
 

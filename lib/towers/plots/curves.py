@@ -1,4 +1,4 @@
-"""Lines over a shared axis."""
+"""`curves`: lines over a shared axis, such as losses over updates."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt

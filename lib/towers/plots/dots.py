@@ -1,4 +1,4 @@
-"""Values with their intervals."""
+"""`dots`: values with their intervals, one line a model or task."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt

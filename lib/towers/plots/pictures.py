@@ -1,4 +1,4 @@
-"""Pictures, alone, beside what a model says of them, and as answers to a query."""
+"""Pictures: contact sheets, pictures beside a model's predictions, and nearest neighbours."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -25,7 +25,7 @@ class Labelled(Protocol):
 
 
 class Neighbours(Protocol):
-    """What a text query found, the nearest first."""
+    """A text query and its nearest items, the nearest first."""
 
     text: str
     items: Sequence[int]
@@ -137,12 +137,12 @@ def _shares(axis: mpl.axes.Axes, truth: str, guess: Sequence[tuple[str, float]])
 
 
 def neighbours(
-    found: Sequence[Neighbours], picture: Callable[[int], Image.Image], columns: int = 6
+    queries: Sequence[Neighbours], picture: Callable[[int], Image.Image], columns: int = 6
 ) -> Figure:
     """For each text query a row with its nearest pictures, the right one framed in green.
 
     Args:
-        found: what each query found: its `text`, the `items` nearest first, and which are `right`.
+        queries: with their `text`, the `items` nearest first, and which of these are `right`.
         picture: index of an item -> its picture.
         columns: pictures in a row, at most.
 
@@ -150,20 +150,20 @@ def neighbours(
         The figure.
     """
     figure, axes = plt.subplots(
-        len(found),
+        len(queries),
         columns,
-        figsize=(WIDTH, (0.3 + WIDTH / columns) * len(found) + 0.2),
+        figsize=(WIDTH, (0.3 + WIDTH / columns) * len(queries) + 0.2),
         squeeze=False,
         layout="constrained",
     )
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.1, hspace=0.1, wspace=0.02)
     figure.suptitle(" ", fontsize=5)  # room for the first caption
-    for line, hit in zip(axes, found, strict=True):
+    for line, query in zip(axes, queries, strict=True):
         place = {"transform": line[0].transAxes, "fontsize": 8, "color": INK}
-        said = line[0].text(0, 1.06, f"“{shorten(hit.text, 90)}”", **place)
-        said.set_in_layout(False)  # it runs over the columns and must not widen the first
-        for axis in line[len(hit.items) :]:
+        caption = line[0].text(0, 1.06, f"“{shorten(query.text, 90)}”", **place)
+        caption.set_in_layout(False)  # it runs over the columns and must not widen the first
+        for axis in line[len(query.items) :]:
             axis.axis("off")
-        for axis, item, right in zip(line, hit.items, hit.right, strict=False):
+        for axis, item, right in zip(line, query.items, query.right, strict=False):
             show(axis, picture(item), RIGHT if right else None)
     return figure

@@ -1,4 +1,4 @@
-"""Values against size, both logarithmic."""
+"""`scaling`: values against size with a fitted power law, both axes logarithmic."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -51,10 +51,10 @@ def scaling(
             axis.plot(line[x], line[y], color=MUTED, alpha=0.45, linewidth=0.8, label=label)
     axis.plot(band[x], band["value"], color=INK, linestyle="--", linewidth=1.4, label="fit")
     axis.fill_between(band[x], band["low"], band["high"], color=INK, alpha=0.12, linewidth=0)
-    for index, (name, own) in enumerate(points.groupby(colour, sort=False)):
+    for index, (name, members) in enumerate(points.groupby(colour, sort=False)):
         tone, marker = PALETTE[index % len(PALETTE)], "osD^vP"[index % 6]
-        own = own.sort_values(x)
-        axis.plot(own[x], own[y], color=tone, marker=marker, linewidth=1.2, label=str(name))
+        line = members.sort_values(x)
+        axis.plot(line[x], line[y], color=tone, marker=marker, linewidth=1.2, label=str(name))
     axis.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
     low, high = axis.get_ylim()
     steps = (1, 2, 5) if high > 10 * low else (1, 2, 3, 4, 5, 6, 7, 8, 9)

@@ -1,4 +1,4 @@
-"""The similarity matrix of a batch, as the loss sees it."""
+"""`similarity`: the matrix of similarities of a batch, as the contrastive loss reads it."""
 
 from collections.abc import Sequence
 

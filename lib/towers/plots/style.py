@@ -1,4 +1,4 @@
-"""One look for all figures."""
+"""The style of all figures: colours, sizes, fonts."""
 
 import matplotlib as mpl
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The claims ledger: what each table and figure of the papers claims, and what became of it here.
+"""The claims ledger: what each table and figure of the papers claims, and whether it holds here.
 
 `book/claims.yaml` is a list of rows, one for each table and figure; the book shows them as a
 page. A verdict about a number stands only beside the experiment that gave the number.
@@ -74,13 +74,13 @@ def claims(path: Path | None = None) -> list[Claim]:
     rows = parse(path.read_text(encoding="utf-8"), path.name)
     if not isinstance(rows, list):
         raise PublishedError(f"{path.name}: expected a list of rows, got {type(rows).__name__}")
-    found: dict[str, Claim] = {}
+    ledger: dict[str, Claim] = {}
     for index, row in enumerate(rows, start=1):
         try:
             claim = checked.build(Claim, row, PublishedError)
         except PublishedError as error:
             raise PublishedError(f"{path.name}: row {index}: {error}") from None
-        if claim.id in found:
+        if claim.id in ledger:
             raise PublishedError(f"{path.name}: row {index}: {claim.id} is given twice")
-        found[claim.id] = claim
-    return list(found.values())
+        ledger[claim.id] = claim
+    return list(ledger.values())

@@ -22,7 +22,7 @@ DTYPES = {"text": "str", "number": "float64", "integer": "Int64"}
 
 
 class PublishedError(ValueError):
-    """A published table or the ledger is malformed, or was asked for what it doesn't hold."""
+    """A published table or the ledger is malformed, or lacks what was looked up in it."""
 
 
 def _line(value: str | None) -> str:
@@ -213,15 +213,15 @@ def _papers() -> list[str]:
 def _files(paper: str) -> dict[int, Traversable]:
     if paper not in _papers():
         raise PublishedError(f"expected a paper ({', '.join(_papers())}), got {paper!r}")
-    found = {}
+    numbered = {}
     for file in resources.files(__package__).joinpath(paper).iterdir():
         if file.name.startswith("."):
             continue
         named = re.fullmatch(r"table_(\d\d)\.yaml", file.name)
         if not named:
             raise PublishedError(f"{paper}/{file.name}: expected a name like table_01.yaml")
-        found[int(named[1])] = file
-    return dict(sorted(found.items()))
+        numbered[int(named[1])] = file
+    return dict(sorted(numbered.items()))
 
 
 def _read(file: Traversable, paper: str, number: int) -> Table:

@@ -1,4 +1,4 @@
-"""The report: run what is stale, then build the book from what ran."""
+"""The report: run what is stale, then build the book from all results."""
 
 from towers.report.assembly import assemble
 from towers.report.book import build

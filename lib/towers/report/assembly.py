@@ -1,4 +1,7 @@
-"""The book's sources: pages made from the notebooks that ran, and from a word where none did."""
+"""Writes the pages of the book that are not kept in the repository.
+
+These are the executed notebooks, a notice for each that has no result, and the library's reference.
+"""
 
 import base64
 from pathlib import Path
@@ -10,19 +13,20 @@ from towers.report.pages import finishing_cells, missing_markdown
 
 
 def assemble(scale: str, root: Path | None = None) -> list[Path]:
-    """Put the executed notebooks where the table of contents expects them.
+    """Put the executed notebooks, and the library's reference, where the contents expect them.
 
-    Each gets its closing cells (provenance, links). An experiment without a good run at this
-    scale gets a page that says so, and why. Pages that did not change keep their file times.
+    Each notebook gets its closing cells (provenance, links). An experiment without a good run at
+    this scale gets a page that says so, and why. Pages that did not change keep their file times.
 
     Args:
         scale: the scale to show.
         root: the checkout; found if None.
 
     Returns:
-        The pages, under `book/run/`.
+        The notebooks' pages, under `book/run/`; the reference is in `book/api/`.
     """
     root = root or files.repo_root()
+    write_api_pages(root / "book/api")
     pages = []
     for name, experiment in experiments.find(root).items():
         page = root / f"book/run/{name}.ipynb"
@@ -42,21 +46,34 @@ def assemble(scale: str, root: Path | None = None) -> list[Path]:
     return pages
 
 
-def _page(result: Path, experiment: experiments.Experiment) -> nbformat.NotebookNode:
-    """The source notebook with a run's outputs, where their code is the same.
+def write_api_pages(folder: Path) -> None:
+    """Write the library's reference: a page for each package, with an entry for each module.
 
-    So an edit of a sentence or of a caption shows without another run; a run whose code differs
-    is shown as it ran. Parameters other than the notebook's own are shown below those.
+    Args:
+        folder: of the pages; what else is in it goes.
+    """
+    from sphinx.ext import apidoc  # takes a second
+
+    options = ["-q", "--no-toc", "--force", "--remove-old"]
+    options += ["--templatedir", str(Path(__file__).parent), "--output-dir", str(folder)]
+    apidoc.main([*options, str(Path(__file__).parents[1])])
+
+
+def _page(result: Path, experiment: experiments.Experiment) -> nbformat.NotebookNode:
+    """The source notebook with the outputs of a run, if both have the same code.
+
+    So an edit of a sentence or of a caption shows without another run. If the code differs, the
+    notebook is shown as it ran. Parameters that differ from the notebook's are shown below those.
     """
     executed = nbformat.read(result / records.NOTEBOOK, as_version=4)
     source = nbformat.read(experiment.notebook, as_version=4)
     injected = [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
-    done = [cell for cell in executed.cells if cell.cell_type == "code" and cell not in injected]
+    ran = [cell for cell in executed.cells if cell.cell_type == "code" and cell not in injected]
     code = [cell for cell in source.cells if cell.cell_type == "code"]
-    if [cell.source for cell in done] != [cell.source for cell in code]:
+    if [cell.source for cell in ran] != [cell.source for cell in code]:
         return executed
-    for cell, its in zip(code, done, strict=True):
-        cell.outputs, cell.execution_count = its.outputs, its.execution_count
+    for cell, done in zip(code, ran, strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
     if records.read(result)[0].parameters != experiment.parameters():
         place = next(n for n, cell in enumerate(source.cells) if _tagged(cell, "parameters"))
         source.cells[place + 1 : place + 1] = injected

@@ -1,6 +1,7 @@
-"""From stale experiments to a book: run what can be run, then build from all that ran."""
+"""`towers report`: runs the stale experiments, then builds the book from all results."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -12,18 +13,18 @@ from towers.report import graph
 from towers.report.assembly import assemble
 from towers.report.chapters import (
     Chapter,
-    expected_seconds,
     last_seconds,
     log_of,
     seconds_left,
     span,
+    waiting,
 )
 from towers.report.html import Build, ReportError, first_page, in_reading_order, is_current
 
 ENDED = ("done", "failed", "skipped")
 STATES = ("waiting", "running", *ENDED)
 LONG = 300.0
-"""Seconds left from which older pages, of another scale or a report that was stopped, make way."""
+"""With more seconds left than this, first pages replace older ones while chapters still run."""
 
 
 def build(
@@ -32,12 +33,12 @@ def build(
     """Run every stale experiment, then build the book from all that ran.
 
     The book is built whatever fails: an experiment that fails or stalls is named, the others go
-    on, and its page says what happened. Pages are built early, as soon as the first part has run,
-    where there are none yet or those that are there would stay for long.
+    on, and its page says what happened. First pages are built as soon as the first part has run, if
+    there are none yet or much is left to run.
 
     Args:
         scale: the scale to run and to show.
-        part: only experiments of this part are run; pages of other parts show what they have.
+        part: only experiments of this part are run; other pages show their last results.
         jobs: experiments at a time.
         force: run experiments and build the book even if nothing has changed.
 
@@ -56,10 +57,7 @@ def build(
         raise ValueError(f"expected a part among {', '.join(parts)}, got {part!r}")
     chosen = [name for name in in_reading_order(root) if name in chosen]
     stale = chosen if force else [*experiments.stale(map(catalogue.get, chosen), scale)]
-    chapters = [
-        Chapter(name, expected_seconds(catalogue[name], scale), catalogue[name].needs)
-        for name in stale
-    ]
+    chapters = waiting(map(catalogue.get, stale), scale)
     _say(_outlook(len(chosen), chapters, jobs))
     if chapters:
         opening = [name for name in stale if name.split("/")[0] == chosen[0].split("/")[0]]
@@ -71,7 +69,7 @@ def build(
     if force or not is_current(root, scale):
         _say("building the book ...")
         complaint = Build(root, scale).publish()
-    _say(_account([catalogue[name] for name in chosen], chapters, scale))
+    _say(_account([catalogue[name] for name in chosen], chapters, scale, jobs))
     problems = [*filter(None, [_losses(len(chosen), chapters), complaint])]
     if problems:
         raise ReportError(f"{'; '.join(problems)}; the book is {files.shown(first_page(root))}")
@@ -79,7 +77,7 @@ def build(
 
 
 def _outlook(count: int, chapters: Sequence[Chapter], jobs: int) -> str:
-    """How much is left to run."""
+    """The opening line: how many chapters are to run, and how long that will take."""
     line = f"{count - len(chapters)} of {count} chapters are up to date"
     if not chapters:
         return line
@@ -95,8 +93,8 @@ def _watch(
     scale: str,
     jobs: int,
 ) -> None:
-    """Show where the chapters stand until all have ended; build the first pages in between."""
-    start, told = time.monotonic(), set()
+    """Show progress until all chapters have ended; build the first pages in between."""
+    start, reported = time.monotonic(), set()
     with (
         tqdm(
             total=1.0, bar_format="|{bar:10}| {desc}", leave=False, dynamic_ncols=True, disable=None
@@ -105,8 +103,8 @@ def _watch(
     ):
         for _ in looks:
             for chapter in chapters:
-                if chapter.state in ENDED and chapter.name not in told:
-                    told.add(chapter.name)
+                if chapter.state in ENDED and chapter.name not in reported:
+                    reported.add(chapter.name)
                     _say(_ending(chapter, scale))
             spent, left = time.monotonic() - start, seconds_left(chapters, jobs)
             if not any(c.name in opening and c.state not in ENDED for c in chapters):
@@ -116,7 +114,7 @@ def _watch(
 
 
 def _standing(chapters: Sequence[Chapter], spent: float, left: float) -> str:
-    """Where the chapters stand, in a line that may be cut at its end."""
+    """The line beside the progress bar; a narrow terminal cuts its end."""
     names = {state: [c.name for c in chapters if c.state == state] for state in STATES}
     failed = f", {len(names['failed'])} failed" if names["failed"] else ""
     clock = tqdm.format_interval(spent)
@@ -127,7 +125,7 @@ def _standing(chapters: Sequence[Chapter], spent: float, left: float) -> str:
 
 
 class _FirstPages:
-    """A first book, built while chapters still run; it may fail."""
+    """A first build of the book, while chapters still run; a failure is only a warning."""
 
     def __init__(self, root: Path, scale: str):
         self.root, self.scale = root, scale
@@ -135,7 +133,7 @@ class _FirstPages:
         self.build: Build | None = None
 
     def look(self, left: float) -> None:
-        """Start to build if the seconds left are worth it, or show what has been built."""
+        """Start the build if enough seconds are left, or publish it when it has ended."""
         try:
             if self.due and (left > LONG or not first_page(self.root).is_file()):
                 self.due = False
@@ -147,17 +145,17 @@ class _FirstPages:
                 _say(f"first pages: {files.shown(first_page(self.root))}; the others follow")
                 if complaint:
                     _say(f"warning: {complaint}")
-        except Exception as error:  # what is wrong is said by the last build, with all the pages
+        except Exception as error:  # the last build will report what is wrong
             _say(f"warning: the first pages could not be built: {error}")
 
     def close(self) -> None:
-        """End it: the whole book is built now."""
+        """Stop the build: that of the whole book follows."""
         if self.build:
             self.build.stop()
 
 
 def _ending(chapter: Chapter, scale: str) -> str:
-    """What became of a chapter, and what to do."""
+    """How a chapter ended, and what to do."""
     if chapter.state == "done":
         return f"{chapter.name}: done in {span(chapter.spent)}"
     again = f"towers run {chapter.name} --scale {scale}"
@@ -169,25 +167,35 @@ def _ending(chapter: Chapter, scale: str) -> str:
 
 
 def _account(
-    chosen: Sequence[experiments.Experiment], chapters: Sequence[Chapter], scale: str
+    chosen: Sequence[experiments.Experiment],
+    chapters: Sequence[Chapter],
+    scale: str,
+    jobs: int,
 ) -> str:
-    """What each chapter has used of its budget, and again what is missing."""
+    """A table of the time that each chapter used and of its budget; below it, what is missing."""
     ran = {chapter.name: chapter for chapter in chapters}
-    rows = [("CHAPTER", "STATE", "USED", "BUDGET")]
+    rows, used, budgets = [("CHAPTER", "STATE", "USED", "BUDGET", "")], [], []
     for experiment in chosen:
-        chapter, last = ran.get(experiment.name), last_seconds(experiment, scale)
+        chapter, seconds = ran.get(experiment.name), last_seconds(experiment, scale)
         state = chapter.state if chapter else "fresh"
-        seconds = chapter.spent if chapter and state == "failed" else last
-        budget = span(60 * experiment.minutes[scale])
-        rows.append((experiment.name, state, "-" if seconds is None else span(seconds), budget))
+        if state == "failed":
+            seconds = chapter.spent
+        budgets.append(60 * experiment.minutes[scale])
+        over = "over" if (seconds or 0) > budgets[-1] else ""
+        shown = "-" if seconds is None else span(seconds)
+        rows.append((experiment.name, state, shown, span(budgets[-1]), over))
+        used.append(Chapter(experiment.name, seconds or 0.0, experiment.needs))
+    total, cores = sum(chapter.expected for chapter in used), os.cpu_count()
+    rows.append(("all", "", span(total), span(sum(budgets)), "over" * (total > sum(budgets))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.append(f"{jobs} at a time on {cores} cores: {span(seconds_left(used, jobs))} for all")
     lost = [chapter for chapter in chapters if chapter.state in ("failed", "skipped")]
     return "\n".join([*lines, *(_ending(chapter, scale) for chapter in lost)])
 
 
 def _losses(count: int, chapters: Sequence[Chapter]) -> str | None:
-    """Which chapters have no new result; None if all have."""
+    """The chapters without a new result, as part of an error; None if all have one."""
     words = []
     for state in ("failed", "skipped"):
         names = [chapter.name for chapter in chapters if chapter.state == state]

@@ -1,9 +1,10 @@
-"""Chapters under way: where each stands, what stopped it, and how long all of them still take."""
+"""The chapters of a report: how long each takes, which starts first, what is left, what failed."""
 
 import contextlib
 import datetime
+import functools
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from towers import experiments, files, records
 
 ERROR = "towers: error: "
 CAUTION = 60.0
-"""Seconds, taken as expected, beside those observed: one quick chapter says little of others."""
+"""Seconds that count as having gone as expected: one quick chapter says little about the others."""
 OVERDUE = 0.25
-"""A chapter is taken to go on for this share of the time it has had, at least."""
+"""A running chapter is expected to take at least this share of its time so far in addition."""
 
 
 @dataclass
@@ -45,21 +46,42 @@ def last_seconds(experiment: experiments.Experiment, scale: str) -> float | None
     return None
 
 
-def expected_seconds(experiment: experiments.Experiment, scale: str) -> float:
-    """How long an experiment took last time, or a third of its budget."""
-    last = last_seconds(experiment, scale)
-    return 20.0 * experiment.minutes[scale] if last is None else max(1.0, last)
+def waiting(stale: Iterable[experiments.Experiment], scale: str) -> list[Chapter]:
+    """The chapters that are to run; each is expected to take what it took last, or its budget."""
+    chapters = []
+    for experiment in stale:
+        last = last_seconds(experiment, scale)
+        expected = 60 * experiment.minutes[scale] if last is None else max(1.0, last)
+        chapters.append(Chapter(experiment.name, expected, experiment.needs))
+    return chapters
+
+
+def priorities(chapters: Sequence[Chapter]) -> dict[str, float]:
+    """How urgent each chapter is: the one that holds up the end for longest starts first.
+
+    Returns:
+        Name -> expected seconds of the chapter and of the longest chain of chapters after it, each
+        of which needs the one before.
+    """
+
+    @functools.cache
+    def path(name: str) -> float:
+        after = (path(chapter.name) for chapter in chapters if name in chapter.needs)
+        return expected[name] + max(after, default=0.0)
+
+    expected = {chapter.name: chapter.expected for chapter in chapters}
+    return {name: path(name) for name in expected}
 
 
 def seconds_left(chapters: Sequence[Chapter], jobs: int) -> float:
-    """How long chapters still take, by what was expected of them and what was seen.
+    """Estimate how long the chapters still take.
 
-    What is expected is stretched by how much longer the chapters took that have ended. A chapter
-    that runs is taken to go on for a quarter of its time so far at least: one that takes longer
-    than anyone thought makes the estimate grow, never stand still.
+    Expected times are multiplied by the ratio of actual to expected time of the chapters that have
+    ended. A running chapter is expected to take at least a quarter of its time so far in addition,
+    so that an overdue one makes the estimate grow.
 
     Args:
-        chapters: in any state; one that runs counts as slow once it is overdue.
+        chapters: in any state; a running one counts in the ratio once it is overdue.
         jobs: chapters at a time.
 
     Returns:
@@ -74,13 +96,13 @@ def seconds_left(chapters: Sequence[Chapter], jobs: int) -> float:
     workers = busy + [0.0] * (jobs - len(busy))
     heapq.heapify(workers)
     waiting = [stretch * c.expected for c in chapters if c.state == "waiting"]
-    for seconds in sorted(waiting, reverse=True):  # whoever is free first takes the longest
+    for seconds in sorted(waiting, reverse=True):  # the next free worker takes the longest
         heapq.heappush(workers, heapq.heappop(workers) + seconds)
     return max(workers, default=0.0)
 
 
 def _ratio(chapters: Sequence[Chapter]) -> float:
-    """Time that chapters took, over what was expected."""
+    """Time that chapters took, over their expected time."""
     spent = sum(c.spent for c in chapters)
     return (CAUTION + spent) / (CAUTION + sum(c.expected for c in chapters))
 
@@ -94,7 +116,7 @@ def span(seconds: float) -> str:
 
 
 def log_of(name: str, scale: str, root: Path | None = None) -> Path:
-    """Where the report keeps what an experiment's last run printed."""
+    """The file with the output of an experiment's last run in a report."""
     return (root or files.repo_root()) / f"_build/logs/{scale}/{name}.log"
 
 
@@ -106,7 +128,7 @@ def last_words(log: Path) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """The end of a run that gave no result.
+    """How a run failed.
 
     Attributes:
         when: UTC, to the minute.
@@ -118,7 +140,7 @@ class Failure:
 
 
 def failure(name: str, scale: str) -> Failure | None:
-    """How an experiment's last run in a report failed; None if it did not, or has run well since.
+    """The failure of an experiment's last run in a report; None if it succeeded then or later.
 
     Args:
         name: the experiment.

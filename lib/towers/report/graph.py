@@ -1,4 +1,4 @@
-"""Stale chapters run by Snakemake, and followed by the marks and logs that they leave."""
+"""Runs stale chapters by Snakemake, and follows them by the files that they write."""
 
 import os
 import signal
@@ -22,17 +22,17 @@ def follow(
     scale: str,
     jobs: int,
 ) -> Iterator[None]:
-    """Run chapters, each after those it needs, and keep their states up to date.
+    """Run chapters, each after those it needs.
 
     Args:
-        chapters: to run; what becomes of them is written into them.
-        first: names of those that are to run before others.
+        chapters: to run; their state, time and cause of failure are kept up to date.
+        first: names of those that are to run before all others.
         root: the checkout.
         scale: of the runs.
         jobs: chapters at a time.
 
     Yields:
-        After each look, the last one with every chapter at its end.
+        Nothing, twice a second, and once more when every chapter has ended.
     """
     for chapter in chapters:
         _mark(chapter, root, scale).unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def follow(
             _skip(chapters)
             yield
     finally:
-        if process.poll() is None:  # with the chapters that it runs, which it would wait for
+        if process.poll() is None:  # its whole group, or it would wait for its chapters
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
     _settle(chapters, seen, root, scale, log)
@@ -67,7 +67,7 @@ def follow(
 
 
 def _environment(at_once: int) -> dict[str, str]:
-    """Ours, with our commands on the path and the cores shared out."""
+    """Our environment, with our commands on the path and the cores divided among the chapters."""
     bins = Path(sys.executable).parent
     threads = max(1, (os.cpu_count() or 1) // at_once)
     path = f"{bins}{os.pathsep}{os.environ['PATH']}"
@@ -79,7 +79,7 @@ def _mark(chapter: Chapter, root: Path, scale: str) -> Path:
 
 
 def _look(chapter: Chapter, seen: dict[str, float], root: Path, scale: str) -> None:
-    """Where a chapter stands, by its mark and its log; `seen` says since when it runs."""
+    """Update a chapter from its mark and its log; `seen` holds when each log first appeared."""
     log = log_of(chapter.name, scale, root)
     if chapter.state in ("done", "failed") or not log.exists():
         return
@@ -96,14 +96,14 @@ def _look(chapter: Chapter, seen: dict[str, float], root: Path, scale: str) -> N
 def _settle(
     chapters: Sequence[Chapter], seen: dict[str, float], root: Path, scale: str, log: Path
 ) -> None:
-    """Say what became of each chapter once Snakemake has ended."""
+    """Give every chapter its final state, once Snakemake has ended."""
     for chapter in chapters:
         _look(chapter, seen, root, scale)
         if chapter.state == "running":
             chapter.state = "failed"
             chapter.cause = f"{chapter.name} ({scale}) ended without a word; was memory short?"
-            with log_of(chapter.name, scale, root).open("a") as own:
-                own.write(f"{ERROR}{chapter.cause}\n")  # its page says so too
+            with log_of(chapter.name, scale, root).open("a") as output:
+                output.write(f"{ERROR}{chapter.cause}\n")  # for the chapter's page
     _skip(chapters)
     for chapter in chapters:
         if chapter.state == "waiting":
@@ -112,7 +112,7 @@ def _settle(
 
 
 def _skip(chapters: Sequence[Chapter]) -> None:
-    """Leave out what needs a chapter that failed or was itself left out."""
+    """Skip chapters that need one that failed or was skipped."""
     for _ in chapters:  # as often as needs can follow on each other
         lost = {chapter.name for chapter in chapters if chapter.state in ("failed", "skipped")}
         for chapter in chapters:

@@ -1,4 +1,4 @@
-"""From the book's sources to pages for a browser, which take the old ones' place all at once."""
+"""Builds the HTML pages with Jupyter Book, and replaces the old ones all at once."""
 
 import hashlib
 import os
@@ -17,12 +17,12 @@ class ReportError(RuntimeError):
 
 
 class Build:
-    """Jupyter Book at work, in a folder of its own beside the pages that are shown.
+    """One run of Jupyter Book, into a folder beside the current pages.
 
     Attributes:
         root: the checkout.
-        digest: of all that the pages are made from.
-        log: what Jupyter Book prints.
+        digest: of everything the pages are made from.
+        log: the output of Jupyter Book.
     """
 
     def __init__(self, root: Path, scale: str):
@@ -43,22 +43,22 @@ class Build:
 
     @property
     def running(self) -> bool:
-        """Whether it is still at work."""
+        """Whether the build goes on."""
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """End it; the pages that are shown stay."""
+        """End the build; the current pages stay."""
         self.process.terminate()
         self.process.wait()
 
     def publish(self) -> str | None:
-        """Wait for the pages and show them, also where the strict build has complained.
+        """Wait for the new pages and put them in the place of the current ones, warnings or not.
 
         Returns:
-            The first complaint, if there is one.
+            The first warning of the strict build, if there is one.
 
         Raises:
-            ReportError: there are no pages; those that were shown before still are.
+            ReportError: there are no new pages; the current ones stay.
         """
         code = self.process.wait()
         lines = self.log.read_text(errors="replace").splitlines()
@@ -81,12 +81,12 @@ class Build:
 
 
 def first_page(root: Path) -> Path:
-    """Where the book's first page is, once it is built."""
+    """The path of the book's first page, which is there once the book is built."""
     return root / "_build/html/index.html"
 
 
 def is_current(root: Path, scale: str) -> bool:
-    """Whether the pages show what their sources say now, and their build had no complaint."""
+    """Whether the pages are up to date with their sources, and were built without a warning."""
     stamp = _stamp(root)
     if not (first_page(root).is_file() and stamp.is_file()):
         return False
@@ -117,7 +117,7 @@ def _stamp(root: Path) -> Path:
 
 
 def _digest(root: Path, scale: str) -> str:
-    """A hash over everything that the built book shows."""
+    """A hash of everything that the book is made from."""
     digest = hashlib.sha256(scale.encode())
     sources = [root / "_config.yml", root / "_toc.yml"]
     for folder in (root / "book", root / "lib/towers", files.results_home(), root / "notebooks"):
@@ -128,6 +128,6 @@ def _digest(root: Path, scale: str) -> str:
 
 
 def _shown(path: Path, folder: Path) -> bool:
-    """Whether a path is a file that no run or lock has hidden in a folder."""
+    """Whether a path is a file of the book, not a hidden one of a run or a lock."""
     parts = path.relative_to(folder).parts
     return path.is_file() and not any(part[0] == "." or part == "__pycache__" for part in parts)

@@ -1,8 +1,9 @@
-"""Markdown made from records: provenance boxes, the claims ledger, the status page."""
+"""Writes Markdown for the book from records: provenance, the claims ledger, the status page."""
 
 import ast
 import inspect
 import json
+import pkgutil
 from os.path import relpath
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def _has_run(name: str, scale: str) -> bool:
 
 
 def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
-    """What a page's numbers rest on, with links to everything behind them.
+    """The provenance of a page: run, parameters, versions, and links to the files behind it.
 
     Args:
         name: the experiment.
@@ -119,7 +120,7 @@ def provenance_markdown(name: str, scale: str, page_folder: Path) -> str:
 
 
 def _piece(key: str, value: object) -> str:
-    """One piece of hardware in words; memory in GiB."""
+    """One fact about the hardware; memory in GiB."""
     if key.endswith("_bytes"):
         return f"{key.removesuffix('_bytes')} {value / 2**30:.0f} GiB"
     return f"{key} {value}"
@@ -145,24 +146,18 @@ def library_references(notebook: Path) -> list[str]:
     Returns:
         Markdown references into the library's pages, sorted.
     """
-    cells = nbformat.read(notebook, as_version=4).cells
-    names: dict[str, str] = {}
-    found: set[str] = set()
-    for cell in cells:
-        if cell.cell_type != "code":
-            continue
-        tree = ast.parse(cell.source)
-        for node in ast.walk(tree):
+    names: dict[str, str] = {}  # as the notebook has imported them -> in full
+    targets: set[str | None] = set()
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        nodes = [*ast.walk(ast.parse(cell.source))] if cell.cell_type == "code" else []
+        for node in nodes:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("towers"):
                 names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-        for node in ast.walk(tree):
-            dotted = _dotted(node)
-            if dotted and dotted[0] in names:
-                found.add(".".join([names[dotted[0]], *dotted[1:]]))
-    targets = {target for path in found if (target := _documented(path))}
-    return [
-        f"{{py:obj}}`{target.removeprefix('towers.')} <{target}>`" for target in sorted(targets)
-    ]
+        for dotted in filter(None, map(_dotted, nodes)):
+            if dotted[0] in names:
+                targets.add(_documented(".".join([names[dotted[0]], *dotted[1:]])))
+    targets -= {None}
+    return [f"{{py:obj}}`{name.removeprefix('towers.')} <{name}>`" for name in sorted(targets)]
 
 
 def _dotted(node: ast.AST) -> list[str] | None:
@@ -176,17 +171,10 @@ def _dotted(node: ast.AST) -> list[str] | None:
 
 def _documented(path: str) -> str | None:
     """The name under which the API pages document a function or class, or None."""
-    parts = path.split(".")
-    thing = __import__("towers")
-    for depth, part in enumerate(parts[1:], start=1):
-        try:
-            thing = getattr(thing, part)
-        except AttributeError:
-            try:
-                __import__(".".join(parts[: depth + 1]))
-                thing = getattr(thing, part)
-            except (ImportError, AttributeError):
-                return None
+    try:
+        thing = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError):
+        return None
     if inspect.isfunction(thing) or inspect.isclass(thing):
         return f"{thing.__module__}.{thing.__qualname__}"
     return None

@@ -1,4 +1,4 @@
-"""Numbers in sentences: one record, selected by words, as text."""
+"""Numbers in sentences: finds the one record that some words select, and formats its value."""
 
 import contextlib
 import re
@@ -75,13 +75,14 @@ def _read(path: Path, modified: int) -> tuple[int | None, tuple[records.Record, 
 def quote(
     words: str, scale: str, results: Path | None = None, page: str | None = None
 ) -> tuple[str, str]:
-    """The text of one number and where it comes from.
+    """The text of one measured number, and a description of the record it comes from.
 
-    A sentence names what it has to: "clip/retrieval; in-domain; recall; k=10; de; interval". A word
-    is a value that the record has in any column (model, data, metric or a condition), or
-    `name=value` where the column matters, and numbers always. The experiment stands first, and may
-    be left out on its own page. What is not said is the experiment's main seed where records have
-    it, and no condition that only some of the records have. One record must be left.
+    For example "clip/retrieval; in-domain; recall; k=10; de; interval". The experiment comes first,
+    and may be left out on its own page. Each further word selects records: it is a value in any
+    column (model, data, metric or a condition), or `name=value` for a certain column, as numbers
+    need. If no word is about the seed, records of the experiment's main seed are preferred; and
+    records without conditions that no word is about, if only some records have these. One record
+    must be left.
 
     Args:
         words: separated by semicolons. One of them may be a format: `percent` (the default), `fine`
@@ -102,9 +103,9 @@ def quote(
     """
     parts = [part.strip() for part in words.split(";")]
     experiment = parts.pop(0) if re.fullmatch(r"\w+/\w+", parts[0]) else page
-    shows = [part for part in parts if part in FORMATS]
-    said = [part for part in parts if part not in FORMATS]
-    if not experiment or not said or len(shows) > 1 or len({*parts}) < len(parts):
+    formats = [part for part in parts if part in FORMATS]
+    selectors = [part for part in parts if part not in FORMATS]
+    if not experiment or not selectors or len(formats) > 1 or len({*parts}) < len(parts):
         raise ValueError(
             "expected 'experiment; word; name=value; format', each once and with one format at "
             f"most, got {words!r}; formats are {', '.join(FORMATS)}"
@@ -114,8 +115,9 @@ def quote(
         experiments.get(experiment)
         return NOT_RUN, f"{experiment} has no records at {scale} scale"
     try:
-        row = _only(*_read(path, path.stat().st_mtime_ns), said, f"{words!r} at scale {scale}")
-        text = FORMATS[shows[0] if shows else "percent"](row)
+        seed, rows = _read(path, path.stat().st_mtime_ns)
+        row = _only(rows, seed, selectors, f"{words!r} at scale {scale}")
+        text = FORMATS[formats[0] if formats else "percent"](row)
         return text, f"{row.experiment} at {row.scale} scale: {row}, n = {row.n}"
     except ValueError:
         if stale := _stale(experiment, scale, results):
@@ -124,60 +126,60 @@ def quote(
 
 
 def _stale(experiment: str, scale: str, results: Path | None) -> str | None:
-    """Why an experiment's records may lack what its code of today records; None if they may not."""
+    """Why an experiment's records are out of date; None if they are not."""
     with contextlib.suppress(ValueError):
         return experiments.staleness(experiments.get(experiment), scale, results)
     return None
 
 
 def _only(
-    seed: int | None, rows: Sequence[records.Record], said: Sequence[str], what: str
+    rows: Sequence[records.Record], seed: int | None, selectors: Sequence[str], what: str
 ) -> records.Record:
-    """The one record that the words leave."""
-    found = [(row, _columns(row)) for row in rows]
-    named = set()
-    for word in said:
+    """The one record that all words select."""
+    left = [(row, _columns(row)) for row in rows]
+    named = set()  # columns that a word is about
+    for word in selectors:
         name, equals, value = word.partition("=")
         if equals and name.isidentifier():
             named.add(name)
-            kept = [(row, columns) for row, columns in found if columns.get(name) == value]
+            kept = [(row, columns) for row, columns in left if columns.get(name) == value]
         else:
-            kept = [(row, columns) for row, columns in found if word in columns.values()]
+            kept = [(row, columns) for row, columns in left if word in columns.values()]
             named |= {n for _, columns in kept for n, text in columns.items() if text == word}
         if not kept:
-            raise ValueError(f"expected one record for {what}, found none; {_choice(found, word)}")
-        found = kept
-    common = set.intersection(*(set(columns) for _, columns in found))
-    found = [each for each in found if not set(each[1]) - common - named - {*SELECTORS}] or found
+            raise ValueError(f"expected one record for {what}, found none; {_choice(left, word)}")
+        left = kept
+    plain = named.union(SELECTORS).union(set.intersection(*(set(columns) for _, columns in left)))
+    left = [(row, columns) for row, columns in left if columns.keys() <= plain] or left
     if "seed" not in named:
-        found = [each for each in found if each[0].seed == seed] or found
-    if len(found) > 1:
-        apart = {name for _, columns in found for name in columns}
-        apart = [name for name in apart if len({c.get(name) for _, c in found}) > 1]
+        left = [(row, columns) for row, columns in left if row.seed == seed] or left
+    if len(left) > 1:
+        names = {name for _, columns in left for name in columns}
+        differing = [name for name in names if len({c.get(name) for _, c in left}) > 1]
         raise ValueError(
-            f"expected one record for {what}, found {len(found)}; say more: they differ in "
-            f"{', '.join(sorted(apart))}"
+            f"expected one record for {what}, found {len(left)}; say more: they differ in "
+            f"{', '.join(sorted(differing))}"
         )
-    return found[0][0]
+    return left[0][0]
 
 
 def _columns(row: records.Record) -> dict[str, str]:
-    """What a word can name, by column."""
+    """The columns of a record whose values a word may name, as text."""
     columns = {name: getattr(row, name) for name in SELECTORS} | row.at
     return {name: str(value) for name, value in columns.items() if value is not None}
 
 
-def _choice(found: Sequence[tuple[records.Record, dict[str, str]]], word: str) -> str:
-    """What could stand in the place of a word that names nothing."""
+def _choice(left: Sequence[tuple[records.Record, dict[str, str]]], word: str) -> str:
+    """What could stand in the place of a word that selects nothing."""
     name = word.partition("=")[0]
-    columns = [columns for _, columns in found]
-    name = name if any(name in of for of in columns) else "metric"
-    there = dict.fromkeys(of[name] for of in columns if name in of)
-    return f"no {word!r}; {name} is one of {', '.join(there)}"
+    if not any(name in columns for _, columns in left):
+        name = "metric"
+    values = dict.fromkeys(columns[name] for _, columns in left if name in columns)
+    return f"no {word!r}; {name} is one of {', '.join(values)}"
 
 
 def cite(words: str) -> tuple[str, str]:
-    """The text of one published number and where it stands.
+    """The text of one number of a paper's table, and its place in the paper.
 
     Args:
         words: `PAPER TABLE; column=...; model=...`, any text columns of the table as selectors.

@@ -1,4 +1,4 @@
-"""Explorers for the book's pages, which work without a kernel, and in a notebook as well."""
+"""Interactive explorers for the book's pages, which need no kernel, and for notebooks."""
 
 from towers.widgets.live import live_text_explorer
 from towers.widgets.policies import PolicyExplorer, policy_explorer

@@ -1,4 +1,4 @@
-"""Explorers that ask a kernel: all of what the library can do, but only in a running notebook."""
+"""An explorer of text as pixels for a running notebook, drawn by the library itself."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What a page needs to draw and to split any text: a compact table of glyphs, and a vocabulary."""
+"""Packs Unifont's glyphs and MiniLM's vocabulary for the text explorer, which runs in a page."""
 
 import base64
 import zlib

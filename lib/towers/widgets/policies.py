@@ -1,4 +1,4 @@
-"""Choose what may move in a pair, and see both towers drawn layer by layer."""
+"""An explorer of training policies: which parameters of both towers are trained, layer by layer."""
 
 import html
 import itertools
@@ -19,16 +19,16 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class PolicyExplorer:
-    """A page's explorer, which a notebook shows by itself; it needs neither a kernel nor a script.
+    """An explorer as HTML, which a notebook shows by itself; it needs neither kernel nor script.
 
     Attributes:
         layers: name of a policy -> parameters by layer, as `models.layer_report.by_layer` gives
             them.
-        told: name of a policy -> one line about it, such as what it reaches.
+        notes: name of a policy -> one line about it, such as its score.
     """
 
     layers: Mapping[str, pd.DataFrame]
-    told: Mapping[str, str]
+    notes: Mapping[str, str]
 
     def _repr_html_(self) -> str:
         """Markup and style: one radio button a policy, and what it shows."""
@@ -43,7 +43,7 @@ class PolicyExplorer:
             for row, policy in enumerate(self.layers)
         )
         panels = "".join(
-            self._panel(frame, self.told.get(policy, "")) for policy, frame in self.layers.items()
+            self._panel(frame, self.notes.get(policy, "")) for policy, frame in self.layers.items()
         )
         style = (_FOLDER / "policies.css").read_text(encoding="utf-8")
         return (
@@ -52,37 +52,37 @@ class PolicyExplorer:
             f"<section>{panels}</section>{_KEY}</div>\n<style>{style}\n{shown}</style>"
         )
 
-    def _panel(self, frame: pd.DataFrame, told: str) -> str:
+    def _panel(self, frame: pd.DataFrame, note: str) -> str:
         moving, total = frame.trainable.sum(), frame.parameters.sum()
         sums = f"{moving:,} of {total:,} parameters move, {moving / total:.2%}."
         towers = "".join(
             _tower(frame[frame.tower == side], title) for side, title in TOWERS.items()
         )
         return (
-            f'<div class="policy"><p class="sums">{sums} {html.escape(told)}</p>'
+            f'<div class="policy"><p class="sums">{sums} {html.escape(note)}</p>'
             f'<div class="pair">{towers}</div></div>'
         )
 
 
 def policy_explorer(
-    layers: Mapping[str, pd.DataFrame], told: Mapping[str, str] | None = None
+    layers: Mapping[str, pd.DataFrame], notes: Mapping[str, str] | None = None
 ) -> PolicyExplorer:
     """An explorer of what moves in a pair under several policies.
 
     Args:
         layers: name of a policy -> `models.layer_report.by_layer` of the pair under it.
-        told: name of a policy -> one line about it.
+        notes: name of a policy -> one line about it.
 
     Raises:
         ValueError: no policy, or a line about one that is not among them.
     """
-    told = told or {}
-    if not layers or told.keys() - layers.keys():
+    notes = notes or {}
+    if not layers or notes.keys() - layers.keys():
         raise ValueError(
             f"expected policies, and lines about these only, got {len(layers)} policies and lines "
-            f"about {', '.join(told.keys() - layers.keys()) or 'none'}"
+            f"about {', '.join(notes.keys() - layers.keys()) or 'none'}"
         )
-    return PolicyExplorer(layers, told)
+    return PolicyExplorer(layers, notes)
 
 
 _KEY = (
@@ -101,11 +101,11 @@ def _tower(frame: pd.DataFrame, title: str) -> str:
 
 
 def _cell(rows: pd.DataFrame, kind: str) -> str:
-    """Parameters of a kind in a part: how many, and how many of them move."""
-    found = rows[rows.kind == kind]
-    if found.empty:
+    """The number of parameters of a kind in a part, and how many of them are trained."""
+    members = rows[rows.kind == kind]
+    if members.empty:
         return '<span class="none"></span>'
-    count, moving = int(found.parameters.sum()), int(found.trainable.sum())
+    count, moving = int(members.parameters.sum()), int(members.trainable.sum())
     state = "added" if kind == ADAPTERS else "moves" if moving else "locked"
     some = f"{moving:,} of {count:,}" if 0 < moving < count else f"{count:,}"
     word = {"locked": "locked", "moves": "move", "added": "added"}[state]

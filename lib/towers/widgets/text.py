@@ -1,4 +1,4 @@
-"""Type any text, and see what a pixel tower sees of it, and what a tokenizer makes of it."""
+"""An explorer of text: as the picture that a pixel tower reads, and as a tokenizer's pieces."""
 
 import base64
 import html
@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class TextExplorer:
-    """A page's explorer, which a notebook shows by itself.
+    """An explorer as HTML, which a notebook shows by itself.
 
     Attributes:
         text: what it begins with.
@@ -62,7 +62,7 @@ class TextExplorer:
         )
 
     def _still(self) -> str:
-        """What shows where no script runs."""
+        """A picture, shown where no script runs."""
         file = io.BytesIO()
         Image.fromarray(render([self.text])[0]).save(file, "PNG")
         coded = base64.b64encode(file.getvalue()).decode("ascii")

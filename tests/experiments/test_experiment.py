@@ -67,7 +67,7 @@ class TestFind:
             ({"scales": "{smoke: {sed: 1}}"}, "a/b.yaml: a/b has no parameter 'sed'; its param"),
             ({"scales": "{smoke: {seed: 1.5}}"}, "a/b.yaml: a/b: seed must be int, got 1.5"),
             ({"scales": "{smoke: {seed: -1}}"}, r"a/b.yaml: a/b: seed must be in \[0, 2\^32\)"),
-            ({"choices": "{sed: [1]}"}, "choices: a/b has no parameter 'sed'"),
+            ({"choices": "{sed: [1]}"}, "a/b.yaml: a/b has no parameter 'sed'"),
             ({"choices": "{seed: [1]}"}, "choices: seed lacks its default"),
             ({"title": "x\ntitle: y"}, "a/b.yaml: line 2: title is there twice"),
         ],
@@ -89,9 +89,9 @@ class TestFind:
     def test_refuses_a_circle_of_needs(self, checkout):
         for name, need in (("a/a", "a/b"), ("a/b", "a/c"), ("a/c", "a/a")):
             made_up_book.add(checkout, name, yaml=yaml(needs=f"[{need}]"))
-        with pytest.raises(ExperimentError, match="needs: a circle, a/a -> a/b -> a/c -> a/a"):
+        with pytest.raises(ExperimentError, match=r"a circle, got .*a/a -> a/b"):
             experiments.find()
-        with pytest.raises(ExperimentError, match="needs: a circle"):
+        with pytest.raises(ExperimentError, match="a circle"):
             experiments.in_order(["a/b"])
 
     def test_refuses_a_notebook_or_a_yaml_alone(self, checkout):
