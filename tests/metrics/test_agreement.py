@@ -83,5 +83,19 @@ def test_vectors_that_do_not_fit_are_refused(metric):
 
 
 def test_scores_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match="expected finite scores"):
-        spearman(np.array([0.0, np.nan]), np.array([0.0, 1.0]))
+    for scores, targets in (([0.0, np.nan], [0.0, 1.0]), ([0.0, 1.0], [0.0, np.nan])):
+        with pytest.raises(ValueError, match="expected finite scores"):
+            spearman(np.array(scores), np.array(targets))
+
+
+def test_two_items_that_agree_agree_wholly():
+    assert matthews(np.array([0, 1]), np.array([0, 1])) == pytest.approx(1)
+    assert f1(np.array([0, 1]), np.array([0, 1])) == 1
+    assert spearman(np.array([0.1, 0.2]), np.array([5.0, 7.0])) == pytest.approx(1)
+
+
+def test_rounding_never_takes_a_correlation_beyond_one():
+    for items in range(2, 60):
+        scores = np.arange(items) ** 0.5
+        assert spearman(scores, scores) <= 1
+        assert spearman(scores, -scores) >= -1

@@ -118,6 +118,7 @@ def test_constant_scores_measure_chance(k):
 def test_ties_share_the_hit():
     scores = np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
     assert list(top_k_hits(scores, [0, 1])) == [0.5, 1.0]
+    assert top_k_accuracy(scores, [0, 1]) == 0.75
 
 
 def test_classes_count_alike_and_empty_ones_do_not_count():
@@ -143,7 +144,7 @@ def test_classes_count_alike_and_empty_ones_do_not_count():
         lambda: top_k_accuracy([[0.0, 1.0]], [[0]]),
         lambda: average_precision([np.nan], [True]),
         lambda: average_precision([0.5], [False]),
-        lambda: average_precision([0.5], [2]),
+        lambda: average_precision([0.5, 0.2], [2, 1]),
         lambda: mean_average_precision([[0.5]], [[False]]),
         lambda: mean_average_precision([[0.5]], [[True, False]]),
         lambda: eleven_point_map([0.5], [True]),

@@ -72,6 +72,8 @@ def test_the_three_ways_to_name_positives_agree():
     assert recall_at_k(sims, vector, [2]) == recall_at_k(sims, matrix, [2])
     assert recall_at_k(sims, vector, [2]) == recall_at_k(sims, lists, [2])
     assert recall_at_k(sims, list(vector), [2]) == recall_at_k(sims, vector[:, None], [2])
+    several = np.array([[8, 1], [0, 5], [3, 2], [3, 7]])
+    assert recall_at_k(sims, several, [2]) == recall_at_k(sims, several.tolist(), [2])
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -100,10 +102,11 @@ def test_tiles_and_transposed_views_change_nothing(monkeypatch):
     sims = rng.integers(0, 6, size=(40, 31)).astype(np.float32)
     positives = rng.integers(0, 31, size=40)
     whole = hits_at_k(sims, positives, [1, 4])
-    monkeypatch.setattr(module, "TILE", 70)
-    tiled = hits_at_k(np.asfortranarray(sims), positives, [1, 4])
-    for k in whole:
-        np.testing.assert_array_equal(tiled[k], whole[k])
+    for scores in (70, 30):  # two rows, and less than one
+        monkeypatch.setattr(module, "TILE", scores)
+        tiled = hits_at_k(np.asfortranarray(sims), positives, [1, 4])
+        for k in whole:
+            np.testing.assert_array_equal(tiled[k], whole[k])
 
 
 def test_infinities_are_ordered():
@@ -121,7 +124,10 @@ def test_infinities_are_ordered():
         ([[0.0, 1.0]], [0], [], "at least one k"),
         ([[0.0, 1.0]], [2], [1], "from 0 to 1"),
         ([[0.0, 1.0]], [-1], [1], "from 0 to 1"),
+        ([[0.0, 1.0]], [[0, 2]], [1], "from 0 to 1, got 0 to 2"),
+        ([[0.0, 1.0]], [[-1, 1]], [1], "from 0 to 1, got -1 to 1"),
         ([[0.0, 1.0]], [[]], [1], "none for query 0"),
+        ([[0.0, 1.0]] * 2, [[0], []], [1], "none for query 1"),
         ([[0.0, 1.0]], np.zeros((1, 2), bool), [1], "none for query 0"),
         ([[0.0, 1.0]], np.zeros((1, 3), bool), [1], "shaped (1, 2)"),
         ([[0.0, 1.0]], [0, 1], [1], "for 1 queries, got 2"),
@@ -134,7 +140,7 @@ def test_bad_input_is_one_line_that_says_what_came(sims, positives, ks, message)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("positives", [[0], [4], []])
+@pytest.mark.parametrize("positives", [[0], [4], [], [0, 1], [1, 4]])
 def test_chance_refuses_impossible_counts(positives):
     with pytest.raises(ValueError, match="expected 1 to 3 positives"):
         chance_at_k(positives, 3, [1])
