@@ -57,6 +57,7 @@ def test_an_answer_that_is_always_the_same_knows_nothing():
         assert matthews(np.full(4, answer), labels) == 0
         assert spearman(np.full(4, float(answer)), labels.astype(float)) == 0
     assert f1(np.zeros(4, int), labels) == 0
+    assert f1(np.zeros(4, int), np.zeros(4, int)) == 0
 
 
 def test_guessing_gives_what_the_paper_prints_for_an_untrained_network():
@@ -94,8 +95,8 @@ def test_two_items_that_agree_agree_wholly():
     assert spearman(np.array([0.1, 0.2]), np.array([5.0, 7.0])) == pytest.approx(1)
 
 
-def test_rounding_never_takes_a_correlation_beyond_one():
-    for items in range(2, 60):
-        scores = np.arange(items) ** 0.5
-        assert spearman(scores, scores) <= 1
-        assert spearman(scores, -scores) >= -1
+def test_rounding_never_takes_a_correlation_beyond_minus_one():
+    for items in range(2, 40):  # of 7, where 4 are of one class, the quotient lies below -1
+        for ones in range(1, items):
+            labels = (np.arange(items) < ones).astype(int)
+            assert matthews(1 - labels, labels) >= -1
