@@ -278,6 +278,7 @@ def compute_in_another_process(folder, started):
     os._exit(len(pictures.read))
 
 
+@pytest.mark.slow
 def test_processes_compute_the_same_features_once(home):
     context = multiprocessing.get_context("spawn")
     started = context.Barrier(3)
