@@ -51,6 +51,13 @@ def test_collapsed_scores_measure_exactly_chance(candidates, right, k):
     assert chance_at_k([right] * 3, candidates, [k])[k] == recall_at_k(sims, positives, [k])[k]
 
 
+def test_queries_with_more_and_fewer_positives_do_not_disturb_each_other():
+    alone = {right: 1 - comb(6 - right, 2) / comb(6, 2) for right in (1, 2, 3)}
+    hits = hits_at_k(np.zeros((3, 6)), [[0], [0, 1], [3, 4, 5]], [2])[2]
+    assert hits == pytest.approx([alone[1], alone[2], alone[3]], abs=1e-12)
+    assert chance_at_k([1, 2, 3], 6, [2])[2] == pytest.approx(np.mean(hits), abs=1e-12)
+
+
 def test_one_positive_at_chance_is_k_over_n():
     assert chance_at_k([1, 1], 157, [1, 5, 10]) == pytest.approx(
         {1: 1 / 157, 5: 5 / 157, 10: 10 / 157}
