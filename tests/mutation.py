@@ -21,6 +21,7 @@ import importlib
 import itertools
 import os
 import pickle
+import resource
 import shutil
 import signal
 import sys
@@ -68,18 +69,23 @@ def tests_of(module: Path) -> list[str]:
 
 
 def forked(work: Callable[[], object], answer: Path, limit: float = 3600) -> object:
-    """What some work gives in a child process; "crash" or "time" where it gives nothing."""
+    """What some work gives in a child process; "crash" or "time" where it gives nothing.
+
+    The limit is in seconds of computing, so that a busy machine kills no mutant; whoever waits for
+    something else has ten times as long.
+    """
     answer.unlink(missing_ok=True)
     child = os.fork()
     if not child:
         try:
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit)))
             for stream in (1, 2):
                 os.dup2(SILENCE, stream)
             answer.write_bytes(pickle.dumps(work()))
         finally:
             os._exit(0)
-    end = time.monotonic() + limit
+    end = time.monotonic() + 10 * limit
     while not os.waitpid(child, os.WNOHANG)[0]:
         if time.monotonic() > end:
             os.killpg(child, signal.SIGKILL)
