@@ -1,15 +1,18 @@
 # Two commands: `make book` builds the book from a bare machine, `make test` checks everything.
+# `make check` is for everyday work: all tests that are not marked slow, in a few minutes.
 # SCALE=smoke|laptop   which runs the book shows          PART=clip   one part of the book only
 # JOBS=2               experiments at a time               PYTHON=...  the interpreter for .venv
+# ROOMS="metrics ..."  where `make mutants` mutates: rooms or modules of lib/towers
 SCALE ?= laptop
 PART ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTHON ?= python3
+ROOMS ?= metrics losses models/adapters.py
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book test smoke faults bench lint clean setup
+.PHONY: book test check smoke faults mutants bench lint clean setup
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -22,6 +25,14 @@ test: $(READY) lint
 	$(BIN)/python tests/browser_setup.py
 	$(BIN)/towers data get
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+check: $(READY) lint
+	$(BIN)/towers data get
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  -m "not slow" --durations 10 --durations-min 5
+
+mutants: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation $(ROOMS)
 
 faults: $(READY)
 	TOWERS_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(JOBS) --dist worksteal

@@ -1,6 +1,7 @@
 """Fixtures for every room."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -23,6 +24,17 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+SLOW_FOLDERS = {"book", "faults"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what a mark does not choose
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks whole folders as slow; other tests and modules are marked where they stand."""
+    for item in items:
+        if SLOW_FOLDERS & {*item.path.relative_to(Path(__file__).parent).parts[:-1]}:
+            item.add_marker("slow")
 
 
 @pytest.fixture

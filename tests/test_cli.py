@@ -213,12 +213,14 @@ class TestOthers:
         assert code == 1
         assert "run from the book's checkout or set TOWERS_ROOT" in err
 
+    @pytest.mark.slow
     def test_a_reader_that_goes_away_is_no_error(self, book):
         command = f"{sys.executable} -m towers.cli list --json | true"
         done = subprocess.run(command, shell=True, capture_output=True, text=True)
         assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_command_is_imported_quickly_and_without_what_is_heavy():
     code = "import sys, towers.cli; print(*sorted({n.split('.')[0] for n in sys.modules}))"
     times = []
@@ -276,6 +278,7 @@ def test_no_arguments_give_a_traceback(book, capsys, monkeypatch, argv):
     assert err.startswith("towers: error: ") == (code != 0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_at_once_without_a_traceback(book):
     made_up_book.add(book, "clip/slow", "import time; time.sleep(60)")
     command = [sys.executable, "-m", "towers.cli", "run", "clip/slow"]

@@ -16,8 +16,6 @@ from playwright.sync_api import Browser, Page
 from tests.book.conftest import report
 from towers import experiments, published
 
-pytestmark = pytest.mark.book
-
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 

@@ -64,6 +64,7 @@ def source(request, tmp_path, monkeypatch):
     return made, asked
 
 
+@pytest.mark.slow
 def test_the_pinned_archive_is_asked_for_and_its_files_are_taken(source):
     made, asked = source
     folder = sources.fetch("toy")

@@ -381,6 +381,7 @@ def fetching(tmp_path: Path, home: Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_several_processes_download_once_and_all_get_the_files(tmp_path):
     package = deb(tmp_path / "toy-set_1.5_all.deb", FILES)
     calls = fake_apt(tmp_path / "bin", f"sleep 0.3; cp {package} .")
@@ -392,6 +393,7 @@ def test_several_processes_download_once_and_all_get_the_files(tmp_path):
     assert len(downloads) == 1
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_leaves_nothing_half_used(tmp_path):
     """One run is timed; then others are killed at moments spread over its whole length."""
     package = deb(tmp_path / "toy-set_1.5_all.deb", FILES)

@@ -105,6 +105,7 @@ def test_a_part_that_the_authors_left_out_is_refused():
         whole.split("test")
 
 
+@pytest.mark.slow
 def test_split_is_the_same_in_every_process():
     code = "from towers.data.items import position; print(repr(position('blackbird')))"
     seen = {

@@ -88,6 +88,7 @@ def test_unknown_names_list_the_known_ones(call):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_reading_prompts_does_not_import_torch():
     code = (
         "import sys; from towers.data.prompts import class_names, templates;"

@@ -368,6 +368,7 @@ def _in_another_process(queue):
     queue.put((color, [child.process.pid for child in renderer._idle]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_has_a_renderer_of_its_own():
     drawn('<rect width="64" height="64"/>')
@@ -382,6 +383,7 @@ def test_a_forked_process_has_a_renderer_of_its_own():
     assert svg.rasterise(SOUND, 8).getpixel((4, 4)) == RED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), 9)"])
 def test_renderers_end_with_the_process_that_started_them(end):
     """From a script without a main guard, too."""

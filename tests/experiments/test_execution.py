@@ -19,6 +19,8 @@ from tests.made_up_book import ADD, YAML
 from towers import cli, experiments, files, records
 from towers.experiments import ExperimentError, execution
 
+pytestmark = pytest.mark.slow
+
 FIGURE = 'import pandas as pd\nrun.figure_data("bars", pd.DataFrame({"x": [1]}))'
 LOOK = (
     "import os, sys\nprint(sys.executable)\nprint(os.getcwd())\n"

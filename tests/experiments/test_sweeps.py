@@ -95,6 +95,7 @@ def snakemake(folder: Path, *config: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["-its own; & 'two' \"three\" $(touch made) é", "made > my `touch made` | \\#%*?[x]"]
 )
@@ -117,6 +118,7 @@ def test_snakemake_sweeps_into_a_folder_of_any_name_and_touches_nothing_else(che
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -140,6 +142,7 @@ def test_a_scale_that_is_none_is_refused():
         sweeps.setting("scale", "x; touch made", ("smoke", "laptop", "paper"))
 
 
+@pytest.mark.slow
 def test_snakemake_runs_a_sweep_here_and_makes_its_table(checkout):
     path = grid(checkout, "clip/toy:\n  seed: [0, 1]\n  model: ['two words']\n")
     done = snakemake(checkout, f"grid={path}", "scale=smoke", f"into={checkout / 'sweep'}")

@@ -15,6 +15,8 @@ import torch.multiprocessing as mp
 from tests.losses import ranks
 from towers.losses import clip_loss, sharded_clip_loss, tiled_clip_loss
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 WEIGHTS = ("image", "text", "log_scale")
 

@@ -81,6 +81,60 @@ def test_pairs_that_are_opposites_at_scale_100_take_the_running_maxima():
         torch.testing.assert_close(actual, expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("query", "key", "lowest", "expected"),
+    [
+        (79.9, 1.0, -79.9, 0.0),  # opposites at a scale of 55
+        (80.1, 1.0, -80.1, None),
+        (72.0, 2.0, 0.0, 48.0),  # float32 holds less than 2 ** 128: 144 - 0.75 * 128
+        (72.0, 2.0, -31.9, 48.0),
+        (72.0, 2.0, -32.1, None),  # 2 ** -80.1 is too small
+        (0.5, 0.5, 0.25, 0.0),
+    ],
+)
+def test_the_reference_leaves_room_above_and_below(query, key, lowest, expected):
+    assert blocks.reference_for(torch.tensor([query, key, -lowest])) == expected
+
+
+def test_bounds_are_the_largest_norms_and_the_lowest_logit_of_a_pair():
+    queries, keys = torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [5.0, 2.0]])
+    assert blocks.bounds(queries, keys).tolist() == pytest.approx([5, math.sqrt(29), -2])
+
+
+@pytest.mark.parametrize("reference", [0.0, 3.0, None])
+@pytest.mark.parametrize(("rows", "offset"), [(5, 0), (4, 3), (3, 6)])
+def test_some_rows_of_the_logits_have_the_sums_and_errors_of_the_dense_ones(
+    rows, offset, reference
+):
+    """As on one rank of several, whose keys come in two shards."""
+    draws = torch.Generator().manual_seed(rows)
+    queries, keys = (
+        3 * torch.randn(count, 4, generator=draws, dtype=torch.float64) for count in (rows, 9)
+    )
+    shards = [(0, keys[:4]), (4, keys[4:])]
+    sums = blocks.Sums.empty(queries, 9, reference, offset)
+    for first, part in shards:
+        sums.add(queries, part, 2, first)
+    nats = queries @ keys.T / blocks.BITS
+    own = offset + torch.arange(rows)
+    positives = nats[torch.arange(rows), own]
+    per_row, per_column = nats.logsumexp(1), nats.logsumexp(0)
+    torch.testing.assert_close((sums.row_sums.log2() + sums.row_peaks) / blocks.BITS, per_row)
+    torch.testing.assert_close(
+        (sums.column_sums.log2() + sums.column_peaks) / blocks.BITS, per_column
+    )
+    torch.testing.assert_close(sums.positives / blocks.BITS, positives)
+    torch.testing.assert_close(sums.nats(), (per_row + per_column[own] - 2 * positives).sum())
+    errors = nats.softmax(1) + nats.softmax(0)
+    errors[torch.arange(rows), own] -= 2
+    for first, part in shards:
+        on_queries, on_keys = torch.zeros_like(queries), torch.zeros_like(part)
+        sums.pull(queries, part, 2, on_queries, on_keys, first)
+        here = errors[:, first : first + len(part)]
+        torch.testing.assert_close(on_queries, here @ part)
+        torch.testing.assert_close(on_keys, here.T @ queries)
+
+
 def test_one_hot_outlier_among_small_rows_keeps_every_digit():
     """Rows whose logits are 100 times smaller than the largest one's, in one tile."""
     images, texts = unit_pairs(20, 6, seed=3, dtype=torch.float32)

@@ -57,6 +57,7 @@ def test_an_answer_that_is_always_the_same_knows_nothing():
         assert matthews(np.full(4, answer), labels) == 0
         assert spearman(np.full(4, float(answer)), labels.astype(float)) == 0
     assert f1(np.zeros(4, int), labels) == 0
+    assert f1(np.zeros(4, int), np.zeros(4, int)) == 0
 
 
 def test_guessing_gives_what_the_paper_prints_for_an_untrained_network():
@@ -83,5 +84,19 @@ def test_vectors_that_do_not_fit_are_refused(metric):
 
 
 def test_scores_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match="expected finite scores"):
-        spearman(np.array([0.0, np.nan]), np.array([0.0, 1.0]))
+    for scores, targets in (([0.0, np.nan], [0.0, 1.0]), ([0.0, 1.0], [0.0, np.nan])):
+        with pytest.raises(ValueError, match="expected finite scores"):
+            spearman(np.array(scores), np.array(targets))
+
+
+def test_two_items_that_agree_agree_wholly():
+    assert matthews(np.array([0, 1]), np.array([0, 1])) == pytest.approx(1)
+    assert f1(np.array([0, 1]), np.array([0, 1])) == 1
+    assert spearman(np.array([0.1, 0.2]), np.array([5.0, 7.0])) == pytest.approx(1)
+
+
+def test_rounding_never_takes_a_correlation_beyond_minus_one():
+    for items in range(2, 40):  # of 7, where 4 are of one class, the quotient lies below -1
+        for ones in range(1, items):
+            labels = (np.arange(items) < ones).astype(int)
+            assert matthews(1 - labels, labels) >= -1

@@ -35,7 +35,7 @@ def test_the_gap_is_never_above_the_mean_distance_of_pairs():
 
 @pytest.mark.parametrize(
     ("images", "texts"),
-    [([[1.0, 0]], [[1.0, 0, 0]]), ([], [[1.0]]), ([[np.nan]], [[1.0]]), ([1.0], [1.0])],
+    [([[1.0, 0]], [[1.0, 0, 0]]), ([], [[1.0]]), ([[1.0, np.nan]], [[1.0, 0]]), ([1.0], [1.0])],
 )
 def test_what_is_no_pair_of_embeddings_is_refused(images, texts):
     for function in (gap.modality_gap, gap.pair_distances):

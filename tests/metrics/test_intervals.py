@@ -83,8 +83,52 @@ def test_the_quick_path_for_means_draws_the_same_resamples():
 def test_the_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch):
     values = np.random.default_rng(5).normal(size=30)
     whole = intervals.bootstrap(values, n_resamples=100)
-    monkeypatch.setattr(intervals, "DRAWS", 90)
-    assert intervals.bootstrap(values, n_resamples=100) == whole
+    for held in (90, 20):  # three resamples, and less than one
+        monkeypatch.setattr(intervals, "DRAWS", held)
+        assert intervals.bootstrap(values, n_resamples=100) == whole
+
+
+def test_the_draws_are_those_of_the_seed():
+    """What a seed draws is part of published intervals: items in their order, as many times."""
+    values = np.random.default_rng(5).normal(size=30)
+    drawn = values[np.random.default_rng(3).integers(0, 30, (200, 30))].mean(1)
+    expected = np.quantile(drawn, [0.025, 0.975])
+    ends = intervals.bootstrap(values, n_resamples=200, seed=3)
+    assert ends == pytest.approx(expected, abs=1e-12)
+    strata = np.repeat([0, 1], [10, 20])
+    first, last = np.repeat([0, 10], [10, 20]), np.repeat([10, 30], [10, 20])
+    drawn = values[np.random.default_rng(3).integers(first, last, (200, 30))].mean(1)
+    ends = intervals.bootstrap(values, n_resamples=200, strata=strata, seed=3)
+    assert ends == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        intervals.bootstrap,
+        intervals.proportion,
+        lambda hits, **options: intervals.proportion_per_class(hits, np.arange(40) % 3, **options),
+        lambda hits, **options: intervals.paired_difference(hits, hits[::-1], **options),
+    ],
+)
+def test_by_default_it_is_the_95_percent_interval_of_2000_resamples(interval):
+    hits = np.random.default_rng(0).random(40)
+    said = {"n_resamples": 2000, "seed": 0}
+    assert interval(hits) == interval(hits, **said)
+    for name, other in (("n_resamples", 2001), ("seed", 1)):
+        assert interval(hits) != interval(hits, **said | {name: other})
+
+
+def test_a_mean_over_more_axes_is_the_mean_of_everything_drawn():
+    rows = np.random.default_rng(6).normal(size=(20, 3))
+    same = {"n_resamples": 50, "seed": 2}
+    assert intervals.bootstrap(rows, **same) == pytest.approx(
+        intervals.bootstrap(rows.mean(1), **same), abs=1e-12
+    )
+
+
+def test_one_resample_of_one_item_is_the_item():
+    assert intervals.bootstrap([0.25], n_resamples=1) == (0.25, 0.25)
 
 
 def test_bootstrap_passes_rows_to_the_statistic_and_repeats_itself():
@@ -116,6 +160,7 @@ def test_proportion_is_the_bootstrap_except_where_that_is_blind():
     zeros = intervals.proportion(np.zeros(40), groups=np.arange(40) // 2)
     assert zeros == intervals.clopper_pearson(0, 20)
     assert intervals.proportion(np.ones(9)) == intervals.clopper_pearson(9, 9)
+    assert intervals.proportion([1.0]) == intervals.clopper_pearson(1, 1)
 
 
 def test_strata_keep_every_stratum_at_its_size():
@@ -172,6 +217,22 @@ def test_classes_of_one_item_are_drawn_among_each_other():
     assert (low, high) == pytest.approx(intervals.bootstrap(hits, n_resamples=20_000), abs=0.011)
 
 
+def test_classes_of_one_item_are_a_stratum_of_their_own_beside_others():
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(9), [1, 1, 6, 1, 8, 1, 5, 1, 1])
+    hits = rng.random(len(labels))
+    weights = 1 / np.bincount(labels)[labels]
+    strata = np.where(weights == 1, -1, labels)
+    slow = intervals.bootstrap(
+        np.column_stack([hits * weights, weights]),
+        lambda rows: rows[:, 0].sum() / rows[:, 1].sum(),
+        strata=strata,
+        seed=3,
+    )
+    quick = intervals.proportion_per_class(hits, labels, seed=3)
+    assert quick == pytest.approx(slow, abs=1e-12)  # the same sums in another order
+
+
 def test_copies_in_one_group_do_not_narrow_the_mean_per_class():
     rng = np.random.default_rng(9)
     hits, labels = rng.binomial(1, 0.5, 60).astype(float), np.arange(60) % 7
@@ -185,8 +246,9 @@ def test_copies_in_one_group_do_not_narrow_the_mean_per_class():
 
 def test_mean_per_class_of_equal_hits_still_has_some_width():
     labels, groups = np.arange(40) % 3, np.arange(40) // 2
-    ends = intervals.proportion_per_class(np.zeros(40), labels, groups=groups)
-    assert ends == intervals.clopper_pearson(0, 20)
+    for hits in (np.zeros(40), np.ones(40)):
+        ends = intervals.proportion_per_class(hits, labels, groups=groups)
+        assert ends == intervals.clopper_pearson(20 * hits[0], 20)
 
 
 def test_a_paired_difference_is_surer_than_two_intervals():
@@ -206,18 +268,21 @@ def test_a_paired_difference_is_surer_than_two_intervals():
         lambda: intervals.clopper_pearson(6, 5),
         lambda: intervals.clopper_pearson(0, 0),
         lambda: intervals.clopper_pearson(float("nan"), 5),
+        lambda: intervals.bootstrap(0.5),
         lambda: intervals.bootstrap([]),
         lambda: intervals.bootstrap([1.0, np.nan]),
         lambda: intervals.bootstrap([1.0], n_resamples=0),
         lambda: intervals.bootstrap([1.0, 2.0], groups=[0]),
         lambda: intervals.bootstrap([1.0, 2.0], strata=[0]),
         lambda: intervals.proportion_per_class([1.0, 0.0], [0]),
+        lambda: intervals.proportion_per_class([[1.0, 0.0]], [[0, 1]]),
         lambda: intervals.proportion_per_class([1.5, 0.5], [0, 0]),
         lambda: intervals.proportion_per_class([1.0, np.nan], [0, 0]),
         lambda: intervals.proportion_per_class([1.0, 0.0], [0, 0], n_resamples=0),
         lambda: intervals.proportion_per_class([1.0, 0.0], [0, 0], groups=[0]),
         lambda: intervals.proportion_per_class([], []),
         lambda: intervals.proportion([1.5, 0.5]),
+        lambda: intervals.proportion([-0.5, 0.5]),
         lambda: intervals.proportion([]),
         lambda: intervals.paired_difference([1.0], [1.0, 0.0]),
     ],

@@ -51,6 +51,13 @@ def test_collapsed_scores_measure_exactly_chance(candidates, right, k):
     assert chance_at_k([right] * 3, candidates, [k])[k] == recall_at_k(sims, positives, [k])[k]
 
 
+def test_queries_with_more_and_fewer_positives_do_not_disturb_each_other():
+    alone = {right: 1 - comb(6 - right, 2) / comb(6, 2) for right in (1, 2, 3)}
+    hits = hits_at_k(np.zeros((3, 6)), [[0], [0, 1], [3, 4, 5]], [2])[2]
+    assert hits == pytest.approx([alone[1], alone[2], alone[3]], abs=1e-12)
+    assert chance_at_k([1, 2, 3], 6, [2])[2] == pytest.approx(np.mean(hits), abs=1e-12)
+
+
 def test_one_positive_at_chance_is_k_over_n():
     assert chance_at_k([1, 1], 157, [1, 5, 10]) == pytest.approx(
         {1: 1 / 157, 5: 5 / 157, 10: 10 / 157}
@@ -72,6 +79,8 @@ def test_the_three_ways_to_name_positives_agree():
     assert recall_at_k(sims, vector, [2]) == recall_at_k(sims, matrix, [2])
     assert recall_at_k(sims, vector, [2]) == recall_at_k(sims, lists, [2])
     assert recall_at_k(sims, list(vector), [2]) == recall_at_k(sims, vector[:, None], [2])
+    several = np.array([[8, 1], [0, 5], [3, 2], [3, 7]])
+    assert recall_at_k(sims, several, [2]) == recall_at_k(sims, several.tolist(), [2])
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -100,10 +109,11 @@ def test_tiles_and_transposed_views_change_nothing(monkeypatch):
     sims = rng.integers(0, 6, size=(40, 31)).astype(np.float32)
     positives = rng.integers(0, 31, size=40)
     whole = hits_at_k(sims, positives, [1, 4])
-    monkeypatch.setattr(module, "TILE", 70)
-    tiled = hits_at_k(np.asfortranarray(sims), positives, [1, 4])
-    for k in whole:
-        np.testing.assert_array_equal(tiled[k], whole[k])
+    for scores in (70, 30):  # two rows, and less than one
+        monkeypatch.setattr(module, "TILE", scores)
+        tiled = hits_at_k(np.asfortranarray(sims), positives, [1, 4])
+        for k in whole:
+            np.testing.assert_array_equal(tiled[k], whole[k])
 
 
 def test_infinities_are_ordered():
@@ -121,7 +131,10 @@ def test_infinities_are_ordered():
         ([[0.0, 1.0]], [0], [], "at least one k"),
         ([[0.0, 1.0]], [2], [1], "from 0 to 1"),
         ([[0.0, 1.0]], [-1], [1], "from 0 to 1"),
+        ([[0.0, 1.0]], [[0, 2]], [1], "from 0 to 1, got 0 to 2"),
+        ([[0.0, 1.0]], [[-1, 1]], [1], "from 0 to 1, got -1 to 1"),
         ([[0.0, 1.0]], [[]], [1], "none for query 0"),
+        ([[0.0, 1.0]] * 2, [[0], []], [1], "none for query 1"),
         ([[0.0, 1.0]], np.zeros((1, 2), bool), [1], "none for query 0"),
         ([[0.0, 1.0]], np.zeros((1, 3), bool), [1], "shaped (1, 2)"),
         ([[0.0, 1.0]], [0, 1], [1], "for 1 queries, got 2"),
@@ -134,7 +147,7 @@ def test_bad_input_is_one_line_that_says_what_came(sims, positives, ks, message)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("positives", [[0], [4], []])
+@pytest.mark.parametrize("positives", [[0], [4], [], [0, 1], [1, 4]])
 def test_chance_refuses_impossible_counts(positives):
     with pytest.raises(ValueError, match="expected 1 to 3 positives"):
         chance_at_k(positives, 3, [1])

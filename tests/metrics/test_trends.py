@@ -74,7 +74,10 @@ def test_the_intervals_cover_as_often_as_they_say():
         (GRID, np.ones(4), "shapes"),
         (SIZES[:, 0], np.ones(5), "a row of sizes for each value"),
         (GRID - 1, np.ones(9), "above zero"),
+        (GRID, np.arange(9.0), "above zero"),
         (GRID, np.full(9, np.nan), "finite"),
+        (GRID, np.array([np.inf, *np.ones(8)]), "finite"),
+        (np.array([[np.inf], *np.ones((8, 1))]), np.ones(9), "finite"),
         (GRID[:, [0, 0]], np.ones(9), "follows from the others"),
         (np.ones((9, 1)), np.ones(9), "follows from the others"),
     ],
@@ -82,6 +85,22 @@ def test_the_intervals_cover_as_often_as_they_say():
 def test_what_has_no_law_is_refused(sizes, value, said):
     with pytest.raises(ValueError, match=said):
         trends.power_law(sizes, value)
+
+
+def test_three_points_are_enough_for_one_size():
+    sizes, values = np.array([[1.0], [np.e], [np.e**2]]), np.exp([0.0, 1.0, 0.0])
+    law = trends.power_law(sizes, values)
+    # slope 0 through (0, 0), (1, 1), (2, 0): squares of 2/3, over 2 of the sizes, 1 degree left
+    reach = np.tan(np.pi * 0.475) * np.sqrt(2 / 3 / 2)  # its quantile in closed form
+    assert law.exponents[0] == pytest.approx(0, abs=1e-12)
+    assert law.intervals[0] == pytest.approx((-reach, reach))
+
+
+def test_what_does_not_vary_is_explained_and_a_value_at_the_mean_is_like_others():
+    assert trends.power_law(SIZES, np.ones(5)).r_squared == 1
+    law = trends.power_law(np.array([[1.0], [4.0], [2.0]]), np.array([0.5, 1.0, 2.0]))
+    line = stats.linregress(np.log([1, 4, 2]), np.log([0.5, 1, 2]))
+    assert law.r_squared == pytest.approx(line.rvalue**2)
 
 
 @given(hnp.arrays(int, (7, 2), elements=st.integers(0, 4)))

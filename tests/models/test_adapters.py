@@ -1,6 +1,7 @@
 """Adapters change what they should, begin as nothing if asked, and leave no trace."""
 
 import copy
+import hashlib
 import importlib
 import math
 import pickle
@@ -252,6 +253,39 @@ def test_terms_say_all_options(term):
     again = adapters.read(said)
     assert (again, again.zero, again.seed) == (made, made.zero, made.seed)
     assert adapters.term(again) == said
+
+
+def test_terms_of_the_defaults_say_what_they_are():
+    assert adapters.term(Layerwise()) == "layerwise?reduction=4&zero=false&seed=0"
+    assert adapters.term(Deep()) == "deep?layers=1&zero=false&seed=0"
+
+
+@BOTH
+def test_those_that_only_begin_otherwise_are_equal(kind):
+    assert kind(zero=True, seed=3) == kind()
+    assert Layerwise(reduction=2) != Layerwise()
+    assert Deep(layers=2) != Deep()
+
+
+def test_first_weights_are_those_of_the_seed_and_the_class_of_the_network():
+    """What a seed draws is part of every trained result."""
+    model = models.load(VIT).adapt(Layerwise(seed=3))
+    name = f"adapters 3 {type(model.encoder).__name__}"
+    number = int(hashlib.sha256(name.encode()).hexdigest()[:15], 16)
+    draws = torch.Generator().manual_seed(number)
+    first = model.encoder.blocks[0].norm1.adapter
+    for weight in (first.down.weight, first.up.weight):
+        assert torch.equal(weight, torch.empty(weight.shape).normal_(std=0.02, generator=draws))
+
+
+def test_a_bottleneck_of_one_and_a_stack_of_one_layer_are_enough():
+    name = "scratch:map?image=16&patch=8&width=16&depth=1&heads=2"
+    model = models.load(name)
+    kind = Layerwise(reduction=16)
+    numbers = kind.numbers(model.encoder, name)
+    model.adapt(kind)
+    assert numbers == 2 * (2 * 16 + 1 + 16)
+    assert sum(w.numel() for w in model.encoder.parameters() if w.requires_grad) == numbers
 
 
 @pytest.mark.parametrize("term", ["", "wide", "deep?width=3", "layerwise?zero=1", "deep?layers=0"])

@@ -290,6 +290,7 @@ def compute_in_another_process(folder, rows_per_part, started):
     os._exit(len(pictures.read))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows_per_part", "together"), [(1024, False), (1, True)])
 def test_processes_compute_the_same_features_once(home, rows_per_part, together):
     """Few of them by one process while the others wait, many by all of them."""

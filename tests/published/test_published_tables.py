@@ -266,6 +266,7 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path, monkeypatch):
     assert [(table.paper, table.number) for table in published.tables()] == [("clip", 1)]
 
 
+@pytest.mark.slow
 def test_reading_needs_no_torch():
     code = (
         "import sys; from towers import published; published.tables(); "

@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from tests import made_up_book
 from towers import files, records
 
-pytestmark = pytest.mark.book
+pytestmark = pytest.mark.slow
 
 STALL = 18.0
 """Seconds; the start of a kernel among four busy processes takes some of them."""

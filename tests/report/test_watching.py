@@ -16,6 +16,7 @@ from towers.report.chapters import Chapter, failure, log_of
 SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_report_that_is_stopped_leaves_nothing_running(checkout, number):
     made_up_book.add(checkout, "first/slow", "import time; time.sleep(600)")

@@ -222,6 +222,7 @@ def test_all_but_the_last_chunk_go_back_without_synchronising():
     assert events == ["graph"]
 
 
+@pytest.mark.slow
 def test_two_ranks_with_ddp_and_the_sharded_loss_equal_one_process(tmp_path):
     multiprocessing.set_forkserver_preload(["torch.distributed.nn"])
     started = mp.start_processes(

@@ -14,6 +14,8 @@ from towers.experiments import chosen, fingerprints
 from towers.models import vocabularies
 from towers.training import runs
 
+pytestmark = pytest.mark.slow
+
 APART = {
     "training.logs": "writes down what has happened",
 }

@@ -57,6 +57,7 @@ def test_trains_from_scratch_on_scenes_and_goes_on_in_the_same_folder(recipe, ca
     assert loaded.embed == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [os.fsdecode(b"l\xe4ufe"), "läufe ☃"])
 def test_a_run_into_a_folder_that_the_terminal_cannot_name_ends_well(recipe, tmp_path, name):
     """Latin-1 bytes and snow on an ASCII terminal; the folder stands in every file of the run."""
@@ -129,6 +130,7 @@ def launched(recipe, folder, *argv):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_torchrun_starts_its_ranks(recipe, tmp_path):
     done = launched(recipe, tmp_path / "run")
     assert done.returncode == 0, done.stderr

@@ -100,6 +100,7 @@ def test_a_run_that_fails_says_why_in_its_own_words(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_submitit_runs_the_same_ranks(tmp_path, monkeypatch):
     job = launch.submit(RECIPE, tmp_path, 2, minutes=3, cluster="local", gpus=False)
     queued = launch.Queued(tmp_path, job)
@@ -120,6 +121,7 @@ def test_a_queued_run_that_fails_says_why(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_two_machines_that_meet_do_what_one_process_does(tmp_path):
     folder = tmp_path / "two"
     launch.write(RECIPE, folder)
@@ -162,6 +164,7 @@ def test_a_folder_where_somebody_else_trains_is_refused(tmp_path):
     assert not (tmp_path / "recipe.yaml").exists()
 
 
+@pytest.mark.slow
 def test_accelerate_launches_the_same(tmp_path):
     path = launch.write(RECIPE, tmp_path / "two")
     done = subprocess.run(

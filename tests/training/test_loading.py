@@ -334,6 +334,7 @@ class TestShards:
         with pytest.raises(BadImage, match="missing"):
             found._one(0, 1)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("workers", [0, 1])
     def test_a_disk_that_fails_stops_a_run_instead_of_changing_its_data(
         self, three, monkeypatch, workers

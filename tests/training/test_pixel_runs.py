@@ -65,6 +65,7 @@ def test_chunks_give_the_same_losses(tmp_path, text):
     assert losses(tmp_path / "0") == pytest.approx(losses(tmp_path / "3"), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_ranks_do_as_one_process_does(tmp_path):
     text = TEXTS["separate both packed"]
     ended = ranks.run(pixel_runs.weights, tmp_path / "two", text, ranks=2, **MIXED)

@@ -93,6 +93,7 @@ def test_full_sharding_divides_what_outlives_a_step():
     assert plan(dual, sharding="fsdp").memory == plan(dual).memory  # nobody to share with
 
 
+@pytest.mark.slow
 def test_full_sharding_holds_what_its_plan_says(tmp_path):
     """The most of weights and gradients that a real update has together, on each of two ranks."""
     ended = ranks.run(toy_runs.together, tmp_path, ranks=2)

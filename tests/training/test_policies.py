@@ -220,6 +220,7 @@ def test_a_dry_run_says_why_it_cannot_tell(tmp_path):
     assert "moves: expected a folder of transformers" in lines[-1]
 
 
+@pytest.mark.slow
 def test_two_ranks_move_adapters_as_one_process_does(tmp_path):
     ended = ranks.run(adapted, tmp_path / "two", ranks=2)
     assert [rank.code for rank in ended] == [0, 0], ended

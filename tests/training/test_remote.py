@@ -186,6 +186,7 @@ def test_another_shard_at_the_same_address_is_refused(three, server):
         data.read(np.arange(3), PICKS[:3])
 
 
+@pytest.mark.slow
 def test_a_run_whose_server_fails_stops_with_one_line_and_goes_on_as_if_it_had_not(three, server):
     def run(folder, workers=0):
         dual = toy_towers.trainable()

@@ -77,6 +77,7 @@ def test_a_run_cut_after_any_update_ends_as_if_it_had_not_been(monkeypatch, tmp_
     assert told(tmp_path) == told(whole)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(monkeypatch, tmp_path, whole):
     stopped(monkeypatch, tmp_path, 7, workers=2)
     train(tmp_path, workers=1)
@@ -277,6 +278,7 @@ def test_too_many_bad_samples_stop_a_run(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_stops_the_run_with_one_line(tmp_path, whole):
     (ended,) = ranks.run(toy_runs.losing_a_worker, tmp_path)
     assert ended.code == 1
@@ -313,6 +315,7 @@ def test_other_ways_to_learn_resume_exactly_too(monkeypatch, tmp_path, changes):
     assert ("objective" in changes) == hasattr(done.objective, "head")
 
 
+@pytest.mark.slow
 class TestTwoRanks:
     def test_see_the_same_batches_and_end_with_the_same_weights(self, tmp_path):
         """Dropout differs by rank and statistics by share, so that only a run without is equal."""

@@ -72,6 +72,7 @@ def test_none_is_no_fault_but_only_damaged_ones_are(tmp_path):
     assert len(said) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_run_without_a_whole_checkpoint_stops_and_keeps_its_log(tmp_path, count):
     train(tmp_path, steps=6)
@@ -125,6 +126,7 @@ def test_weights_that_are_no_numbers_are_not_kept(monkeypatch, tmp_path):
     assert states.Checkpoints(tmp_path / "checkpoints", 1).steps() == [3]
 
 
+@pytest.mark.slow
 def test_spread_weights_are_kept_as_they_stood_too(tmp_path):
     options = {"shard": True, "ranks": 2}
     ended = ranks.run(toy_runs.poisoned, tmp_path / "poisoned", 7, 1, **options)

@@ -10,7 +10,7 @@ import pytest
 from tests.training import ranks, toy_runs
 from towers.training import logs, processes, states
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SELDOM = 1000
 

@@ -364,6 +364,7 @@ def run(folder, **changes):
     return training.train(recipe, folder, dual=dual, source=source, progress=False, **given)
 
 
+@pytest.mark.slow
 def test_a_mixed_run_is_resumed_bit_by_bit(tmp_path, monkeypatch):
     run(tmp_path / "whole")
     update = loop.Trainer.update

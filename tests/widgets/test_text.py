@@ -17,6 +17,8 @@ from towers.widgets import text_explorer
 from towers.widgets.packing import shipped
 from towers.widgets.text import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 PAGE = (
     '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><body>{}'
 )

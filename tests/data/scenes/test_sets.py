@@ -190,6 +190,7 @@ def test_another_setting_is_another_digest():
     assert Scenes(10).digest == Scenes(10).digest
 
 
+@pytest.mark.slow
 def test_sets_and_items_travel_between_processes():
     scenes = Scenes(20, style="mixed", languages=ALL)
     scenes.digest  # cached values travel, too  # noqa: B018
