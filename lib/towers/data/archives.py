@@ -23,8 +23,9 @@ PATIENCE = 900.0
 KINDS = {
     "sdist": ("--no-binary=:all:", "--no-build-isolation"),
     "foreign wheel": (
-        "--only-binary=:all:", "--platform=manylinux_2_24_x86_64", "--python-version=3.11",
-        "--implementation=cp", "--abi=cp311",
+        "--only-binary=:all:", "--platform=manylinux_2_24_x86_64",
+        "--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp",
+        "--abi=cp311",
     ),
 }  # fmt: skip
 """What pip is told for each kind of source: a wheel of one machine serves all, as data."""

@@ -23,7 +23,7 @@ from towers.data.errors import DataError
 from towers.files import cache_home, locked, user_path
 from towers.progress import tqdm
 
-MAX_FILE = 64 * 2**20
+MAX_FILE = 128 * 2**20
 """Largest file that is unpacked, in bytes."""
 MAX_TOTAL = 2**30
 """Most that is unpacked from one package, in bytes; the stamps hold 230 MB."""

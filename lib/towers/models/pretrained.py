@@ -4,6 +4,7 @@ The names are::
 
     package:efficientnet-lite0     image tower from a package, nothing to download
     package:minilm                 text tower from a package, nothing to download
+    package:multilingual-e5-small  the same for a hundred languages; fetched when it is first used
     open_clip:ARCH/TAG             pair; TAG is one of open_clip's, a weight file, or random
     timm:NAME                      image tower with timm's weights
     timm:NAME/FILE                 the same with weights from a file, or random
@@ -32,6 +33,7 @@ from towers.models import (
     adapters,
     big_vision,
     checkpoints,
+    e5,
     family,
     libraries,
     packaged,
@@ -47,7 +49,7 @@ from towers.models.weights import check_keys
 AnyTower = ImageTower | TextTower | DualTower
 
 GRAMMAR = (
-    "package:efficientnet-lite0, package:minilm, open_clip:ARCH/TAG, timm:NAME[/FILE], "
+    "package:NAME, open_clip:ARCH/TAG, timm:NAME[/FILE], "
     "hf:NAME_OR_PATH, scratch:KIND?OPTIONS, shared:KIND?OPTIONS, "
     "big_vision:PATH or file:PATH"
 )
@@ -188,13 +190,12 @@ def _half(model: AnyTower, kind: type, name: str):
 def _package(
     name: str, package: str, *, resize: Resize | None = None, image: names.Size | None = None
 ) -> ImageTower | TextTower:
-    if package == "efficientnet-lite0":
-        return packaged.efficientnet_lite0(name, resize, image)
-    if package != "minilm":
-        raise ValueError(f"expected package:efficientnet-lite0 or package:minilm, got {name!r}")
+    make = names.pick(PACKAGES, package, "a package", name)
+    if make is packaged.efficientnet_lite0:
+        return make(name, resize, image)
     if resize or image:
-        raise ValueError(f"expected package:minilm without options, got {name!r}")
-    return packaged.minilm(name)
+        raise ValueError(f"expected package:{package} without options, got {name!r}")
+    return make(name)
 
 
 def _open_clip(
@@ -251,6 +252,11 @@ def _file(_: str, place: str) -> DualTower:
     return checkpoints.restore(header, tensors, image, text, str(path))
 
 
+PACKAGES = {
+    "efficientnet-lite0": packaged.efficientnet_lite0,
+    "minilm": packaged.minilm,
+    "multilingual-e5-small": e5.multilingual_e5_small,
+}
 SCHEMES: dict[str, Callable[..., AnyTower]] = {
     "package": _package,
     "open_clip": _open_clip,
