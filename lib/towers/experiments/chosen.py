@@ -43,6 +43,7 @@ CHOSEN = {
     "models.pretrained": {
         "models.adapters": _ADAPTERS,
         "models.big_vision": "big_vision:",
+        "models.e5": r"package:multilingual-e5-small\b|file:",
         "models.family": _FAMILY,
         "models.libraries": "open_clip:|timm:|file:",
         "models.packaged": "package:|file:",
