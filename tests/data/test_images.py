@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from towers.data import images
 from towers.data.containers import MAX_PARTS, orientation, pixels_only
 from towers.data.errors import BadImage, DataError
 from towers.data.images import image_type, on_white, open_image, shrink
@@ -255,7 +254,7 @@ def test_a_disk_that_fails_is_no_bad_picture(tmp_path, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(images, "_open_without_waiting", failing)
+        patch.setattr(os, "open", failing)
         patch.setattr(Path, "open", failing)
         patch.setattr(Path, "stat", lambda _: status)
         for read in (partial(open_image, path), Member(tar, 0, 9), partial(check, path)):

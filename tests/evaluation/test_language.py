@@ -261,7 +261,7 @@ def test_the_chapter_s_paper_scale_is_the_paper_s():
     chapter = experiments.resolve(experiments.get("clippo/language"), "paper", {})
     paper = clippo.listed()["CLIPPO"]
     recipe = training.Recipe(
-        chapter["image"], "shared:pixels", tuple(chapter["pictures"]), embed=chapter["embed"],
+        chapter["image"], "shared:pixels", tuple(chapter["pictures"]),
         **chapter["run_length"], **chapter["optimiser"],
     )  # fmt: skip
     assert (recipe.image, recipe.embed, recipe.steps) == (paper.image, 768, 100_000)

@@ -29,7 +29,7 @@ def dual():
 
 
 def plan(dual, **options):
-    given = {"batch": 64, "samples": 6_450, "precision": "fp32", "overhead": 0.0} | options
+    given = {"batch": 64, "seen": 6_450, "precision": "fp32", "overhead": 0.0} | options
     return training.plan(dual, **given)
 
 
@@ -155,7 +155,7 @@ def test_a_frozen_image_tower_works_in_every_update_unless_its_features_are_cach
 def test_the_laptops_step_takes_what_its_plan_says(dual):
     """All memory of a real update: weights, gradients, moments and the traced peak."""
     pair = models.dual(VIT, WORDS, 16).train()
-    made = plan(pair, batch=8, samples=80)
+    made = plan(pair, batch=8, seen=80)
     step = tracing.Step(pair)
     inputs = (torch.randn(8, 3, 32, 32), pair.text.tokenize(["word " * 50] * 8))
     got = tracing.measured(step, dict(tracing.state(step)), inputs, "fp32")
@@ -195,7 +195,7 @@ def test_the_assumptions_are_said(dual):
         ({"batch": 63, "ranks": 2}, "that they share evenly"),
         ({"batch": 1}, "a batch >= 2"),
         ({"ranks": 0}, "expected ranks >= 1"),
-        ({"samples": 63}, "samples for one batch"),
+        ({"seen": 63}, "samples for one batch"),
         ({"chunk": -1}, "chunk >= 0.*got 0.3 and -1"),
         ({"utilisation": 0.0}, r"utilisation in \(0, 1\]"),
         ({"utilisation": 1.1}, r"utilisation in \(0, 1\]"),

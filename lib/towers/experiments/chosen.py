@@ -74,7 +74,11 @@ CHOSEN = {
         "models.objectives": _WORDS,
     },
     "training.optimisers": {"training.adafactor": "adafactor"},
-    "training.runs": {"training.logs": "(?!)", "training.validation": r"validation\b"},
+    "training.runs": {
+        "models.resolution": "(run|file):",
+        "training.logs": "(?!)",
+        "training.validation": r"validation\b",
+    },
     "training.texts": {
         "data.sources": r"news\b",
         "training.lines": r"(sentences|parallel|backtranslation):|news\b",

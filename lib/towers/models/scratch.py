@@ -14,7 +14,7 @@
     scratch:map, scratch:pixels, scratch:words
         those of CLIPPO and its baselines, see `family`
 
-Each is a function below, whose keyword arguments are the options:
+Each is a function below, whose keyword arguments are the options::
 
     image           side of the pictures in pixels, a multiple of `patch`, of a ResNet of 32
     patch           side of a patch in pixels

@@ -366,7 +366,7 @@ def costs(models: Iterable[Model], accelerator: str = "A100-80GB") -> list[Measu
                 model.build(), model.batch, model.batch, ranks=DEVICES, accelerator=accelerator,
                 optimiser="adafactor", checkpointing=True,
             )  # fmt: skip
-        planned = replace(plans[key], model=model.name, samples=model.batch * model.steps)
+        planned = replace(plans[key], model=model.name, seen=model.batch * model.steps)
         rows += planned.records()
     return rows
 

@@ -227,7 +227,7 @@ def planned_pairs(amounts: Sequence[int], letters: str = "fg") -> list[Measureme
             accelerator=A6000,
         )  # fmt: skip
         for pairs in amounts:
-            run = replace(one, samples=pairs // BATCH * EPOCHS * BATCH)
+            run = replace(one, seen=pairs // BATCH * EPOCHS * BATCH)
             rows += run.records("updates", "hours", "memory per device (GB)", at={"pairs": pairs})
     return rows
 

@@ -82,7 +82,7 @@ class Plan:
         batch: pairs, or items, per update, over all ranks.
         precision: of the towers' arithmetic.
         parameters: trainable numbers.
-        samples: pairs, or items, seen in all.
+        seen: pairs, or items, in all.
         held: part of `MEMORY` -> bytes per device.
         flops: operations per update and device.
         utilisation: share of the peak that is reached, assumed.
@@ -96,7 +96,7 @@ class Plan:
     batch: int
     precision: str
     parameters: int
-    samples: int
+    seen: int
     held: Mapping[str, float]
     flops: float
     utilisation: float
@@ -106,7 +106,7 @@ class Plan:
     @property
     def steps(self) -> int:
         """Updates in all; samples that fill no batch are dropped."""
-        return self.samples // self.batch
+        return self.seen // self.batch
 
     @property
     def memory(self) -> float:
@@ -181,7 +181,7 @@ class Plan:
     def frame(self) -> pd.DataFrame:
         """One row a quantity: `quantity`, `value`, `unit`, and `how` it was counted."""
         rows = [
-            ("updates", self.steps, "", f"{self.samples:,} samples by {self.batch:,}"),
+            ("updates", self.steps, "", f"{self.seen:,} samples by {self.batch:,}"),
             ("trainable parameters", self.parameters / 1e6, "million", "counted"),
             *((part, self.held[part] / GB, "GB per device", how) for part, how in MEMORY.items()),
             ("memory", self.memory / GB, "GB per device", "sum of the above"),
@@ -197,7 +197,7 @@ class Plan:
 def plan(
     network: nn.Module,
     batch: int,
-    samples: int,
+    seen: int,
     *,
     item: Any = None,
     name: str = "",
@@ -220,7 +220,7 @@ def plan(
         network: a `DualTower`, trained by CLIP's loss; or a network of one argument, whose loss
             and labels are not counted. Best on the meta device, locked as it is to be trained.
         batch: pairs, or items, per update, over all ranks.
-        samples: to see in all: the data's size times the epochs.
+        seen: pairs, or items, in all: the data's size times the epochs.
         item: input of one item, for a network that is no pair.
         name: in records; the pair's own, if empty.
         ranks: devices.
@@ -246,7 +246,7 @@ def plan(
     """
     device, pair = _device(accelerator, precision), isinstance(network, DualTower)
     name = name or (network.name if pair else type(network).__name__)
-    _check(network, name, batch, samples, ranks, chunk, utilisation, sharding, optimiser)
+    _check(network, name, batch, seen, ranks, chunk, utilisation, sharding, optimiser)
     share = batch // ranks
     part = min(chunk, share) or share
     traced = trace(network, part, precision, item=item, cached=cached, checkpointing=checkpointing)
@@ -261,7 +261,7 @@ def plan(
         "overhead": overhead,
     }
     return Plan(
-        name, device, ranks, batch, precision, _trained(network), samples, held,
+        name, device, ranks, batch, precision, _trained(network), seen, held,
         (traced.flops + again) * share / part + products, utilisation,
         device.dollars if dollars is None else dollars, cached,
     )  # fmt: skip
@@ -300,15 +300,15 @@ def _device(accelerator: str | Accelerator, precision: str) -> Accelerator:
 
 
 def _check(
-    network: nn.Module, name: str, batch: int, samples: int, ranks: int, chunk: int,
+    network: nn.Module, name: str, batch: int, seen: int, ranks: int, chunk: int,
     utilisation: float, sharding: str, optimiser: str,
 ) -> None:  # fmt: skip
     """Refuse what no run can be."""
     pair = isinstance(network, DualTower)
-    if ranks < 1 or batch < 1 + pair or batch % ranks or samples < batch:
+    if ranks < 1 or batch < 1 + pair or batch % ranks or seen < batch:
         raise ValueError(
             f"expected ranks >= 1, a batch >= {1 + pair} that they share evenly, and samples for "
-            f"one batch, got {ranks} ranks, batch {batch} and {samples} samples"
+            f"one batch, got {ranks} ranks, batch {batch} and {seen} samples"
         )
     if chunk < 0 or (chunk and not pair) or not 0 < utilisation <= 1:
         raise ValueError(
