@@ -173,6 +173,7 @@ def test_the_vocabularies_that_the_prose_quotes_are_made_at_every_scale(scale):
     assert {int(size.replace(",", "")) for size in quoted} == set(made)
 
 
+@pytest.mark.slow
 def test_the_paper_s_scale_stops_at_once_where_its_data_are_missing():
     """What is read first there is no collection that comes with the house."""
     chapter = resolve(experiments.get("clippo/languages"), "paper")

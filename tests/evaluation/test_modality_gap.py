@@ -44,6 +44,7 @@ def test_two_samples_of_one_distribution_may_have_no_gap(embed):
     assert np.mean([row.low == 0 for row in rows]) >= 0.85  # 95 % of many samples
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_gap_is_as_wide_as_gaps_scatter():
     """Over many samples of two distributions that lie apart; widths are those of 1.96 deviations
     up to the noise of 60 samples."""

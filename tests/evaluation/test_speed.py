@@ -176,6 +176,7 @@ def test_the_command_refuses_before_it_measures(capsys):
 
 
 @pytest.mark.parametrize("name", speed.names())
+@pytest.mark.slow
 def test_every_row_runs_and_agrees(name):
     found = speed.compare(name, "smoke", 1)
     assert found.agreed

@@ -96,6 +96,7 @@ def test_a_probe_is_scored_by_the_metric_of_the_card(monkeypatch):
     assert (ranked.metric, ranked.chance) == ("ROC AUC", 0.5)
 
 
+@pytest.mark.slow
 def test_of_items_with_several_classes_each_is_learnt_for_itself(monkeypatch):
     made = toy_towers.collection([()] * 40)
     kinds = [("a",), ("a", "b"), (), ("b", "c")] * 10

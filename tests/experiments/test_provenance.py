@@ -51,6 +51,7 @@ def test_versions_are_those_that_are_imported():
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
+@pytest.mark.slow
 def test_peak_memory_grows_with_what_is_held():
     before = provenance.peak_memory_bytes()
     held = bytearray(os.urandom(1) * (before + 50 * 2**20))

@@ -154,11 +154,13 @@ def test_experiments(stale, name, must, must_not):
     assert stale([name], must | must_not) == must
 
 
+@pytest.mark.slow
 def test_what_computes_nothing_leaves_every_experiment_fresh(stale):
     names = ("cli.py", "listing.py", "report/book.py", "files.py", "experiments/execution.py")
     assert stale(names, experiments.find()) == set()
 
 
+@pytest.mark.slow
 def test_a_new_card_leaves_every_experiment_fresh(package, before):
     card = package / "data/cards/brand-new-set.yaml"
     card.write_text("reader: bundled:digits\nmetric: accuracy\n")

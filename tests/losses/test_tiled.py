@@ -23,6 +23,7 @@ torch.set_num_threads(1)
     noise=st.floats(0, 10),
     seed=st.integers(0, 2**31 - 1),
 )
+@pytest.mark.slow
 def test_any_batch_and_tile_has_the_dense_value_and_gradients(
     batch, embed, tile, scale, noise, seed
 ):

@@ -149,6 +149,7 @@ class TestScoresByName:
         assert (both["low"], both["high"]) == intervals.bootstrap(hits, seed=1)
 
     @pytest.mark.parametrize("name", scores.RANKINGS)
+    @pytest.mark.slow
     def test_rankings_take_one_class_an_item_or_several(self, name):
         rng = np.random.default_rng(0)
         given, labels = rng.normal(size=(50, 3)), rng.integers(0, 3, 50)

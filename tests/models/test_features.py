@@ -349,6 +349,7 @@ class Photographs:
     ("name", "least"),
     [("package:efficientnet-lite0", 0.995), ("package:minilm", 0.9995)],
 )
+@pytest.mark.slow
 def test_bfloat16_features_agree_with_float32(home, name, least):
     """Measured: 0.997 at the lowest on 20 photographs, 0.991 on stamps, 0.9999 on sentences."""
     tower = models.load(name)

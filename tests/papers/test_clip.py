@@ -147,6 +147,7 @@ def test_open_clips_defaults_share_adam_and_not_the_batch():
         assert theirs[family, "Batch size"] != table.value(family, hyperparameter="Batch size")
 
 
+@pytest.mark.slow
 def test_the_reached_share_of_the_peak_follows_from_days_and_devices():
     rows = {(row.model, row.metric): row.value for row in clip.costs()}
     assert {model for model, _ in rows} == {"RN50x64", "ViT-L/14"}

@@ -88,6 +88,7 @@ def values(rows):
     return {(row.model, row.metric, *row.at.values()): row.value for row in rows}
 
 
+@pytest.mark.slow
 def test_the_papers_runs_are_planned():
     rows = clippo.planned()
     found = values(rows)

@@ -27,6 +27,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_neither_tower_meets_the_other_before_they_are_aligned():
     image, text = lilt.apart(f"{IMAGE}16", f"{TEXT}16", WORLD, SHORT, SHORT)
     assert image.startswith("run:")

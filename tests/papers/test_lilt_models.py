@@ -72,6 +72,7 @@ def test_full_training_moves_all_and_lit_a_little_more_than_half():
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
+@pytest.mark.slow
 def test_all_rows_are_built_without_memory(size):
     rows = lilt_models.configurations(size)
     assert "".join(rows) == "abcdefghijklm"
@@ -96,6 +97,7 @@ def test_another_size_is_refused():
         lilt_models.configurations("huge")
 
 
+@pytest.mark.slow
 def test_the_papers_runs_are_planned():
     rows = lilt_models.planned("aghk")
     found = {(row.model, row.metric): row.value for row in rows}

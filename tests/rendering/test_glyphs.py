@@ -44,6 +44,7 @@ def test_plane_0_is_the_hex_file():
         assert unifont().columns[unifont().number[point]].tolist() == expected, hex(point)
 
 
+@pytest.mark.slow
 def test_outlines_drawn_at_16_pixels_are_the_bitmaps_but_for_where_some_marks_stand():
     drawn = read_outlines(sources.fetch("unifont-outlines") / "unifont.otf")
     known = read_hex(sources.fetch("unifont") / "unifont.hex")

@@ -144,6 +144,7 @@ def both(folder):
     return [line["loss"] for name in ("answers", "task") for line in logs.read(folder / name)]
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_as_one_process_does(tmp_path):
     two = ranks.run(both, tmp_path / "two", ranks=2)
     assert [each.code for each in two] == [0, 0], two[0].said

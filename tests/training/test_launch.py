@@ -64,6 +64,7 @@ def test_a_folder_without_a_run_has_nothing_to_attach_to(tmp_path):
         launch.attach(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_ranks_stopped_and_resumed_end_where_one_process_does(tmp_path):
     long = dataclasses.replace(RECIPE, steps=4000, checkpoint_every=4000)
     started = launch.start(long, tmp_path / "long", 2)
@@ -93,6 +94,7 @@ def test_two_ranks_stopped_and_resumed_end_where_one_process_does(tmp_path):
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_in_its_own_words(tmp_path):
     failing = dataclasses.replace(RECIPE, data=("scenes:train?count=64&size=48",), lr=1e30)
     with pytest.raises(training.TrainingFailed, match="finite") as error:
@@ -110,6 +112,7 @@ def test_submitit_runs_the_same_ranks(tmp_path, monkeypatch):
     assert job.results() == [8, 8]
 
 
+@pytest.mark.slow
 def test_a_queued_run_that_fails_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(launch.Queued, "look", 0.1)
     failing = dataclasses.replace(RECIPE, lr=1e30)

@@ -61,6 +61,7 @@ def test_pairs_that_begin_alike_do_not_share_their_towers():
     assert training.pair(begins).checksum == before
 
 
+@pytest.mark.slow
 def test_a_chain_of_runs_is_trained_and_found_again(trained):
     begins = replace(LATER, image=training.named(WORDS))
     further = replace(begins, image=training.named(begins), steps=3, policy="everything")
@@ -74,6 +75,7 @@ def test_a_chain_of_runs_is_trained_and_found_again(trained):
 
 
 @pytest.mark.parametrize("code", ["the same", "edited"])
+@pytest.mark.slow
 def test_what_a_run_begins_with_is_in_its_key(monkeypatch, code):
     begins = replace(LATER, image=training.named(WORDS))
     done = training.train(begins)

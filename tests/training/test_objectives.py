@@ -192,6 +192,7 @@ def test_a_teacher_s_features_are_told_without_their_mean(toys):
     assert told(keys).numpy() == pytest.approx(seen[[7, 150]], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_student_comes_to_see_as_its_teacher_does(toys):
     wanted = models.features(models.image_tower(TEACHER), toys["unseen"], dtype="fp32")
     done = training.train(DISTILS, progress=False)

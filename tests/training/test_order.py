@@ -26,6 +26,7 @@ def test_a_point_of_a_permutation_does_not_depend_on_its_company():
 
 
 @pytest.mark.parametrize("count", [5, 16, 37])
+@pytest.mark.slow
 def test_every_row_comes_first_equally_often_and_pairs_of_places_are_independent(count):
     draws = np.array([permuted(np.arange(2), count, key(seed)) for seed in range(4000)])
     first = np.bincount(draws[:, 0], minlength=count)

@@ -171,6 +171,7 @@ def test_the_laptops_step_takes_what_its_plan_says(dual):
     assert made.held["activations"] == got.peak
 
 
+@pytest.mark.slow
 def test_the_paper_plan_reads_like_the_paper():
     """Section 2.5: 12 days on 256 V100 for ViT-L/14; a fifth of the peak is what they reached."""
     model = clip.MODELS["ViT-L/14"]

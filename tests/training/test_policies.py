@@ -162,6 +162,7 @@ def test_features_of_a_tower_that_moves_are_not_cached(tmp_path):
         training.train(made, tmp_path, progress=False)
 
 
+@pytest.mark.slow
 def test_before_the_descent_adapters_are_there(tmp_path):
     made = recipe("layerwise", image=VIT, text="package:minilm", schedule="reciprocal-sqrt",
                   warmup=4)  # fmt: skip
@@ -178,6 +179,7 @@ def test_before_the_descent_adapters_are_there(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_planned_memory_and_work_fall_with_what_moves():
     """The paper's own run: full training, layerwise adapters, layer norms."""
     rows = lilt_models.configurations()
