@@ -206,11 +206,11 @@ def test_deep_adapters_keep_the_layer_scale_of_the_last_layer():
     import timm
 
     torch.manual_seed(0)
-    network = timm.create_model("deit3_small_patch16_224", img_size=32, num_classes=0, depth=2)
+    network = timm.create_model("deit3_small_patch16_224", img_size=32, num_classes=0, depth=3)
     with torch.no_grad():
         network.blocks[-1].ls1.gamma.fill_(0.25)
     Deep().insert(network, "deit3")
-    assert len(network.blocks) == 3
+    assert len(network.blocks) == 4
     assert network.blocks[-1].ls1.gamma.unique().item() == 0.25
     assert network.blocks[-1].norm1.weight.unique().item() == 1
 

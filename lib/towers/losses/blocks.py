@@ -82,7 +82,7 @@ class Sums:
         return bits.sum() / BITS
 
     def errors(
-        self, queries: Tensor, keys: Tensor, tile: int, first: int = 0
+        self, queries: Tensor, keys: Tensor, tile: int, first: int
     ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Tiles of the two softmaxes' sum, less 2 at the pairs: how `nats` depends on each logit.
 
