@@ -159,6 +159,12 @@ class TestScoresByName:
         assert (one["value"], one["chance"]) == (several["value"], several["chance"])
         assert scores.value(name, given, labels) == one["value"]
         assert one["chance"] < one["low"] < one["value"] < one["high"]
+        ends = intervals.bootstrap(
+            np.arange(50.0),
+            lambda rows: scores.value(name, given[rows.astype(int)], labels[rows.astype(int)]),
+            strata=labels,
+        )
+        assert (one["low"], one["high"]) == ends  # each class keeps its number of items
         draws = score(name, np.stack([given, -given]), labels)
         other = scores.RANKINGS[name][1](-given, np.eye(3)[labels])
         assert draws["value"] == pytest.approx((one["value"] + other) / 2)
@@ -180,10 +186,13 @@ class TestScoresByName:
         lambda: mean_average_precision([[np.nan]], [[True]]),
         lambda: mean_average_precision([[0.5]], [[False]]),
         lambda: mean_average_precision([[0.5]], [[2]]),
+        lambda: mean_average_precision([[0.5], [0.2]], [[2], [1]]),
+        lambda: mean_average_precision([[0.5], [np.nan]], [[True], [False]]),
         lambda: mean_average_precision([[0.5]], [[True, False]]),
         lambda: eleven_point_average_precision([np.nan], [True]),
         lambda: eleven_point_map([0.5], [True]),
         lambda: roc_auc([[0.5]], [[True]]),
+        lambda: roc_auc([[0.5, 0.2], [0.3, 0.1]], [[1, 0], [1, 0]]),
     ],
 )
 def test_bad_input_is_one_line(call):
