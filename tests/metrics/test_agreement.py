@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as peer
 
-from towers.metrics import agreement, f1, matthews, spearman
+from towers.metrics import agreement, f1, matthews, pearson, spearman
 
 EXACT = 1e-12  # a few float64 operations in another order
 
@@ -85,14 +85,31 @@ def test_vectors_that_do_not_fit_are_refused(metric):
 
 def test_scores_that_are_not_finite_are_refused():
     for scores, targets in (([0.0, np.nan], [0.0, 1.0]), ([0.0, 1.0], [0.0, np.nan])):
-        with pytest.raises(ValueError, match="expected finite scores"):
-            spearman(np.array(scores), np.array(targets))
+        for metric in (spearman, pearson):
+            with pytest.raises(ValueError, match="expected finite scores"):
+                metric(np.array(scores), np.array(targets))
 
 
 def test_two_items_that_agree_agree_wholly():
     assert matthews(np.array([0, 1]), np.array([0, 1])) == pytest.approx(1)
     assert f1(np.array([0, 1]), np.array([0, 1])) == 1
     assert spearman(np.array([0.1, 0.2]), np.array([5.0, 7.0])) == pytest.approx(1)
+
+
+@given(seeds)
+def test_units_do_not_matter_to_a_correlation_and_rounding_takes_none_beyond_one(seed):
+    first, second = np.random.default_rng(seed).normal(size=(2, 20))
+    peers = stats.pearsonr(first, second).statistic
+    assert pearson(1e-9 * first, 1e9 * second) == pytest.approx(peers, abs=EXACT)
+    assert pearson(first, 3 * first + 1) <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.0, 1e9])
+def test_what_varies_by_rounding_alone_correlates_with_nothing(value):
+    still = np.full(100, value)
+    assert pearson(still, np.arange(100.0)) == pearson(np.arange(100.0), still) == 0
+    still[7] = np.nextafter(value, np.inf) if value else 0
+    assert pearson(still, np.arange(100.0)) == 0
 
 
 def test_rounding_never_takes_a_correlation_beyond_minus_one():

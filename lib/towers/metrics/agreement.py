@@ -52,11 +52,10 @@ def pearson(first: Float[np.ndarray, " items"], second: Float[np.ndarray, " item
         ValueError: lengths differ, there is no item, or something is not finite.
     """
     sides = _finite(first, second)
+    if any(np.ptp(side) <= np.finfo(float).eps * np.abs(side).max() for side in sides):
+        return 0.0
     first, second = (side - side.mean() for side in sides)
     spreads = np.linalg.norm(first), np.linalg.norm(second)
-    largest = max(np.abs(side).max() for side in sides)
-    if min(spreads) <= np.finfo(float).eps * largest:
-        return 0.0
     return float(np.clip(first @ second / np.prod(spreads), -1, 1))
 
 
