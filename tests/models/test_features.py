@@ -164,15 +164,24 @@ def test_equal_pictures_are_computed_once(home):
     assert np.array_equal(rows[3], rows[1])
 
 
+class Broken(Colours):
+    def image(self, index, scaled=None):
+        if len(self.read) == 9:
+            raise KeyboardInterrupt
+        return super().image(index)
+
+
+def test_within_a_part_so_many_rows_are_kept_at_a_time(home, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_PER_FILE", 4)
+    broken, pictures = Broken(11), Colours(11)
+    with pytest.raises(KeyboardInterrupt):
+        features(small_image_tower(), broken, batch=1, dtype="fp32", progress=False)
+    features(small_image_tower(), pictures, dtype="fp32", progress=False)
+    assert sorted(pictures.read) == [8, 9, 10]
+
+
 def test_an_interrupted_call_goes_on_where_it_was(home, monkeypatch):
     monkeypatch.setattr(module, "ROWS_PER_PART", 1)
-
-    class Broken(Colours):
-        def image(self, index, scaled=None):
-            if len(self.read) == 9:
-                raise KeyboardInterrupt
-            return super().image(index)
-
     broken, pictures = Broken(11), Colours(11)
     with pytest.raises(KeyboardInterrupt):
         features(small_image_tower(), broken, batch=1, dtype="fp32", progress=False)

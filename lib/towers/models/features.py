@@ -38,7 +38,7 @@ CODE = "towers.models.features"
 """What computes, beside the tower's own modules."""
 
 ROWS_PER_FILE = 4096
-"""Files of fewer rows are joined by the next one that is written."""
+"""So many new rows are kept at a time; files of fewer are joined by the next one written."""
 ROWS_PER_PART = 1024
 """With twice as many new rows or more, processes that want the same ones share the work."""
 DIGITS = "0123456789abcdef"
@@ -77,10 +77,10 @@ def features(
 ) -> Float[np.ndarray, "inputs width"]:
     """Features of all inputs by a frozen tower, in their order, from the cache if they are there.
 
-    Only what the cache lacks is computed, and kept part by part, so that an interrupted call goes
-    on where it was. Processes that ask for the same features at the same time share the work: each
-    computes the parts that no other is at. A row may differ by rounding with the batch it was
-    computed in.
+    Only what the cache lacks is computed, and kept every few thousand rows, so that an interrupted
+    call goes on where it was. Processes that ask for the same features at the same time share the
+    work: each computes the parts that no other is at. A row may differ by rounding with the batch
+    it was computed in.
     A picture that cannot be read, though its collection was loaded, gets the features of a white
     page, which are not kept; a line on standard error counts such pictures.
 
@@ -119,13 +119,16 @@ def features(
             for part in _shared(folder, _parts(missing)):
                 with files.cache_lock(folder):
                     rows |= _stored(folder, tower.width, drop=True)
-                chosen = [distinct[key] for key in part - rows.keys()]
-                chosen.sort(key=lambda index: _first(inputs[index]) if of_texts else index)
-                computed = _rows(tower, chosen, prepared, batch, dtype, bar)
-                rows |= zip([keys[index] for index in chosen], computed, strict=True)
-                good = [index not in bad for index in chosen]
-                _keep(folder, [keys[index] for index in chosen if index not in bad], computed[good])
-                bar.update(len(part) - len(chosen))
+                left = [distinct[key] for key in part - rows.keys()]
+                left.sort(key=lambda index: _first(inputs[index]) if of_texts else index)
+                bar.update(len(part) - len(left))
+                for start in range(0, len(left), ROWS_PER_FILE):
+                    chosen = left[start : start + ROWS_PER_FILE]
+                    computed = _rows(tower, chosen, prepared, batch, dtype, bar)
+                    rows |= zip([keys[index] for index in chosen], computed, strict=True)
+                    good = [index not in bad for index in chosen]
+                    fresh = [keys[index] for index in chosen if index not in bad]
+                    _keep(folder, fresh, computed[good])
         _report(bad, len(distinct), tower)
     return np.stack([rows[key] for key in keys]) if keys else np.empty((0, tower.width), np.float32)
 
