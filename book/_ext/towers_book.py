@@ -56,7 +56,7 @@ class VerdictsRole(RecordRole):
 
     def look_up(self) -> tuple[str, str]:
         """How far the book is with a paper, and where that is counted."""
-        return report.verdicts_text(self.text), "counted from the claims ledger"
+        return report.verdicts_text(self.text, shown_scale()), "counted from the claims ledger"
 
 
 class Generated(SphinxDirective):

@@ -6,11 +6,13 @@ Exit codes: 0 done, 1 something failed or is missing, 2 a wrong command, 130 and
 import argparse
 import contextlib
 import importlib.metadata
+import json
 import os
 import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,25 @@ def _list(arguments: argparse.Namespace) -> None:
     from towers import listing
 
     print(listing.experiments(arguments.scale, arguments.results, as_json=arguments.json))
+
+
+@_command(
+    "claims", "Show what became of the papers' claims", "towers claims --paper clippo",
+    _scale(), RESULTS, _switch("--json", "with rules and records, for machines"),
+    _option("--paper", metavar="PAPER", help="only its claims, for example clip"),
+)  # fmt: skip
+def _claims(arguments: argparse.Namespace) -> None:
+    from towers import listing
+    from towers.report import verdicts
+
+    rows = verdicts.table(arguments.scale, arguments.results, arguments.paper)
+    if arguments.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    cells = [(row["paper"], row["item"], row["verdict"], row["experiment"] or "-") for row in rows]
+    print(listing.table(cells, ("PAPER", "ITEM", "VERDICT", "EXPERIMENT")))
+    counts = Counter(row["verdict"] for row in rows)
+    print(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
 
 
 @_command(

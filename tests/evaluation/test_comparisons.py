@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from towers import metrics
 from towers.evaluation import comparisons
 from towers.metrics import intervals
 from towers.records import Measurement
@@ -114,6 +115,10 @@ def test_seeds_of_models_that_share_no_data_are_refused():
             comparisons.gains_over_seeds(of_seeds(), "a", second, [wanted])
 
 
+def gains(ours, theirs):
+    return comparisons.gains({0: ours}, {0: theirs}, model="a", over="b", data="d")
+
+
 def asked(metric, hits, groups=None, **conditions):
     groups = groups or [str(row) for row in range(len(hits))]
     return pd.DataFrame({"metric": metric, "group": groups, "hit": hits, **conditions})
@@ -123,11 +128,15 @@ def test_a_gain_is_paired():
     """Each is right in half of 40 queries, one of them in one more: sure, as all others agree."""
     base = [1.0, 0.0] * 20
     ahead = [1.0] * 8 + base[8:]
-    (row,) = comparisons.gains(asked("m", ahead), asked("m", base), model="a", over="b", data="d")
+    (row,) = comparisons.gains(
+        {0: asked("m", ahead)}, {0: asked("m", base)}, model="a", over="b", data="d"
+    )
     assert (row.model, row.metric, row.at, row.n) == ("a", "m gain", {"over": "b"}, 40)
     assert row.value == pytest.approx(0.1)
     assert 0 < row.low < row.high < 0.25  # two separate intervals would reach 0.1 +- 0.22
-    (same,) = comparisons.gains(asked("m", base), asked("m", base), model="a", over="b", data="d")
+    (same,) = comparisons.gains(
+        {0: asked("m", base)}, {0: asked("m", base)}, model="a", over="b", data="d"
+    )
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
@@ -135,10 +144,26 @@ def test_queries_under_other_conditions_are_compared_apart():
     ours, theirs = [1.0, 1.0], [0.0, 1.0]
     both = pd.concat([asked("m", ours, k=1), asked("m", ours, prompt="photo")])
     other = pd.concat([asked("m", ours, prompt="photo"), asked("m", theirs, k=1)])
-    rows = comparisons.gains(both, other, model="a", over="b", data="d")
+    rows = gains(both, other)
     assert [(row.at, row.value) for row in rows] == [
         ({"k": 1, "over": "b"}, 0.5), ({"prompt": "photo", "over": "b"}, 0.0),
     ]  # fmt: skip
+
+
+def test_several_seeds_have_an_interval_together():
+    draws = np.random.default_rng(0)
+    ours, theirs = (
+        {seed: asked("m", draws.random(30), list("abc") * 10, k=1) for seed in (4, 7, 9)}
+        for _ in range(2)
+    )
+    *single, whole = comparisons.gains(ours, theirs, model="a", over="b", data="d")
+    alone = comparisons.gains({7: ours[7]}, {7: theirs[7]}, model="a", over="b", data="d")
+    assert [row.seed for row in single] == [4, 7, 9]
+    assert alone == single[1:2]
+    apart = np.stack([ours[seed].hit - theirs[seed].hit for seed in ours])
+    assert (whole.seed, whole.n, whole.at) == (None, 30, {"k": 1, "seeds": 3, "over": "b"})
+    assert whole.value == pytest.approx(apart.mean())
+    assert (whole.low, whole.high) == metrics.crossed(apart, groups=np.array(list("abc") * 10))
 
 
 def test_groups_are_drawn_together():
@@ -152,6 +177,11 @@ def test_groups_are_drawn_together():
 
 def test_other_queries_are_refused():
     first = asked("m", [1.0, 0.0])
-    for second in (asked("m", [1.0, 0.0], ["0", "2"]), asked("n", [1.0, 0.0])):
+    for second in (
+        asked("m", [1.0, 0.0], ["0", "2"]), asked("n", [1.0, 0.0]), asked("m", [1.0])
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="expected a and b on the same queries of"):
-            comparisons.gains(first, second, model="a", over="b", data="d")
+            gains(first, second)
+    both = {0: first, 1: asked("m", [1.0, 0.0, 1.0])}
+    with pytest.raises(ValueError, match="with every seed, got 2, 2, 3, 3"):
+        comparisons.gains(both, both, model="a", over="b", data="d")

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tests import toy_towers
+from towers import metrics
 from towers.evaluation import retrieval, tasks
 from towers.metrics import intervals
 
@@ -119,6 +120,38 @@ def test_seeds_are_averaged_first():
     assert table.shape == (40, 4)
     each = [tasks.answers(hits(0.5, seed=seed), "few") for seed in (0, 2)]
     assert np.allclose(table, (each[0] + each[1]) / 2)
+
+
+def of_three_seeds(**options):
+    return pd.concat([
+        frame.assign(seed=seed)
+        for seed in (2, 5, 8)
+        for frame in (hits(0.5, seed=seed, **options), hits(0.4, "many", seed=seed + 50, **options))
+    ])  # fmt: skip
+
+
+def test_the_interval_of_several_seeds_is_over_seeds_and_pictures():
+    frame = of_three_seeds()
+    rows = tasks.compare(frame, "few", "many", "toys")
+    means = frame.groupby(["model", "seed", "item"]).hit.mean().unstack()
+    apart = (means.loc["few"] - means.loc["many"]).to_numpy()
+    gain = found(rows)["recall gain"]
+    assert gain.at == {"k": 10, "over": "many", "seeds": 3, "averaged": "tasks"}
+    assert gain.value == pytest.approx(apart.mean())
+    assert (gain.low, gain.high) == pytest.approx(metrics.crossed(apart))
+    single = next(row for row in rows if "direction" in row.at)
+    part = frame[(frame.language == "ru") & (frame.direction == WAYS[0])]
+    table = part.pivot_table(index=["model", "seed"], columns="item", values="hit")
+    apart = (table.loc["few"] - table.loc["many"]).to_numpy()
+    assert (single.low, single.high) == pytest.approx(metrics.crossed(apart))
+
+
+def test_with_several_seeds_too_each_task_counts_once():
+    frame = of_three_seeds(missing={("ko", item) for item in range(30)})
+    gain = found(tasks.compare(frame, "few", "many", "toys"))["recall gain"]
+    means = frame.groupby(["model", "language", "direction"]).hit.mean()
+    assert gain.value == pytest.approx((means["few"] - means["many"]).mean())
+    assert gain.low < gain.value < gain.high
 
 
 def test_each_task_has_its_own_record():

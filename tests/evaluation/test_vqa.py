@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from towers.data.questions import Asked, Questions
-from towers.evaluation import vqa
+from towers.evaluation import comparisons, vqa
 
 
 def questions(*asked):
@@ -40,7 +40,7 @@ def test_the_majority_answer_may_be_that_of_the_very_question():
         vqa.majority(train, ASKED, by="text")
 
 
-def test_accuracy_and_gain_by_kind():
+def test_accuracy_by_kind():
     given = {vqa.MAJORITY: vqa.majority(TRAIN, ASKED), "model": ["yes", "red", "no", "red"]}
     found = vqa.evaluate(ASKED, given, data="here")
     rows = {(r.model, r.metric, r.at["kind"]): r for r in found}
@@ -48,12 +48,21 @@ def test_accuracy_and_gain_by_kind():
     assert rows["model", "accuracy", "other"].value == 0.5
     assert rows["model", "accuracy", "overall"].value == 0.75
     assert rows[vqa.MAJORITY, "accuracy", "overall"].value == 0.5
-    gain = rows["model", "accuracy gain", "yes/no"]
-    assert (gain.value, gain.n, gain.at["over"]) == (0.5, 2, vqa.MAJORITY)
-    assert (vqa.MAJORITY, "accuracy gain", "yes/no") not in rows
-    assert len(rows) == len(found) == 3 * 3
-    with pytest.raises(ValueError, match="answers of guesses, got none"):
-        vqa.evaluate(ASKED, {"model": given["model"]}, data="here", baselines=["guesses"])
+    assert rows["model", "accuracy", "yes/no"].n == 2
+    assert len(rows) == len(found) == 2 * 3
+
+
+def test_hits_are_compared_question_by_question():
+    ours, theirs = (
+        vqa.hits(ASKED, answers)
+        for answers in (["yes", "red", "no", "red"], vqa.majority(TRAIN, ASKED))
+    )
+    rows = comparisons.gains({0: ours}, {0: theirs}, model="model", over="base", data="here")
+    gained = {row.at["kind"]: (row.metric, row.value, row.n) for row in rows}
+    assert gained["yes/no"] == ("accuracy gain", 0.5, 2)
+    assert gained[vqa.OVERALL] == ("accuracy gain", 0.25, 4)
+    with pytest.raises(ValueError, match="4"):
+        vqa.hits(ASKED, ["yes"])
 
 
 def test_intervals_draw_whole_pictures():
@@ -64,7 +73,7 @@ def test_intervals_draw_whole_pictures():
     widths = [
         row.high - row.low
         for asked in (many, lone)
-        for row in vqa.evaluate(questions(*asked), given, data="here", baselines=())
+        for row in vqa.evaluate(questions(*asked), given, data="here")
         if row.at["kind"] == "other"
     ]
     assert widths[0] == pytest.approx(widths[1] * np.sqrt(20), rel=0.25)

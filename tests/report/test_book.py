@@ -88,12 +88,12 @@ def test_how_far_a_paper_is_is_counted_from_chapters_and_claims(checkout):
     made_up_book.add(checkout, "clip/tiny")
     row = "- {{id: clip-table-{0}, paper: clip, item: Table {0}, section: S, claim: C, note: N, "
     row += "experiment: clip/tiny, verdict: {1}}}\n"
-    verdicts = enumerate(("partly", "partly", "reproduced"), 1)
+    verdicts = enumerate(("not run", "not run", "illustration"), 1)
     claims = "".join(row.format(*pair) for pair in verdicts)
     files.atomic_write(checkout / "book/claims.yaml", claims)
-    words = "1 chapter; of 3 tables and figures 1 reproduced, 2 partly"
-    assert pages.verdicts_text("clip") == words
-    assert pages.verdicts_text("lilt") == "to come"
+    words = "1 chapter; of 3 tables and figures 2 not run, 1 illustration"
+    assert pages.verdicts_text("clip", "laptop") == words
+    assert pages.verdicts_text("lilt", "laptop") == "to come"
 
 
 def test_a_page_shows_the_run_and_its_provenance(checkout, page):

@@ -45,7 +45,7 @@ CLAIM = """\
   section: Section 3
   claim: Something.
   experiment: {name}
-  verdict: partly
+  rules: [{{says: It is, record: m; r; value, expect: above 0, over: items}}]
   note: Ours.
 """
 LIBRARY = "# Library\n" + "".join(
@@ -149,7 +149,7 @@ def test_other_pages_say_what_has_not_run(made):
     page = made.page("intro")
     for name in ("second/fails", "second/after", "second/hangs"):
         assert f"{name}: (not run yet)" in page
-    assert "of 5 tables and figures 5 partly" in page
+    assert "of 5 tables and figures 5 not run" in page
     assert re.search(r"second/fails smoke (– ){4}never run; its last run failed on", page)
 
 

@@ -34,11 +34,12 @@ OTHERS = {
     "validation": ("z",), "cache_features": True, "optimiser": "adafactor",
     "text_pairs": ("captions:x",), "text_share": 0.5, "policy": "bitfit",
     "dropout": 0.5, "apart": ("toys",), "most": 9, "teacher": "another",
+    "penalties": (1.0, 0.1),
 }  # fmt: skip
 FIRST = {
     "teacher": {"objective": "distillation", "teacher": "one", "text_pairs": (), "text_share": 0},
     "head_rate": {"objective": "captions", "text_pairs": (), "text_share": 0},
-    **{name: {"cache_features": True} for name in ("dropout", "apart", "most")},
+    **{name: {"cache_features": True} for name in ("dropout", "apart", "most", "penalties")},
 }  # fmt: skip
 """What else must be said where some fields are set."""
 TEXTS = {"text_pairs": ["captions:toys"], "text_share": 0.25}
@@ -126,9 +127,9 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
             "without cache_features or validation, got 'another' with distillation",
         ),
         ({"dropout": 1.0, "cache_features": True}, "expected dropout in"),
-        ({"dropout": 0.5}, "expected cache_features with dropout, apart and most, got dropout 0.5"),
-        ({"apart": ["toys"]}, "got dropout 0.0, apart ..toys.. and most 0"),
-        ({"most": 3}, "apart .. and most 3"),
+        ({"dropout": 0.5}, "expected cache_features with dropout, apart, penalties and most, got dropout 0.5"),
+        ({"apart": ["toys"]}, "got dropout 0.0, apart ..toys.., penalties .. and most 0"),
+        ({"most": 3}, "apart .., penalties .. and most 3"),
         ({"optimiser": "sgd", "weight_decay": 0.1}, "weight_decay 0 with sgd, got 0.1"),
         ({"head_rate": 10.0}, "head_rate 1 with objective clip, .* got 10.0"),
         (

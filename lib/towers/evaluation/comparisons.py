@@ -3,11 +3,12 @@
 Over queries, what is hard about one is hard for both models and cancels: intervals are paired
 bootstraps over groups of queries that belong together (`metrics.intervals.paired_difference`), and
 say what other queries would change. Over seeds they are Student's (`metrics.intervals.student`),
-and say what another training would change. Both are 95 %.
+and say what another training would change. Where several seeds of both models answer the same
+queries, they say what both would change (`metrics.crossed`). All are 95 %.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,8 @@ PER_QUERY = {"model", "item", "group", "hit", "chance", "seed"}
 
 
 def gain(
-    ours: Float[np.ndarray, " queries"],
-    theirs: Float[np.ndarray, " queries"],
+    ours: Float[np.ndarray, "*seeds queries"],
+    theirs: Float[np.ndarray, "*seeds queries"],
     *,
     model: str,
     data: str,
@@ -35,7 +36,7 @@ def gain(
     """How much more one model has than another on the same queries.
 
     Args:
-        ours: of each query, for example whether it was answered.
+        ours: of each query, for example whether it was answered; or one such row a seed.
         theirs: the other model's, query by query.
         model: whose `ours` are.
         data: name of the data.
@@ -43,61 +44,84 @@ def gain(
         over: the other model, or the other setting of the same one.
         at: the conditions of both.
         groups: queries of one group are drawn together.
-        seed: of both models' runs, and of the bootstrap.
+        seed: of both models' runs, and of the bootstrap; of no meaning where there are several.
 
     Returns:
         "recall gain", the mean of the differences with their paired interval, at `over` and the
-        other conditions; n queries.
+        other conditions; n queries. Several seeds together stand at their number, `seeds`, and
+        the interval is over seeds and queries.
 
     Raises:
         ValueError: other queries in one than in the other.
     """
-    low, high = metrics.intervals.paired_difference(ours, theirs, seed=seed, groups=groups)
-    value = float((np.asarray(ours, float) - np.asarray(theirs, float)).mean())
+    ours, theirs, at = np.asarray(ours, float), np.asarray(theirs, float), {**(at or {})}
+    if several := ours.ndim == 2 and ours.shape == theirs.shape:
+        low, high = metrics.crossed(ours - theirs, groups=groups)
+        at["seeds"] = len(ours)
+    else:
+        low, high = metrics.intervals.paired_difference(ours, theirs, seed=seed, groups=groups)
     return Measurement(
-        model=model, data=data, metric=f"{metric} gain", value=value, low=low, high=high,
-        n=len(ours), seed=seed, at={**(at or {}), "over": over},
+        model=model, data=data, metric=f"{metric} gain", value=float((ours - theirs).mean()),
+        low=low, high=high, n=ours.shape[-1], seed=None if several else seed,
+        at=at | {"over": over},
     )  # fmt: skip
 
 
 def gains(
-    first: pd.DataFrame, second: pd.DataFrame, *, model: str, over: str, data: str, seed: int = 0
+    first: Mapping[int, pd.DataFrame],
+    second: Mapping[int, pd.DataFrame],
+    *,
+    model: str,
+    over: str,
+    data: str,
 ) -> list[Measurement]:
-    """`gain` for everything that two models were asked.
+    """`gain` for everything that two models were asked: of each seed, and of all seeds together.
 
     Args:
-        first: one row a query: `metric`, `group`, `hit` and any conditions, as `retrieval.hits`
-            and `family.hits` give them.
-        second: of the other model.
+        first: seed -> one row a query: `metric`, `group`, `hit` and any conditions, as
+            `retrieval.hits` and `family.hits` give them.
+        second: of the other model, with the same seeds.
         model: whose the first are.
         over: whose the second are.
         data: name of the data.
-        seed: of both models' runs, and of the bootstrap.
 
     Raises:
-        ValueError: they were asked different things.
+        ValueError: they were asked different things, or two seeds were.
     """
-    names = [name for name in first.columns if name not in PER_QUERY]
-    ours, theirs = (
-        {
-            tuple(None if pd.isna(value) else value for value in key): part
-            for key, part in frame.groupby(names, sort=False, dropna=False)
-        }
-        for frame in (first, second)
-    )
+    asked: dict[tuple, list[tuple[pd.DataFrame, pd.DataFrame | None]]] = {}
+    for seed, frame in first.items():
+        theirs = _by_condition(second[seed])
+        for key, part in _by_condition(frame).items():
+            asked.setdefault(key, []).append((part, theirs.get(key)))
     rows = []
-    for key, part in ours.items():
-        other = theirs.get(key)
-        if other is None or list(part.group) != list(other.group):
+    for key, parts in asked.items():
+        groups = parts[0][0].group.to_numpy()
+        sizes = [0 if part is None else len(part) for both in parts for part in both]
+        same = len(parts) == len(first) and set(sizes) == {len(groups)}
+        if not same or any((part.group != groups).any() for both in parts for part in both):
             raise ValueError(
-                f"expected {model} and {over} on the same queries of {key}, got {len(part)} and "
-                f"{0 if other is None else len(other)}; ask both about the same collection"
+                f"expected {model} and {over} on the same queries of {dict(key)} with every seed, "
+                f"got {', '.join(map(str, sizes))}; ask both about the same collection"
             )
-        at = {name: value for name, value in zip(names, key, strict=True) if value is not None}
-        both = part.hit.to_numpy(), other.hit.to_numpy()
-        shared = {"model": model, "data": data, "metric": at.pop("metric"), "over": over, "at": at}
-        rows.append(gain(*both, groups=part.group.to_numpy(), seed=seed, **shared))
+        ours, theirs = (np.stack([both[i].hit.to_numpy(float) for both in parts]) for i in (0, 1))
+        at = dict(key)
+        shared = {"model": model, "data": data, "metric": at.pop("metric"), "over": over, "at": at,
+                  "groups": groups}  # fmt: skip
+        rows += [gain(ours[i], theirs[i], seed=seed, **shared) for i, seed in enumerate(first)]
+        if len(first) > 1:
+            rows.append(gain(ours, theirs, **shared))
     return rows
+
+
+def _by_condition(hits: pd.DataFrame) -> dict[tuple[tuple[str, object], ...], pd.DataFrame]:
+    """The queries of each condition, by its columns and values."""
+    names = [name for name in hits.columns if name not in PER_QUERY]
+    return {
+        tuple(
+            (name, value) for name, value in zip(names, key, strict=True) if not pd.isna(value)
+        ): part
+        for key, part in hits.groupby(names, sort=False, dropna=False)
+    }
 
 
 def over_seeds(

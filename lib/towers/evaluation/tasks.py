@@ -1,16 +1,20 @@
 """Means over tasks, of one model and of two: languages or directions of retrieval, for example.
 
-Both models answer the same queries about the same pictures. Intervals are 95 % bootstraps over
-pictures, near duplicates together: all that is asked about a picture in any task is drawn with it.
-Hits of several seeds are averaged first; seeds are not drawn.
+Both models answer the same queries about the same pictures, near duplicates counting together: all
+that is asked about a picture in any task belongs to it. Intervals are 95 % bootstraps over pictures
+of answers averaged over seeds; of two models with several seeds each, they are over seeds and
+pictures together (`metrics.crossed`).
 
 Source: Khan and Fu 2023, section 3.2, Table 2.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from towers import metrics
 from towers.evaluation.comparisons import PER_QUERY
 from towers.records import Measurement
 
@@ -79,12 +83,12 @@ def compare(
         seed: of the bootstrap.
 
     Returns:
-        At `over` the second model and what all tasks have in common: "recall gain" at `averaged`
-        "tasks", the mean difference; "tasks ahead", their number, without an interval, for a count
-        of differences above zero drifts towards half of the tasks in every resample; "tasks surely
-        ahead" and "tasks surely behind", where the interval of the task's own difference is above
-        or below zero; n tasks. And for each task "recall gain" at its `language`, `direction` and
-        whatever tells it from others; n pictures.
+        At `over` the second model, `seeds` (their number, if there are several) and what all tasks
+        have in common: "recall gain" at `averaged` "tasks", the mean difference; "tasks ahead",
+        their number, without an interval, for a count of differences above zero drifts towards half
+        of the tasks in every resample; "tasks surely ahead" and "tasks surely behind", where the
+        interval of the task's own difference is above or below zero; n tasks. And for each task
+        "recall gain" at its `language`, `direction` and whatever tells it from others; n pictures.
 
     Raises:
         ValueError: as `answers`, or the models were asked different things.
@@ -96,9 +100,17 @@ def compare(
             f"expected {first} and {second} on the same queries, got {ours.shape} and "
             f"{theirs.shape} pictures and tasks; evaluate both on the same collection and languages"
         )
-    means = _means(ours - theirs, seed)
-    whole, *single = _with_ends(np.column_stack([means.mean(1), means]))
     at = _common(ours.columns) | {"over": second}
+    both = hits[hits.model.isin([first, second])]
+    seeds = both.seed.unique() if "seed" in both else [seed]
+    if len(seeds) > 1:
+        parts = [both[both.seed == each] for each in seeds]
+        apart = [answers(part, first) - answers(part, second) for part in parts]
+        whole, *single = _crossed([table.reindex_like(ours) for table in apart])
+        at |= {"seeds": len(seeds)}
+    else:
+        means = _means(ours - theirs, seed)
+        whole, *single = _with_ends(np.column_stack([means.mean(1), means]))
     shared = {"model": first, "data": data, "metric": f"{at.pop('metric')} gain"}
     counts = {
         "tasks ahead": sum(value > 0 for value, _, _ in single),
@@ -133,6 +145,23 @@ def _means(table: pd.DataFrame, seed: int) -> Float[np.ndarray, "draws+1 tasks"]
         drawn = rng.integers(0, count, (AT_ONCE, count))
         times.append(np.stack([np.bincount(row, minlength=count) for row in drawn])[:, groups])
     return np.concatenate([part @ values / np.maximum(part @ there, 1) for part in times])
+
+
+def _crossed(tables: Sequence[pd.DataFrame]) -> list[tuple[float, float, float]]:
+    """Mean and interval over all tasks, then of each task; a table holds the differences of a seed.
+
+    A picture's part in the mean over tasks is so scaled that the mean over pictures is that mean.
+    """
+    groups = tables[0].index.get_level_values("group").to_numpy()
+    values = np.stack([table.to_numpy(float) for table in tables])
+    there = ~np.isnan(values[0])
+    parts = np.nan_to_num(values) * (len(there) / there.sum(0))
+    whole = parts.mean(2)
+    rows = [(whole.mean(), *metrics.crossed(whole, groups=groups))]
+    for task, asked in enumerate(there.T):
+        own = values[:, asked, task]
+        rows.append((own.mean(), *metrics.crossed(own, groups=groups[asked])))
+    return [tuple(map(float, row)) for row in rows]
 
 
 def _with_ends(values: Float[np.ndarray, "draws+1 values"]) -> list[tuple[float, float, float]]:

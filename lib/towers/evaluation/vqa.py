@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
-from jaxtyping import Bool
+import pandas as pd
 
 from towers import metrics
 from towers.data.questions import Questions
-from towers.evaluation import comparisons
 from towers.metrics.vqa import vqa_accuracies
 from towers.records import Measurement
 
@@ -45,55 +43,51 @@ def majority(train: Questions, asked: Questions, by: Literal["kind", "text"] = "
 
 
 def evaluate(
-    questions: Questions,
-    given: Mapping[str, Sequence[str]],
-    *,
-    data: str,
-    baselines: Sequence[str] = (MAJORITY,),
-    seed: int = 0,
+    questions: Questions, given: Mapping[str, Sequence[str]], *, data: str, seed: int = 0
 ) -> list[Measurement]:
     """VQA accuracy of several models on the same questions.
 
     Args:
         questions: with their answers.
-        given: model -> its answers, one a question; the baselines among them.
+        given: model -> its answers, one a question.
         data: name for records.
-        baselines: models that the others are compared with.
         seed: of the runs that the answers come from, and of the bootstrap.
 
     Returns:
-        For each model and `kind`, and "overall": "accuracy" with its interval, and for each
-        baseline "accuracy gain" at `over` it, paired question by question. Intervals are 95 %
-        bootstraps that draw pictures (groups of near duplicates), with all their questions.
+        For each model and `kind`, and "overall": "accuracy" with its interval, a 95 % bootstrap
+        that draws pictures (groups of near duplicates), with all their questions.
 
     Raises:
-        ValueError: a model with another number of answers, or no such baseline.
+        ValueError: a model with another number of answers.
     """
-    if missing := set(baselines) - given.keys():
-        raise ValueError(f"expected answers of {', '.join(sorted(missing))}, got none")
-    answers = [each.answers for each in questions]
-    scores = {model: vqa_accuracies(own, answers) for model, own in given.items()}
     rows = []
-    for kind, mine in _parts(questions).items():
-        drawn = {"groups": questions.clusters[mine], "seed": seed}
-        shared = {"data": data, "metric": "accuracy", "at": {"kind": kind}}
-        for model, own in scores.items():
-            low, high = metrics.intervals.proportion(own[mine], **drawn)
+    for model, answers in given.items():
+        for kind, part in hits(questions, answers).groupby("kind", sort=False):
+            low, high = metrics.intervals.proportion(part.hit, groups=part.group, seed=seed)
             rows.append(
-                Measurement(model=model, value=float(own[mine].mean()), low=low, high=high,
-                            n=int(mine.sum()), seed=seed, **shared)
+                Measurement(model=model, data=data, metric="accuracy", value=float(part.hit.mean()),
+                            low=low, high=high, n=len(part), seed=seed, at={"kind": kind})
             )  # fmt: skip
-            rows += [
-                comparisons.gain(
-                    own[mine], scores[name][mine], model=model, over=name, **shared, **drawn
-                )
-                for name in baselines
-                if name != model
-            ]
     return rows
 
 
-def _parts(questions: Questions) -> dict[str, Bool[np.ndarray, " questions"]]:
-    """Which questions are of each kind, and all of them."""
-    kinds = np.array([each.kind for each in questions])
-    return {kind: kinds == kind for kind in questions.kinds} | {OVERALL: kinds == kinds}
+def hits(questions: Questions, answers: Sequence[str]) -> pd.DataFrame:
+    """What `evaluate` averages, question by question: for comparisons on the same questions.
+
+    Args:
+        questions: with their answers.
+        answers: of a model, one a question.
+
+    Returns:
+        One row a question, under its `kind` and again under "overall": `metric` ("accuracy"),
+        `group` of near duplicates that its picture belongs to, and `hit`, in [0, 1].
+
+    Raises:
+        ValueError: another number of answers.
+    """
+    scores = vqa_accuracies(answers, [each.answers for each in questions])
+    rows = pd.DataFrame({
+        "metric": "accuracy", "kind": [each.kind for each in questions],
+        "group": questions.clusters, "hit": scores,
+    })  # fmt: skip
+    return pd.concat([rows, rows.assign(kind=OVERALL)], ignore_index=True)

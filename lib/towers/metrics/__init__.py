@@ -13,6 +13,7 @@ from towers.metrics.classification import (
     mean_per_class,
     roc_auc,
 )
+from towers.metrics.crossed import crossed
 from towers.metrics.retrieval import chance_at_k, hits_at_k, recall_at_k
 from towers.metrics.scores import score
 from towers.metrics.similarity import representational_similarity
@@ -20,6 +21,7 @@ from towers.metrics.similarity import representational_similarity
 __all__ = [
     "accuracy",
     "chance_at_k",
+    "crossed",
     "eleven_point_map",
     "f1",
     "hits_at_k",

@@ -128,8 +128,9 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
     Raises:
         ValueError: another checksum, or a missing, unexpected or misshaped key, by name.
     """
+    bias = "image_proj.bias" in tensors
     with torch.device("meta"):
-        expected = DualTower(image, text, header.embed, header.name).own_weights
+        expected = DualTower(image, text, header.embed, header.name, bias=bias).own_weights
     sides = (("image", image, header.image_base), ("text", text, header.text_base))
     for side, tower, _ in sides:
         given = held(tensors, side)
@@ -146,7 +147,7 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
         )
     for side, tower, base in sides:
         _fill(tower, held(tensors, side), base, source)
-    dual = DualTower(image, text, header.embed, header.name)
+    dual = DualTower(image, text, header.embed, header.name, bias=bias)
     own = {name: tensors[name] for name in dual.own_weights}
     dual.load_state_dict(own, strict=False)  # the towers have their weights
     return dual

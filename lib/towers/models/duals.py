@@ -32,7 +32,13 @@ class DualTower(nn.Module):
     """
 
     def __init__(
-        self, image: ImageTower, text: TextTower, embed: int | None, name: str, seed: int = 0
+        self,
+        image: ImageTower,
+        text: TextTower,
+        embed: int | None,
+        name: str,
+        seed: int = 0,
+        bias: bool | None = None,
     ) -> None:
         """Join two towers, as the text tower's pairing has it.
 
@@ -43,6 +49,7 @@ class DualTower(nn.Module):
             name: of the pair.
             seed: of the projections, drawn from a normal of standard deviation width ** -0.5;
                 biases begin at 0.
+            bias: whether projections have one; None: as the text tower's pairing says.
 
         Raises:
             ValueError: no projection, or one for both, and the towers differ in width.
@@ -57,11 +64,11 @@ class DualTower(nn.Module):
         self.image, self.text, self.name = image, text, name
         self.embed = image.width if embed is None else embed
         generator = torch.Generator().manual_seed(seed)
-        self.image_proj = _projection(image.width, embed, pairing.bias, generator)
+        bias = pairing.bias if bias is None else bias
+        self.image_proj = _projection(image.width, embed, bias, generator)
         self.text_proj = (
-            self.image_proj if pairing.tied
-            else _projection(text.width, embed, pairing.bias, generator)
-        )  # fmt: skip
+            self.image_proj if pairing.tied else _projection(text.width, embed, bias, generator)
+        )
         self.log_scale = nn.Parameter(torch.tensor(pairing.log_scale))
 
     @property

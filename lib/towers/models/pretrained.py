@@ -116,6 +116,7 @@ def dual(
     seed: int = 0,
     *,
     name: str = "",
+    bias: bool | None = None,
     device: str | torch.device = "cpu",
 ) -> DualTower:
     """A pair to train: towers from scratch are trainable, all others frozen.
@@ -129,6 +130,7 @@ def dual(
         embed: axis length of the shared space; None adds no projections.
         seed: of the projections, and of towers from scratch whose name has no `seed=`.
         name: of the pair; by default both towers' names.
+        bias: whether projections have one; by default as the text tower has it.
         device: where the weights go; "meta" makes shapes without memory, from scratch only.
 
     Raises:
@@ -141,7 +143,7 @@ def dual(
         halves = first, _half(_to_train(text, seed, device), TextTower, text)
     said = " and ".join(each if isinstance(each, str) else each.name for each in (image, text))
     with torch.device("meta" if torch.device(device).type == "meta" else "cpu"):
-        pair = DualTower(*halves, embed, name or said, seed)
+        pair = DualTower(*halves, embed, name or said, seed, bias)
     return pair.to(device)
 
 

@@ -226,6 +226,7 @@ def families(given: Mapping[str, Any]) -> dict[tuple[str, int], Recipe]:
     found = {}
     for seed in given["seeds"]:
         own = family(given["image"], given["words"], common | {"seed": seed}, given["packed"])
+        own = {name: own[name] for name in given["members"]}
         own |= mixed(own["CLIPPO"], given["sentences"], given["shares"])
         found |= {(name, seed): recipe for name, recipe in own.items()}
     return found

@@ -4,18 +4,23 @@ import ast
 import inspect
 import json
 import pkgutil
+from collections import Counter
+from collections.abc import Iterable
 from os.path import relpath
 from pathlib import Path
 
 import nbformat
 
 from towers import experiments, files, published, records
+from towers.published.ledger import verdict
+from towers.report import verdicts
 from towers.report.chapters import failure, log_of
 
 VERDICT_MARKS = {
     "reproduced": "●",
     "partly": "◐",
     "not reproduced": "○",
+    "inconclusive": "?",
     "not run": "–",
     "illustration": " ",
 }
@@ -226,10 +231,12 @@ def ledger_markdown(paper: str, scale: str, page: str) -> str:
     rows = [claim for claim in published.claims() if claim.paper == paper]
     if not rows:
         raise ValueError(f"expected claims of {paper!r} in book/claims.yaml, found none")
-    lines = [f"{_counts(rows)}.", "", "````{list-table}", ":header-rows: 1"]
-    lines += [":widths: 14 44 26 16", ""]
+    decided = {row.id: verdicts.decide(row, scale) for row in rows}
+    lines = [f"{_counts(given for given, _ in decided.values())}.", "", "````{list-table}"]
+    lines += [":header-rows: 1", ":widths: 14 40 30 16", ""]
     lines += ["* - Item", "  - Claim", "  - Ours", "  - Verdict"]
     for row in rows:
+        given, outcomes = decided[row.id]
         chapter = ""
         if row.experiment:
             target = relpath(f"book/run/{row.experiment}.ipynb", Path(page).parent)
@@ -238,16 +245,29 @@ def ledger_markdown(paper: str, scale: str, page: str) -> str:
             f"* - {row.item}, {row.section}",
             f"  - {_inline(row.claim)}",
             f"  - {chapter}{_inline(row.note)}",
-            f"  - {VERDICT_MARKS[row.verdict]} {row.verdict}",
+            *(f"\n    {VERDICT_MARKS[_said(outcome)]} {_rule(outcome)}" for outcome in outcomes),
+            f"  - {VERDICT_MARKS[given]} {given}",
         ]
     return "\n".join([*lines, "````"])
 
 
-def verdicts_text(paper: str) -> str:
+def _said(outcome: verdicts.Outcome) -> str:
+    """The verdict of a single rule."""
+    return verdict([outcome.holds]) if outcome.source else "not run"
+
+
+def _rule(outcome: verdicts.Outcome) -> str:
+    """A rule as a sentence: what it says, what was expected, what came, what could be seen."""
+    rule, reach = outcome.rule, f", seen from {outcome.reach} on" if outcome.reach else ""
+    return f"*{_inline(rule.says)}*: {rule.expect} expected, {outcome.value}{reach}."
+
+
+def verdicts_text(paper: str, scale: str) -> str:
     """How far the book is with a paper, counted from its chapters and its rows in the ledger.
 
     Args:
         paper: key of the paper, such as `clip`.
+        scale: whose records decide.
 
     Returns:
         For example "6 chapters; of 15 tables and figures 1 reproduced, 9 partly, 5 not run"; "to
@@ -258,12 +278,13 @@ def verdicts_text(paper: str) -> str:
         return "to come"
     chapters = sum(name.startswith(f"{paper}/") for name in experiments.names())
     several = "s" * (chapters != 1)
-    return f"{chapters} chapter{several}; of {len(rows)} tables and figures {_counts(rows)}"
+    counts = _counts(verdicts.decide(row, scale)[0] for row in rows)
+    return f"{chapters} chapter{several}; of {len(rows)} tables and figures {counts}"
 
 
-def _counts(rows: list[published.Claim]) -> str:
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICT_MARKS}
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+def _counts(given: Iterable[str]) -> str:
+    counts = Counter(given)
+    return ", ".join(f"{counts[each]} {each}" for each in VERDICT_MARKS if counts[each])
 
 
 def _inline(text: str | None) -> str:

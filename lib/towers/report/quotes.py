@@ -101,6 +101,21 @@ def quote(
     Raises:
         ValueError: the words are malformed, name no experiment, or select no record or several.
     """
+    row, how = select(words, scale, results, page)
+    return (NOT_RUN, how) if row is None else shown(row, how)
+
+
+def select(
+    words: str, scale: str, results: Path | None = None, page: str | None = None
+) -> tuple[records.Record | None, str]:
+    """The record that words of a quote select, and the format that they ask for.
+
+    Args and errors as of `quote`.
+
+    Returns:
+        None and why, of an experiment that has not run at this scale, or whose last good run is
+        stale and lacks the record.
+    """
     parts = [part.strip() for part in words.split(";")]
     experiment = parts.pop(0) if re.fullmatch(r"\w+/\w+", parts[0]) else page
     formats = [part for part in parts if part in FORMATS]
@@ -113,16 +128,20 @@ def quote(
     path = records.folder(experiment, scale, results) / records.FILE
     if not path.is_file():
         experiments.get(experiment)
-        return NOT_RUN, f"{experiment} has no records at {scale} scale"
+        return None, f"{experiment} has no records at {scale} scale"
     try:
         seed, rows = _read(path, path.stat().st_mtime_ns)
         row = _only(rows, seed, selectors, f"{words!r} at scale {scale}")
-        text = FORMATS[formats[0] if formats else "percent"](row)
-        return text, f"{row.experiment} at {row.scale} scale: {row}, n = {row.n}"
     except ValueError:
         if stale := _stale(experiment, scale, results):
-            return NOT_RUN, f"{experiment} at {scale} scale lacks this record; it is stale: {stale}"
+            return None, f"{experiment} at {scale} scale lacks this record; it is stale: {stale}"
         raise
+    return row, formats[0] if formats else "percent"
+
+
+def shown(row: records.Record, how: str) -> tuple[str, str]:
+    """A record in one of `FORMATS`, and a line about it for a tooltip."""
+    return FORMATS[how](row), f"{row.experiment} at {row.scale} scale: {row}, n = {row.n}"
 
 
 def _stale(experiment: str, scale: str, results: Path | None) -> str | None:

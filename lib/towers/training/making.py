@@ -10,7 +10,7 @@ from towers import models
 from towers.data.reports import Report, told, too_many
 from towers.models.answering import Answerer, TaskHead, frequent
 from towers.models.objectives import BagOfWords, Captioner, Vocabulary
-from towers.training import labelled, loading, samples, texts
+from towers.training import correlations, labelled, loading, samples, texts
 from towers.training.batches import Batch, Batches, Part, share, stream
 from towers.training.errors import TrainingError
 from towers.training.loop import Trainer
@@ -117,6 +117,13 @@ def objective(recipe: Recipe, pair: models.DualTower, parts: Parts) -> Objective
     """What the recipe names, over the pair; the words that are predicted are the data's."""
     if recipe.objective == "clip":
         read = _read_once(recipe, pair, parts)
+        if recipe.penalties and read is None:
+            raise TrainingError(
+                f"expected a locked text tower and no text_pairs with penalties, got policy "
+                f"{recipe.policy}; leave penalties out"
+            )
+        if recipe.penalties:
+            correlations.begin(pair, parts[0].source, read, recipe.penalties)
         return Contrastive(pair, recipe.tile, recipe.dropout, read)
     if recipe.objective == "distillation":
         teacher = models.image_tower(recipe.teacher)
@@ -153,7 +160,7 @@ def with_length(recipe: Recipe, parts: Parts) -> Recipe:
     """
     order = next(part.order for part in parts if part)
     steps = recipe.steps or recipe.epochs * order.steps_per_epoch
-    if recipe.warmup >= steps:
+    if recipe.warmup >= steps and not (recipe.penalties and not steps):
         raise TrainingError(
             f"expected warmup below the {steps} steps of {recipe.epochs} epochs, got "
             f"{recipe.warmup}; lower warmup"

@@ -92,6 +92,9 @@ class Recipe:
             with `cache_features`.
         most: items of each collection, drawn by the seed; 0: all; with `cache_features`, or of a
             task.
+        penalties: of pictures and of captions; with them projections have biases and are not drawn,
+            but put in closed form where `training.correlations` has them, on all pairs of the data;
+            with `cache_features`. Then there may be no updates at all.
         max_bad: share of unreadable samples above which the run stops (nine are always forgiven).
         seed: of the first weights, the order, the drawn captions, the crops and the dropout.
         workers: processes per rank that read samples; 0: the training process itself.
@@ -135,6 +138,7 @@ class Recipe:
     dropout: float = 0.0
     apart: tuple[str, ...] = ()
     most: int = 0
+    penalties: tuple[float, ...] = ()
     max_bad: float = 0.05
     seed: int = 0
     workers: int = 0
@@ -290,7 +294,7 @@ def _faults(recipe: Recipe):
 
 def _disagreements(recipe: Recipe):
     """Values that are possible each for itself, but not together."""
-    if bool(recipe.steps) == bool(recipe.epochs):
+    if (recipe.steps and recipe.epochs) or not (recipe.steps or recipe.epochs or recipe.penalties):
         yield (
             f"expected either steps or epochs, got steps {recipe.steps} and epochs "
             f"{recipe.epochs}; set one of them, the other to 0"
@@ -317,11 +321,19 @@ def _disagreements(recipe: Recipe):
     if not 0 <= recipe.dropout < 1:
         yield f"expected dropout in [0, 1), got {recipe.dropout}"
     free = recipe.objective == "task"
-    unread = recipe.apart or ((recipe.dropout or recipe.most) and not free)
+    unread = recipe.apart or recipe.penalties or ((recipe.dropout or recipe.most) and not free)
     if unread and not recipe.cache_features:
         yield (
-            f"expected cache_features with dropout, apart and most, got dropout {recipe.dropout}, "
-            f"apart {list(recipe.apart)} and most {recipe.most}; set it, or leave them out"
+            "expected cache_features with dropout, apart, penalties and most, got dropout "
+            f"{recipe.dropout}, apart {list(recipe.apart)}, penalties {list(recipe.penalties)} and "
+            f"most {recipe.most}; set it, or leave them out"
+        )
+    if recipe.penalties and (len(recipe.penalties) != 2 or min(recipe.penalties) < 0):
+        yield f"expected two penalties of 0 or more, got {list(recipe.penalties)}"
+    if recipe.penalties and (recipe.objective != "clip" or not recipe.embed):
+        yield (
+            f"expected objective clip and embed above 0 with penalties, got {recipe.objective} and "
+            f"{recipe.embed}; there are no projections to put"
         )
     if recipe.chunk and recipe.accumulate > 1:
         yield (

@@ -153,8 +153,9 @@ def pair(
         pairs = {name: _begun(name, device) for name in others}  # one, if both sides name one
         towers = [getattr(pairs.get(name), side, name) for side, name in sides.items()]
         dual = models.dual(
-            *towers, recipe.embed or None, recipe.seed, name=recipe.title, device=device
-        )
+            *towers, recipe.embed or None, recipe.seed, name=recipe.title, device=device,
+            bias=True if recipe.penalties else None,
+        )  # fmt: skip
     return trainable.apply(dual, recipe.policy, recipe.seed)
 
 
