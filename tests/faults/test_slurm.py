@@ -17,7 +17,7 @@ import pytest
 from tests.training import ranks
 from tests.training.test_launch import RECIPE
 from towers import files
-from towers.training import launch, logs, states
+from towers.training import launch, logs, slurm, states
 
 FULL = os.environ.get("TOWERS_FAULTS") == "full"
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -123,20 +123,20 @@ def until(holds, seconds):
 
 
 def test_two_ranks_train_through_slurm(cluster, tmp_path):
-    job = launch.submit(RECIPE, tmp_path, 2, minutes=5, gpus=False)
+    job = slurm.submit(RECIPE, tmp_path, 2, minutes=5, gpus=False)
     assert job.results() == [8, 8]
     assert (tmp_path / "final.safetensors").is_file()
 
 
 def test_a_rank_that_cannot_meet_the_others_takes_all_down(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "Rank", Lonely)
-    job = launch.submit(RECIPE, tmp_path, 2, minutes=5, gpus=False)
+    job = slurm.submit(RECIPE, tmp_path, 2, minutes=5, gpus=False)
     until(lambda: list((tmp_path / "slurm").glob("*_0_result.pkl")), 60)
     until(lambda: not said("squeue", "-h", "-j", job.job_id, "-t", "R,PD,CG", "-o", "%i"), 60)
     assert not (tmp_path / "final.safetensors").exists()
 
 
-class Lonely(launch.Rank):
+class Lonely(slurm.Rank):
     """A rank of which the first one never gets as far as the others."""
 
     def __call__(self):
@@ -147,7 +147,7 @@ class Lonely(launch.Rank):
 
 def test_a_job_that_is_queued_again_goes_on(cluster, tmp_path):
     recipe = dataclasses.replace(RECIPE, steps=1500, checkpoint_every=5)
-    job = launch.submit(recipe, tmp_path, 2, minutes=10, gpus=False)
+    job = slurm.submit(recipe, tmp_path, 2, minutes=10, gpus=False)
     until(lambda: len(logs.read(tmp_path)) > 20, 120)
     subprocess.run(["scontrol", "requeue", job.job_id], check=True)
     until(lambda: "PENDING" in said("squeue", "-h", "-j", job.job_id, "-o", "%T"), 60)
@@ -160,7 +160,7 @@ def test_a_job_that_is_queued_again_goes_on(cluster, tmp_path):
 
 def test_a_job_that_is_preempted_keeps_the_update_under_way_and_goes_on(cluster, tmp_path):
     recipe = dataclasses.replace(RECIPE, steps=1500, checkpoint_every=1500)
-    job = launch.submit(recipe, tmp_path, 2, minutes=10, gpus=False)
+    job = slurm.submit(recipe, tmp_path, 2, minutes=10, gpus=False)
     until(lambda: len(logs.read(tmp_path)) > 20, 120)
     subprocess.run(["scancel", "--signal=USR2", job.job_id], check=True)
     checkpoints = states.Checkpoints(tmp_path / "checkpoints", 2)

@@ -15,7 +15,7 @@ from submitit.core.utils import DelayedSubmission
 from tests.training import ranks
 from towers import training
 from towers.models import checkpoints
-from towers.training import launch, logs, states
+from towers.training import launch, logs, slurm, states
 
 RECIPE = training.Recipe(
     image="scratch:vit?image=32&patch=16&width=16&depth=1&heads=1",
@@ -104,9 +104,9 @@ def test_a_run_that_fails_says_why_in_its_own_words(tmp_path):
 
 @pytest.mark.slow
 def test_submitit_runs_the_same_ranks(tmp_path, monkeypatch):
-    job = launch.submit(RECIPE, tmp_path, 2, minutes=3, cluster="local", gpus=False)
-    queued = launch.Queued(tmp_path, job)
-    monkeypatch.setattr(launch.Queued, "look", 0.1)
+    job = slurm.submit(RECIPE, tmp_path, 2, minutes=3, cluster="local", gpus=False)
+    queued = slurm.Queued(tmp_path, job)
+    monkeypatch.setattr(slurm.Queued, "look", 0.1)
     assert [line["step"] for line in queued.follow() if "loss" in line] == [*range(1, 9)]
     assert queued.finished
     assert job.results() == [8, 8]
@@ -114,10 +114,10 @@ def test_submitit_runs_the_same_ranks(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_queued_run_that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch.Queued, "look", 0.1)
+    monkeypatch.setattr(slurm.Queued, "look", 0.1)
     failing = dataclasses.replace(RECIPE, lr=1e30)
-    queued = launch.Queued(
-        tmp_path, launch.submit(failing, tmp_path, 1, minutes=3, cluster="local", gpus=False)
+    queued = slurm.Queued(
+        tmp_path, slurm.submit(failing, tmp_path, 1, minutes=3, cluster="local", gpus=False)
     )
     with pytest.raises(training.TrainingFailed, match="finite") as error:
         queued.wait()
@@ -190,14 +190,88 @@ def test_a_job_outlives_any_number_of_time_limits(tmp_path, monkeypatch):
         command.write_text("#!/bin/sh\necho Submitted batch job 42\n")
         command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    job = launch.submit(RECIPE, tmp_path / "run", 2, minutes=3, gpus=False)
+    job = slurm.submit(RECIPE, tmp_path / "run", 2, minutes=3, gpus=False)
     assert job.job_id == "42"
     waiting = DelayedSubmission.load(job.paths.submitted_pickle)
-    assert waiting._timeout_countdown == launch.AGAIN >= 10_000
+    assert waiting._timeout_countdown == slurm.AGAIN >= 10_000
     assert waiting.function.checkpoint().function is waiting.function
 
 
 def test_no_slurm_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(training.TrainingError, match="expected Slurm's commands on this machine"):
-        launch.submit(RECIPE, tmp_path, 1)
+        slurm.submit(RECIPE, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "count"),
+    [({}, 1), ({"TOWERS_RANKS": "3"}, 3), ({"TOWERS_RANKS": "3", "RANK": "1"}, 1)],
+)
+def test_a_run_takes_a_rank_an_accelerator_or_what_the_environment_says(
+    monkeypatch, environment, count
+):
+    for name in ("RANK", "TOWERS_RANKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
+    assert launch.ranks() == count
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 8)
+    assert launch.ranks() == (count if environment else 8)
+
+
+@pytest.mark.parametrize("said", ["0", "two", "-1", "1.5"])
+def test_no_number_of_ranks_is_refused(monkeypatch, said):
+    monkeypatch.setenv("TOWERS_RANKS", said)
+    with pytest.raises(training.TrainingError, match=f"above 0 in TOWERS_RANKS, got '{said}'"):
+        launch.ranks()
+
+
+@pytest.mark.slow
+def test_a_run_of_several_accelerators_is_started_followed_and_found_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path / "one"))
+    alone = training.train(RECIPE)
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path / "two"))
+    monkeypatch.setenv("TOWERS_RANKS", "2")
+    both = training.train(RECIPE)
+    assert (alone.resumed, both.resumed) == (0, RECIPE.steps)  # all updates were the ranks' own
+    assert "8 steps, 0 of them earlier" in (both.folder / "output.txt").read_text()
+    for mine, theirs in zip(alone.dual.parameters(), both.dual.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("it was started again"))
+    again = training.train(RECIPE)
+    assert again.dual.checksum == both.dual.checksum
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused_before_they_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOWERS_HOME", str(tmp_path))
+    monkeypatch.setenv("TOWERS_RANKS", "3")
+    monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("ranks were started"))
+    for folder in (None, tmp_path / "run"):
+        with pytest.raises(training.TrainingError, match="a batch that 3 ranks share equally"):
+            training.train(RECIPE, folder)
+
+
+def test_whoever_is_interrupted_stops_the_ranks(monkeypatch, tmp_path):
+    class Interrupted:
+        stopped = False
+
+        def follow(self):
+            yield {"step": 1, "loss": 1.0}
+            raise KeyboardInterrupt
+
+        def stop(self):
+            self.stopped = True
+
+    run = Interrupted()
+    monkeypatch.setattr(launch, "start", lambda *_, **__: run)
+    with pytest.raises(KeyboardInterrupt):
+        launch.together(RECIPE, tmp_path, 2)
+    assert run.stopped
+
+
+def test_a_closed_form_and_what_others_cannot_see_stay_in_this_process(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOWERS_RANKS", "2")
+    monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("ranks were started"))
+    done = training.train(RECIPE, tmp_path, evaluate=lambda objective: {"one": 1.0})
+    assert done.steps == 8

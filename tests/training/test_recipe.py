@@ -127,7 +127,10 @@ def test_the_digest_changes_with_every_field_that_changes_weights(field):
             "without cache_features or validation, got 'another' with distillation",
         ),
         ({"dropout": 1.0, "cache_features": True}, "expected dropout in"),
-        ({"dropout": 0.5}, "expected cache_features with dropout, apart, penalties and most, got dropout 0.5"),
+        (
+            {"dropout": 0.5},
+            "expected cache_features with dropout, apart, penalties and most, got dropout 0.5",
+        ),
         ({"apart": ["toys"]}, "got dropout 0.0, apart ..toys.., penalties .. and most 0"),
         ({"most": 3}, "apart .., penalties .. and most 3"),
         ({"optimiser": "sgd", "weight_decay": 0.1}, "weight_decay 0 with sgd, got 0.1"),

@@ -112,7 +112,13 @@ def band(points: pd.DataFrame, sizes: Sequence[str], places: int = 50) -> pd.Dat
 
 
 def evaluate(
-    points: pd.DataFrame, sizes: Sequence[str], *, model: str, data: str, at: Mapping | None = None
+    points: pd.DataFrame,
+    sizes: Sequence[str],
+    *,
+    model: str,
+    data: str,
+    at: Mapping | None = None,
+    seed: int | None = None,
 ) -> list[Measurement]:
     """The powers of some sizes that an error goes with.
 
@@ -122,6 +128,7 @@ def evaluate(
         model: of the records.
         data: that the error was measured on.
         at: conditions of the records.
+        seed: of the points, where one trained them all.
 
     Returns:
         "exponent" at `over` each size (or what `at` says) with its 95 % interval, and "r²"; n
@@ -129,7 +136,7 @@ def evaluate(
     """
     if (law := fit(points, sizes)) is None:
         return []
-    shared, at = {"model": model, "data": data, "n": law.n}, dict(at or {})
+    shared, at = {"model": model, "data": data, "n": law.n, "seed": seed}, dict(at or {})
     return [
         Measurement(metric="exponent", value=value, low=ends.low, high=ends.high,
                     at={"over": size} | at, **shared)

@@ -66,6 +66,7 @@ CHOSEN = {
     "training.making": {
         "models.answering": _HEADS,
         "models.objectives": _WORDS,
+        "training.correlations": r"penalties\b",
         "training.labelled": _HEADS,
     },
     "training.objectives": {
@@ -91,7 +92,9 @@ ASIDE = {
     "data.archives": "bring bytes that are used only if their hash is the pinned one",
     "data.debs": "the same",
     "training.folder": "whose folder a run is",
+    "training.launch": "starts ranks, which train as one process does",
     "training.processes": "starts ranks, and lets all of them stop, also by a signal",
+    "training.room": "refuses what would not fit, before anything starts",
     **dict.fromkeys([
         "experiments.chosen", "experiments.execution", "experiments.experiment",
         "experiments.fingerprints", "experiments.freshness", "experiments.kernel",

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import math
 import shutil
 import sys
 import time
@@ -18,7 +19,7 @@ from towers import files, records
 from towers.experiments import freshness
 from towers.experiments.experiment import Experiment, get, resolve
 from towers.experiments.fingerprints import fingerprint
-from towers.experiments.limits import Limits, limits
+from towers.experiments.limits import MINUTES, Limits, limits
 from towers.experiments.parameters import ExperimentError
 from towers.progress import ALIVE
 from towers.records import RecordsError
@@ -173,6 +174,9 @@ def _execute(
         "TOWERS_RESULTS": str(results),
         "TOWERS_ROOT": str(root),
     }
+    paper = experiment.minutes["paper"] if values["scale"] == "paper" else math.inf
+    if (minutes := min(stops.whole / 60, paper)) < math.inf:
+        environment[MINUTES] = str(minutes)
     label = f"{experiment.name} ({values['scale']})"
     bar = label if progress else None
     output, log = staging / records.NOTEBOOK, staging / "kernel.log"

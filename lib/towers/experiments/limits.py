@@ -9,6 +9,8 @@ from towers.experiments.parameters import ExperimentError
 
 STALL = "TOWERS_STALL_MINUTES"
 STALL_MINUTES = 10.0
+MINUTES = "TOWERS_MINUTES"
+"""Environment variable of a notebook: what its runs may take, each; asked before they start."""
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,13 @@ GRAMMAR = (
 )
 
 
-def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
+def load(name: str, device: str | torch.device | None = None) -> AnyTower:
     """The model of a name, frozen, in evaluation mode.
 
     Args:
         name: see the module's text for the grammar.
-        device: where its weights go.
+        device: where its weights go; None: to this machine's accelerator, or where there is none
+            they stay with the CPU.
 
     Returns:
         An image tower, a text tower, or a pair, as the name says.
@@ -69,6 +70,7 @@ def load(name: str, device: str | torch.device = "cpu") -> AnyTower:
         ValueError: a name outside the grammar, or weights that are missing, damaged or unfit.
     """
     _refuse_no_text(name)
+    device = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
     parts = names.parse(name)
     if parts.scheme == "shared":
         raise ValueError(
@@ -91,7 +93,7 @@ def _refuse_no_text(*names: object) -> None:
             raise ValueError(f"expected the name of one model, got {name!r}; write it as text")
 
 
-def image_tower(name: str, device: str | torch.device = "cpu") -> ImageTower:
+def image_tower(name: str, device: str | torch.device | None = None) -> ImageTower:
     """The image tower of a name; of a pair, its image tower.
 
     Raises:
@@ -100,7 +102,7 @@ def image_tower(name: str, device: str | torch.device = "cpu") -> ImageTower:
     return _half(load(name, device), ImageTower, name)
 
 
-def text_tower(name: str, device: str | torch.device = "cpu") -> TextTower:
+def text_tower(name: str, device: str | torch.device | None = None) -> TextTower:
     """The text tower of a name; of a pair, its text tower.
 
     Raises:
@@ -246,11 +248,11 @@ def _file(_: str, place: str) -> DualTower:
                 shapes.adapt(adapters.read(header.adapters[side]))
             shapes = shapes.encoder.state_dict()
             check_keys(shapes, checkpoints.held(tensors, side), f"{side} in {path}")
-    image = image_tower(header.image)
+    image = image_tower(header.image, "cpu")
     if header.text.startswith(family.PREFIX):
         text = scratch.sharing(header.text, image)
     else:
-        text = text_tower(header.text)
+        text = text_tower(header.text, "cpu")
     return checkpoints.restore(header, tensors, image, text, str(path))
 
 

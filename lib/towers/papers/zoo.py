@@ -1,16 +1,25 @@
 """Recipes of the book's own towers that chapters on several papers ask."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from towers.training import Recipe
 
 LAPTOP = Recipe(
     image="package:efficientnet-lite0?resize=pad", text="package:minilm", policy="projections",
-    cache_features=True, dropout=0.4, data=("clipart", "emoji:openmoji"), embed=256, steps=600,
-    batch=512, lr=3e-3, weight_decay=0.2, warmup=50, name="laptop CLIP",
+    cache_features=True, data=("clipart", "emoji:openmoji"), embed=384, penalties=(1.0, 0.1),
+    warmup=0, batch=2, name="laptop CLIP",  # a closed form takes no batches
 )  # fmt: skip
-"""Two frozen towers that come with packages, and projections trained between them."""
+"""Two frozen towers that come with packages, and projections in closed form between them.
+
+The penalties gave the best R@10 on held-out clip art, the mean of both directions.
+"""
+TRAINED = replace(
+    LAPTOP, embed=256, penalties=(), dropout=0.4, steps=600, batch=512, lr=3e-3, weight_decay=0.2,
+    warmup=50,
+)  # fmt: skip
+"""The same towers, with projections that are trained from random weights."""
 EYES: dict[str, Any] = {
     "steps": 1000, "batch": 64, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "warmup": 50,
     "weight_decay": 0.05, "augment": "mirror", "embed": 16, "checkpoint_every": 100_000,

@@ -1,4 +1,4 @@
-"""Launch a run in processes of its own: on this machine, several machines, or a Slurm cluster.
+"""Launch a run in processes of its own, on this machine or several; a cluster: `training.slurm`.
 
 In this process a run is `train(recipe, folder)`. Everywhere else it is the same call, made by
 each rank that a launcher starts; what a rank needs to know stands in its environment. Where it
@@ -13,26 +13,24 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import psutil
+import torch
 import yaml
 
 from towers import files
-from towers.progress import beat
+from towers.progress import tqdm
 from towers.training.errors import TrainingError
-from towers.training.folder import LOG, working
+from towers.training.folder import FINAL, LOG, working
 from towers.training.logs import OUTPUT, Followed
 from towers.training.recipe import Recipe
 
-RECIPE, PROCESS, SLURM = "recipe.yaml", "process.json", "slurm"
+RECIPE, PROCESS = "recipe.yaml", "process.json"
+RANKS = "TOWERS_RANKS"
+"""Environment variable: processes of a run that this process would train by itself."""
 PORT = 29400
 """Where machines meet, unless an address says otherwise."""
 PATIENCE = 35.0  # seconds for ranks to end on their own; a launcher gives them 30
-TOGETHER = ("--kill-on-bad-exit=1",)
-"""Of srun: a rank that fails, also before it has met the others, takes all down."""
-AGAIN = 10_000
-"""How often a job is queued again at its time limit; submitit by itself would stop at the third."""
 
 
 def command(
@@ -192,118 +190,52 @@ def attach(folder: Path) -> Launched:
         ) from None
 
 
-@dataclass(frozen=True)
-class Queued(Followed):
-    """A run that a cluster queues, starts, and queues again.
+def ranks() -> int:
+    """Processes for a run on this machine: one an accelerator, or as many as `TOWERS_RANKS` says.
 
-    Attributes:
-        job: submitit's, as `submit` gives it.
+    One where a launcher has started this process: it is a rank itself.
+
+    Raises:
+        TrainingError: `TOWERS_RANKS` is no whole number above 0.
     """
-
-    job: Any
-    look: ClassVar[float] = 10.0
-
-    @property
-    def output(self) -> Path:
-        """What its first rank prints."""
-        return Path(self.job.paths.stderr)
-
-    @property
-    def running(self) -> bool:
-        """Whether the job waits or runs, as far as the cluster has told."""
-        beat()  # the cluster ends what hangs; to wait in its queue is no stall
-        return not self.job.done()
-
-    def stop(self) -> None:
-        """Cancel the job; `submit` with the same folder goes on from the newest checkpoint."""
-        self.job.cancel()
+    if "RANK" in os.environ:
+        return 1
+    said = os.environ.get(RANKS) or str(max(1, torch.accelerator.device_count()))
+    if not said.isdecimal() or int(said) < 1:
+        raise TrainingError(f"expected a whole number above 0 in {RANKS}, got {said!r}; set it")
+    return int(said)
 
 
-class Rank:
-    """The callable that submitit runs on each rank; a job that is preempted is queued again.
+def together(
+    recipe: Recipe, folder: Path, ranks: int, *, fresh: bool = False, progress: bool = True
+) -> None:
+    """Start a run in processes of its own and follow it to its end; a finished one is left alone.
 
-    Attributes:
-        recipe: fields of the recipe.
-        folder: of the run, on a disk that all machines see.
-    """
-
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        self.recipe, self.folder = recipe.mapping(), str(folder)
-
-    def __call__(self) -> int:
-        """Train on this rank; returns the updates done in all."""
-        from submitit.helpers import TorchDistributedEnvironment
-
-        from towers.training.runs import train
-
-        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
-        done = train(Recipe.from_mapping(self.recipe), Path(self.folder), progress=False)
-        return done.steps
-
-    def checkpoint(self):
-        """Called by submitit at a job's time limit and when it is preempted: go on in a new job.
-
-        The update under way is done by then, and in a checkpoint.
-        """
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-
-def submit(
-    recipe: Recipe,
-    folder: Path,
-    ranks: int,
-    *,
-    nodes: int = 1,
-    minutes: int = 60,
-    cluster: str = "slurm",
-    gpus: bool = True,
-    options: dict[str, Any] | None = None,
-):
-    """Queue a run on a Slurm cluster.
-
-    The job's scripts and output lie in `slurm/` below the folder.
+    Whoever interrupts this stops the run too, after the update under way.
 
     Args:
         recipe: what to train.
-        folder: of the run, on a disk that all machines see.
-        ranks: processes on each machine, one for each accelerator.
-        nodes: machines.
-        minutes: until the cluster ends the job; it is then queued again and goes on, as often as
-            the run needs.
-        cluster: "slurm", or "local" for processes of this machine under the same code.
-        gpus: ask for an accelerator per rank.
-        options: further parameters of submitit, such as {"slurm_partition": "gpu"}; those of srun,
-            "slurm_srun_args", replace `TOGETHER`.
-
-    Returns:
-        submitit's job: `job.job_id`, `job.state`, `job.results()` (the updates done, by rank),
-        `job.cancel()`.
+        folder: of the run; of one that was stopped, to go on with it.
+        ranks: processes, one for each accelerator; without accelerators they share the cores.
+        fresh: begin afresh instead of going on.
+        progress: show a bar on a terminal.
 
     Raises:
-        TrainingError: numbers that make no job, or no Slurm on this machine.
+        TrainingFailed: the run stopped before its end; the message is its own last error.
     """
-    import submitit
-
-    if ranks < 1 or nodes < 1 or minutes < 1:
-        raise TrainingError(
-            f"expected at least one rank, machine and minute; got {ranks}, {nodes} and {minutes}"
-        )
-    folder = files.user_path(folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        executor = submitit.AutoExecutor(
-            folder / SLURM, cluster=cluster, slurm_max_num_timeout=AGAIN
-        )
-    except RuntimeError as error:
-        raise TrainingError(
-            f"expected Slurm's commands on this machine, got {error}; run this where sbatch is, or "
-            "start the ranks with `towers train`"
-        ) from None
-    executor.update_parameters(
-        name=recipe.title.replace(" ", "-"), nodes=nodes, tasks_per_node=ranks,
-        gpus_per_node=ranks if gpus else 0, timeout_min=minutes,
-        **({"slurm_srun_args": [*TOGETHER]} | (options or {})),
+    if (folder / FINAL).is_file() and not fresh:
+        return
+    run = start(recipe, folder, ranks, fresh=fresh)
+    bar = tqdm(
+        total=recipe.steps or None, desc=f"training on {ranks} ranks", unit=" step",
+        disable=None if progress else True,
     )  # fmt: skip
-    return executor.submit(Rank(recipe, folder))
+    try:
+        with bar:
+            for line in run.follow():
+                bar.update(line["step"] - bar.n)
+                if "loss" in line:
+                    bar.set_postfix_str(f"loss {line['loss']:.3f}", refresh=False)
+    except BaseException:
+        run.stop()
+        raise

@@ -17,7 +17,7 @@ from towers import files, models, names
 from towers.data.reports import told, too_many
 from towers.experiments import fingerprints
 from towers.models import encoders, trainable
-from towers.training import loading, logs, making, processes, samples, states, texts
+from towers.training import launch, loading, logs, making, processes, room, samples, states, texts
 from towers.training.errors import NotFinite, TrainingError, TrainingFailed
 from towers.training.folder import CHECKPOINTS, FINAL, alone, claim
 from towers.training.loop import Trainer, Update
@@ -70,7 +70,12 @@ def train(
     evaluate: Evaluation | None = None,
     progress: bool = True,
 ) -> Finished:
-    """Train what a recipe describes, on all ranks that a launcher started.
+    """Train what a recipe describes, on all of this machine's accelerators.
+
+    Where there are several, it starts a rank for each and follows them (`launch.ranks`); unless a
+    launcher has started this process as one of its ranks, or something is given that others would
+    not see: a pair, samples, pairs or an evaluation. A run that would not fit, or takes longer than
+    it may, is refused before its data is read (`training.room`).
 
     On one machine, with as many ranks, the weights are the same bit by bit whether a run was
     interrupted or not, and whatever the number of workers. A signal to stop (Ctrl-C, SIGTERM, and
@@ -114,11 +119,24 @@ def train(
             )
         return _cached(recipe, progress)
 
+    folder, ranks = files.user_path(folder), _ranks(recipe)
+    alone = dual or source or pairs or evaluate  # what other processes would not see
+
     def begin() -> tuple[models.DualTower, making.Parts]:
         begins = pair(recipe, dual)
+        room.check(recipe, begins, ranks if ranks > 1 else processes.start().num_processes)
         return begins, making.parts(recipe, begins, source, pairs)
 
-    return _go(recipe, files.user_path(folder), resume, begin, evaluate, progress)
+    if ranks > 1 and not alone:
+        making.check(recipe, ranks)
+        launch.together(recipe, folder, ranks, fresh=not resume, progress=progress)
+        resume = True
+    return _go(recipe, folder, resume, begin, evaluate, progress)
+
+
+def _ranks(recipe: Recipe) -> int:
+    """Processes to train a recipe in; a closed form takes one."""
+    return launch.ranks() if recipe.steps or recipe.epochs else 1
 
 
 def named(recipe: Recipe) -> str:
@@ -193,14 +211,18 @@ def _recipe_of(short: str) -> Path:
 
 
 def _cached(recipe: Recipe, progress: bool) -> Finished:
-    """The run of a recipe, from the cache or trained now."""
-    begins = pair(recipe)
+    """The run of a recipe, from the cache or trained now, on all accelerators of this machine."""
+    ranks, begins = _ranks(recipe), pair(recipe)
+    room.check(recipe, begins, max(ranks, processes.start().num_processes))
     data = making.parts(recipe, begins)
     parts = [recipe.digest, begins.checksum, making.digest(data)]
     said = recipe.settings | {"validation": recipe.validation}  # its outcome is in the log
     parts.append(fingerprints.of_code([CODE, *encoders.made_of(begins)], said))
     folder = files.cache_home() / "runs" / files.sha256(json.dumps(parts).encode())[:32]
     with files.locked(folder) if processes.start().is_main_process else contextlib.nullcontext():
+        if ranks > 1:
+            making.check(recipe, ranks)
+            launch.together(recipe, folder, ranks, progress=progress)
         finished = _go(recipe, folder, True, lambda: (begins, data), None, progress)
     finished.dual.requires_grad_(False).eval()
     return finished
@@ -262,7 +284,7 @@ class _Run:
         self.bad, self.done = state.bad, step
         if step < self.steps:
             self._say(f"resuming after step {step} of {self.steps} from {place}")
-        if state.ranks != self.accelerator.num_processes:
+        if step < self.steps and state.ranks != self.accelerator.num_processes:
             self._say(
                 f"{state.ranks} ranks became {self.accelerator.num_processes}: the run goes on, "
                 "but not bit by bit as it would have"
