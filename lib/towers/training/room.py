@@ -8,7 +8,6 @@ import torch
 
 from towers.experiments.limits import MINUTES
 from towers.models import DualTower
-from towers.models.counting import parameters
 from towers.training.errors import TrainingError
 from towers.training.plans import ACCELERATORS, GB, Accelerator, Plan, plan
 from towers.training.recipe import Recipe
@@ -81,7 +80,8 @@ def _small(recipe: Recipe, network: DualTower, ranks: int, device: Accelerator) 
     """Whether nobody need trace a run to see that it fits."""
     size = network.image.transform.size
     pictures = _part(recipe, ranks) * 3 * 4 * size * size
-    return 16 * parameters(network) + SMALL * pictures < device.memory / 2
+    weights = sum(weight.numel() for weight in network.parameters())
+    return 16 * weights + SMALL * pictures < device.memory / 2
 
 
 def _part(recipe: Recipe, ranks: int) -> int:
