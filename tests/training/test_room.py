@@ -116,3 +116,9 @@ def test_this_machine(monkeypatch):
     assert room.here("bf16").flops == {"bf16": A100.flops["bf16"]}
     card.name = "another"
     assert room.here("bf16").flops == {"bf16": float("inf")}
+
+
+def test_minutes_that_are_no_number_are_refused(monkeypatch):
+    monkeypatch.setenv("TOWERS_MINUTES", "soon")
+    with pytest.raises(training.TrainingError, match="number in TOWERS_MINUTES, got 'soon'"):
+        room.check(TINY, shapes(TINY), 1)

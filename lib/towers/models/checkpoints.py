@@ -128,7 +128,7 @@ def restore(header: Header, tensors: dict[str, Tensor], image: ImageTower,
     Raises:
         ValueError: another checksum, or a missing, unexpected or misshaped key, by name.
     """
-    bias = "image_proj.bias" in tensors
+    bias = True if "image_proj.bias" in tensors else None  # else as the text tower has it
     with torch.device("meta"):
         expected = DualTower(image, text, header.embed, header.name, bias=bias).own_weights
     sides = (("image", image, header.image_base), ("text", text, header.text_base))

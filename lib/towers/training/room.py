@@ -35,7 +35,11 @@ def check(recipe: Recipe, network: DualTower, ranks: int) -> None:
     Raises:
         TrainingError: it does not fit, or takes too long; the line says what would.
     """
-    minutes = float(os.environ.get(MINUTES) or math.inf)
+    said = os.environ.get(MINUTES) or "inf"
+    try:
+        minutes = float(said)
+    except ValueError:
+        raise TrainingError(f"expected minutes as a number in {MINUTES}, got {said!r}") from None
     device = here(recipe.precision, ranks)
     if recipe.cache_features or recipe.objective not in PREDICTED:
         return
